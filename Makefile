@@ -1,0 +1,114 @@
+# ngx_http_rtbus_module
+#
+#   make run     the demo: Redis, nginx, a producer and a page
+#   make test    all tests
+#
+# Both install what they need with the system's package manager and say so.
+#
+#   make build   build/ngx_http_rtbus_module.so for the nginx installed here
+#   make asan    all suites with AddressSanitizer and UBSan on the module
+#   make unit    unit tests of src/wire
+#   make fuzz    fuzzers of src/wire, TIME seconds each
+#   make layers  includes between the folders of src
+#   make deps    only installs
+#   make clean
+#
+# Variables: NGINX_SRC   source tree of nginx; Debian's nginx-dev by default
+#            CC          compiler
+#            T           suites to run, t/ by default
+#            TIME        seconds of each fuzzer, 60 by default
+
+NGINX_SRC ?=
+TIME ?= 60
+T ?= t
+
+BUILD := $(CURDIR)/build
+CC ?= cc
+UNIT_CFLAGS ?= -O1 -g -W -Wall -Wextra -Wshadow -Wpointer-arith -Werror
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+            -fno-omit-frame-pointer
+
+WIRE := $(wildcard src/wire/*.c)
+HEADERS := $(wildcard src/*/*.h)
+UNITS := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*.c))
+FUZZERS := $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard t/fuzz/*.c))
+
+
+all: build
+
+deps:
+	@./.ci/deps
+
+node_modules: package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@touch node_modules
+
+
+build: $(BUILD)/ngx_http_rtbus_module.so
+
+$(BUILD)/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
+		$(wildcard src/*/*.c) $(HEADERS)
+	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" ./.ci/build $(BUILD)
+
+$(BUILD)/asan/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
+		$(wildcard src/*/*.c) $(HEADERS)
+	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" \
+		RTBUS_CFLAGS="$(SANITIZE) -O1 -g" ./.ci/build $(BUILD)/asan
+
+$(BUILD)/producer: demo/producer.c
+	@mkdir -p $(BUILD)
+	$(CC) $(UNIT_CFLAGS) -o $@ $< -lhiredis -lyajl
+
+
+run: deps build $(BUILD)/producer
+	@./demo/run
+
+test: deps build $(BUILD)/producer node_modules unit layers
+	prove -It/lib $(T)
+
+asan: deps $(BUILD)/asan/ngx_http_rtbus_module.so $(BUILD)/producer \
+		node_modules asan-unit
+	RTBUS_MODULE=$(BUILD)/asan/ngx_http_rtbus_module.so \
+	RTBUS_LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+		prove -It/lib $(T)
+
+
+unit: $(UNITS)
+	timeout 300 prove -e '' $(UNITS)
+
+$(BUILD)/unit/%: t/unit/%.c $(wildcard t/unit/*.h) $(WIRE) $(HEADERS)
+	@mkdir -p $(BUILD)/unit
+	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(WIRE) -lyajl
+
+asan-unit:
+	@$(MAKE) --no-print-directory unit BUILD=$(BUILD)/asan \
+		UNIT_CFLAGS="$(UNIT_CFLAGS) $(SANITIZE)"
+
+fuzz: $(FUZZERS)
+	@for f in $(FUZZERS); do \
+		n=$$(basename $$f); \
+		mkdir -p $(BUILD)/fuzz/found/$$n; \
+		echo "fuzz $$n: $(TIME) s"; \
+		$$f -max_total_time=$(TIME) -print_final_stats=1 \
+			-artifact_prefix=$(BUILD)/fuzz/$$n- \
+			$(BUILD)/fuzz/found/$$n t/fuzz/corpus/$$n \
+			> $(BUILD)/fuzz/$$n.log 2>&1 \
+			|| { tail -50 $(BUILD)/fuzz/$$n.log; exit 1; }; \
+		grep 'number_of_executed_units' $(BUILD)/fuzz/$$n.log; \
+	done
+
+$(BUILD)/fuzz/%: t/fuzz/%.c $(WIRE) $(HEADERS)
+	@mkdir -p $(BUILD)/fuzz
+	clang -g -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -Isrc/wire -o $@ $< $(WIRE) -lyajl
+
+
+# wire <- redis <- hub <- http: an include that points up is an error
+
+layers:
+	@./.ci/layers
+
+clean:
+	rm -rf build
+
+.PHONY: all deps build run test asan asan-unit unit fuzz layers clean

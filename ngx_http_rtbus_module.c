@@ -1,0 +1,945 @@
+
+/*
+ * ngx_http_rtbus_module: the realtime edge of a job system.
+ *
+ * Directives, configuration, the start and the end of a worker; what happens in
+ * between is below src/.
+ */
+
+
+#include "ngx_http_rtbus_module.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_sse.h"
+#include "ngx_http_rtbus_state.h"
+#include "ngx_http_rtbus_ws.h"
+
+
+#define NGX_HTTP_RTBUS_MAX_PASSWORD  4096
+
+
+static void *ngx_http_rtbus_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf);
+static void *ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static ngx_int_t ngx_http_rtbus_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_rtbus_init_process(ngx_cycle_t *cycle);
+static void ngx_http_rtbus_exit_process(ngx_cycle_t *cycle);
+
+static char *ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_rtbus_password(ngx_conf_t *cf,
+    ngx_rtbus_redis_conf_t *redis, ngx_str_t *name);
+static char *ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_names(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_ping(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_rate(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_rtbus_set_handler(ngx_conf_t *cf,
+    ngx_http_handler_pt handler);
+
+
+static ngx_conf_num_bounds_t  ngx_http_rtbus_channels_bounds = {
+    ngx_conf_check_num_bounds, 1, 10000
+};
+
+
+static ngx_command_t  ngx_http_rtbus_commands[] = {
+
+    { ngx_string("rtbus_redis"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_redis,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_prefix"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_rtbus_prefix,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_drain"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_main_conf_t, drain),
+      NULL },
+
+    { ngx_string("rtbus"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_proto,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_subscribe"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_names,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, subscribe),
+      NULL },
+
+    { ngx_string("rtbus_allow"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_rtbus_names,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, allow),
+      NULL },
+
+    { ngx_string("rtbus_origin"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_origin,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_ping"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_rtbus_ping,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_max_event"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, max_event),
+      NULL },
+
+    { ngx_string("rtbus_max_message"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, max_message),
+      NULL },
+
+    { ngx_string("rtbus_max_channels"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, max_channels),
+      &ngx_http_rtbus_channels_bounds },
+
+    { ngx_string("rtbus_message_rate"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_rtbus_rate,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_send_buffer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, send_buffer),
+      NULL },
+
+    { ngx_string("rtbus_state"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_rtbus_state,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_state_fields"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_state_fields,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_publish"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_rtbus_publish,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_rtbus_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_rtbus_init,                   /* postconfiguration */
+
+    ngx_http_rtbus_create_main_conf,       /* create main configuration */
+    ngx_http_rtbus_init_main_conf,         /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_rtbus_create_loc_conf,        /* create location configuration */
+    ngx_http_rtbus_merge_loc_conf          /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_rtbus_module = {
+    NGX_MODULE_V1,
+    &ngx_http_rtbus_module_ctx,            /* module context */
+    ngx_http_rtbus_commands,               /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_http_rtbus_init_process,           /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_rtbus_exit_process,           /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_int_t
+ngx_http_rtbus_handler(ngx_http_request_t *r)
+{
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    /* where both are served, whoever does not ask for an upgrade gets SSE */
+
+    if (rlcf->protocols == NGX_HTTP_RTBUS_WEBSOCKET
+        || ((rlcf->protocols & NGX_HTTP_RTBUS_WEBSOCKET)
+            && r->headers_in.upgrade))
+    {
+        return ngx_http_rtbus_ws_handler(r);
+    }
+
+    return ngx_http_rtbus_sse_handler(r);
+}
+
+
+static void *
+ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_rtbus_main_conf_t));
+    if (rmcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     rmcf->redis = { 0 };
+     *     rmcf->prefix = { 0, NULL };
+     *     rmcf->max_event = 0;
+     *     rmcf->used = 0;
+     *     rmcf->worker = NULL;
+     */
+
+    rmcf->drain = NGX_CONF_UNSET_MSEC;
+
+    return rmcf;
+}
+
+
+static char *
+ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_rtbus_main_conf_t *rmcf = conf;
+
+    char       *err;
+    ngx_str_t   url;
+
+    ngx_conf_init_msec_value(rmcf->drain, 10000);
+
+    if (rmcf->used && rmcf->redis.naddrs == 0) {
+
+        ngx_str_set(&url, "redis://127.0.0.1:6379/0");
+
+        rmcf->redis.connect_timeout = 1000;
+        rmcf->redis.command_timeout = 2000;
+
+        if (ngx_rtbus_redis_conf_url(cf, &rmcf->redis, &url, &err) != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\"", err,
+                               &url);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_rtbus_loc_conf_t));
+    if (rlcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     rlcf->protocols = 0;
+     *     rlcf->state = NULL;
+     *     rlcf->state_key = NULL;
+     *     rlcf->publish = NULL;
+     *     rlcf->live = 0;
+     */
+
+    rlcf->subscribe = NGX_CONF_UNSET_PTR;
+    rlcf->allow = NGX_CONF_UNSET_PTR;
+    rlcf->origins = NGX_CONF_UNSET_PTR;
+    rlcf->any_origin = NGX_CONF_UNSET_UINT;
+    rlcf->fields = NGX_CONF_UNSET_PTR;
+    rlcf->ping_interval = NGX_CONF_UNSET_MSEC;
+    rlcf->ping_timeout = NGX_CONF_UNSET_MSEC;
+    rlcf->max_event = NGX_CONF_UNSET_SIZE;
+    rlcf->max_message = NGX_CONF_UNSET_SIZE;
+    rlcf->max_channels = NGX_CONF_UNSET_UINT;
+    rlcf->message_rate = NGX_CONF_UNSET_UINT;
+    rlcf->send_buffer = NGX_CONF_UNSET_SIZE;
+
+    return rlcf;
+}
+
+
+static char *
+ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_rtbus_loc_conf_t *prev = parent;
+    ngx_http_rtbus_loc_conf_t *conf = child;
+
+    ngx_conf_merge_ptr_value(conf->subscribe, prev->subscribe, NULL);
+    ngx_conf_merge_ptr_value(conf->allow, prev->allow, NULL);
+
+    if (conf->any_origin == NGX_CONF_UNSET_UINT) {
+        conf->any_origin = (prev->any_origin == NGX_CONF_UNSET_UINT)
+                           ? 0 : prev->any_origin;
+        conf->origins = (prev->origins == NGX_CONF_UNSET_PTR)
+                        ? NULL : prev->origins;
+    }
+
+    if (conf->fields == NGX_CONF_UNSET_PTR) {
+
+        if (prev->fields == NGX_CONF_UNSET_PTR) {
+
+            /* for all locations that have no list of their own */
+
+            prev->fields = ngx_http_rtbus_state_default_fields(cf);
+            if (prev->fields == NULL) {
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        conf->fields = prev->fields;
+    }
+
+    ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 25000);
+    ngx_conf_merge_msec_value(conf->ping_timeout, prev->ping_timeout, 20000);
+    ngx_conf_merge_size_value(conf->max_event, prev->max_event, 1024 * 1024);
+    ngx_conf_merge_size_value(conf->max_message, prev->max_message, 64 * 1024);
+    ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 64);
+    ngx_conf_merge_uint_value(conf->message_rate, prev->message_rate, 50);
+    ngx_conf_merge_size_value(conf->send_buffer, prev->send_buffer,
+                              1024 * 1024);
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_init(ngx_conf_t *cf)
+{
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    /* what Redis sends belongs to no location: the limit of http {} counts */
+
+    rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
+    rlcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_rtbus_module);
+
+    rmcf->max_event = (rlcf->max_event == NGX_CONF_UNSET_SIZE)
+                      ? 1024 * 1024 : rlcf->max_event;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_rtbus_worker_t     *worker;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    rmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_rtbus_module);
+
+    if (rmcf == NULL || !rmcf->used) {
+        return NGX_OK;
+    }
+
+    worker = ngx_pcalloc(cycle->pool, sizeof(ngx_http_rtbus_worker_t));
+    if (worker == NULL) {
+        return NGX_ERROR;
+    }
+
+    worker->drain_time = rmcf->drain;
+
+    worker->hub.redis = &rmcf->redis;
+    worker->hub.prefix = rmcf->prefix;
+    worker->hub.max_event = rmcf->max_event;
+
+    if (ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rmcf->worker = worker;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_rtbus_module);
+
+    if (rmcf && rmcf->worker) {
+        ngx_http_rtbus_worker_close(rmcf->worker);
+    }
+}
+
+
+static char *
+ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_main_conf_t *rmcf = conf;
+
+    char        *err;
+    ngx_str_t   *value, s;
+    ngx_msec_t  *msec;
+    ngx_uint_t   i;
+
+    if (rmcf->redis.naddrs) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rmcf->redis.connect_timeout = 1000;
+    rmcf->redis.command_timeout = 2000;
+
+    if (ngx_rtbus_redis_conf_url(cf, &rmcf->redis, &value[1], &err)
+        != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"rtbus_redis\"", err);
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "connect_timeout=", 16) == 0) {
+            s.data = value[i].data + 16;
+            s.len = value[i].len - 16;
+            msec = &rmcf->redis.connect_timeout;
+
+        } else if (ngx_strncmp(value[i].data, "command_timeout=", 16) == 0) {
+            s.data = value[i].data + 16;
+            s.len = value[i].len - 16;
+            msec = &rmcf->redis.command_timeout;
+
+        } else if (ngx_strncmp(value[i].data, "password_file=", 14) == 0) {
+            s.data = value[i].data + 14;
+            s.len = value[i].len - 14;
+
+            if (ngx_http_rtbus_password(cf, &rmcf->redis, &s)
+                != NGX_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+
+        } else {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        *msec = ngx_parse_time(&s, 0);
+
+        if (*msec == (ngx_msec_t) NGX_ERROR || *msec == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid time in \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* the password is the file's first line */
+
+static ngx_int_t
+ngx_http_rtbus_password(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *redis,
+    ngx_str_t *name)
+{
+    size_t      len;
+    ssize_t     n;
+    ngx_file_t  file;
+    u_char      buf[NGX_HTTP_RTBUS_MAX_PASSWORD + 1];
+
+    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&file, sizeof(ngx_file_t));
+
+    file.name = *name;
+    file.log = cf->log;
+
+    file.fd = ngx_open_file(name->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (file.fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " \"%V\" failed", name);
+        return NGX_ERROR;
+    }
+
+    n = ngx_read_file(&file, buf, sizeof(buf), 0);
+
+    if (ngx_close_file(file.fd) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
+                           ngx_close_file_n " \"%V\" failed", name);
+    }
+
+    if (n == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    for (len = 0; len < (size_t) n; len++) {
+        if (buf[len] == LF || buf[len] == CR) {
+            break;
+        }
+    }
+
+    if (len == 0 || len > NGX_HTTP_RTBUS_MAX_PASSWORD) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the first line of \"%V\" is %s", name,
+                           len ? "too long for a password" : "empty");
+        return NGX_ERROR;
+    }
+
+    redis->password.data = ngx_pnalloc(cf->pool, len);
+    if (redis->password.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(redis->password.data, buf, len);
+    redis->password.len = len;
+
+    ngx_explicit_memzero(buf, sizeof(buf));
+
+    return NGX_OK;
+}
+
+
+static char *
+ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_main_conf_t *rmcf = conf;
+
+    u_char      *p;
+    ngx_str_t   *value;
+
+    if (rmcf->prefix.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len > NGX_RTBUS_HUB_MAX_PREFIX) {
+        return "is too long";
+    }
+
+    /* braces would move the hash tag of the keys */
+
+    for (p = value[1].data; p < value[1].data + value[1].len; p++) {
+        if (*p <= ' ' || *p == '{' || *p == '}' || *p > '~') {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid character in prefix \"%V\"",
+                               &value[1]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    rmcf->prefix = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t   *value;
+    ngx_uint_t   i, bit;
+
+    if (rlcf->protocols) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "websocket") == 0) {
+            bit = NGX_HTTP_RTBUS_WEBSOCKET;
+
+        } else if (ngx_strcmp(value[i].data, "sse") == 0) {
+            bit = NGX_HTTP_RTBUS_SSE;
+
+        } else {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid protocol \"%V\", it must be "
+                               "\"websocket\" or \"sse\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (rlcf->protocols & bit) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate protocol \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        rlcf->protocols |= bit;
+    }
+
+    if (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_handler) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t               *value;
+    ngx_uint_t               i, wildcard;
+    ngx_array_t            **names;
+    ngx_http_rtbus_name_t   *name;
+
+    names = (ngx_array_t **) ((char *) conf + cmd->offset);
+    wildcard = (cmd->offset == offsetof(ngx_http_rtbus_loc_conf_t, allow));
+
+    if (*names == NGX_CONF_UNSET_PTR) {
+        *names = ngx_array_create(cf->pool, 2, sizeof(ngx_http_rtbus_name_t));
+        if (*names == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        name = ngx_array_push(*names);
+        if (name == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (ngx_http_rtbus_name_compile(cf, &value[i], wildcard, name)
+            != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t   *value, *origin;
+    ngx_uint_t   i;
+
+    if (rlcf->any_origin != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->any_origin = 0;
+
+    if (ngx_strcmp(value[1].data, "any") == 0) {
+
+        if (cf->args->nelts != 2) {
+            return "takes nothing beside \"any\"";
+        }
+
+        rlcf->any_origin = 1;
+        rlcf->origins = NULL;
+
+        return NGX_CONF_OK;
+    }
+
+    rlcf->origins = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                     sizeof(ngx_str_t));
+    if (rlcf->origins == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strstr(value[i].data, "://") == NULL
+            || value[i].data[value[i].len - 1] == '/')
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid origin \"%V\", it must be like "
+                               "\"https://example.com\" or \"any\"",
+                               &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        origin = ngx_array_push(rlcf->origins);
+        if (origin == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *origin = value[i];
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_ping(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rlcf->ping_interval != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->ping_interval = ngx_parse_time(&value[1], 0);
+    rlcf->ping_timeout = ngx_parse_time(&value[2], 0);
+
+    if (rlcf->ping_interval == (ngx_msec_t) NGX_ERROR
+        || rlcf->ping_interval == 0
+        || rlcf->ping_timeout == (ngx_msec_t) NGX_ERROR
+        || rlcf->ping_timeout == 0)
+    {
+        return "has an invalid time";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_int_t   rate;
+    ngx_str_t  *value;
+
+    if (rlcf->message_rate != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len < 4
+        || ngx_strncmp(value[1].data + value[1].len - 3, "r/s", 3) != 0)
+    {
+        goto invalid;
+    }
+
+    rate = ngx_atoi(value[1].data, value[1].len - 3);
+
+    if (rate == NGX_ERROR || rate == 0 || rate > 1000000) {
+        goto invalid;
+    }
+
+    rlcf->message_rate = rate;
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid rate \"%V\", it must be like \"50r/s\"",
+                       &value[1]);
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t                         *value, s;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (rlcf->state) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->state = ngx_pcalloc(cf->pool, 2 * sizeof(ngx_http_complex_value_t));
+    if (rlcf->state == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = rlcf->state;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (value[2].len < 5 || ngx_strncmp(value[2].data, "key=", 4) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        s.data = value[2].data + 4;
+        s.len = value[2].len - 4;
+
+        rlcf->state_key = rlcf->state + 1;
+
+        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &s;
+        ccv.complex_value = rlcf->state_key;
+
+        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_state_handler)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (rlcf->publish) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->publish = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (rlcf->publish == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = rlcf->publish;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strcmp(value[2].data, "live") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        rlcf->live = 1;
+    }
+
+    if (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_publish_handler)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_set_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the location has a content handler already");
+        return NGX_ERROR;
+    }
+
+    clcf->handler = handler;
+
+    rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
+    rmcf->used = 1;
+
+    return NGX_OK;
+}

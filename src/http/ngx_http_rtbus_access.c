@@ -1,0 +1,471 @@
+
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_reply.h"
+
+
+static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
+static ngx_table_elt_t *ngx_http_rtbus_origin(ngx_http_request_t *r);
+static void ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port);
+
+
+ngx_int_t
+ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_uint_t wildcard, ngx_http_rtbus_name_t *name)
+{
+    u_char                            *p, *last;
+    size_t                             len;
+    ngx_str_t                          value;
+    ngx_http_rtbus_name_part_t        *part;
+    ngx_http_compile_complex_value_t   ccv;
+
+    p = text->data;
+    last = p + text->len;
+
+    name->prefix = 0;
+
+    if (wildcard && last > p && last[-1] == '*') {
+        name->prefix = 1;
+        last--;
+    }
+
+    if (p == last && !name->prefix) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "empty channel name");
+        return NGX_ERROR;
+    }
+
+    if (ngx_array_init(&name->parts, cf->pool, 2,
+                       sizeof(ngx_http_rtbus_name_part_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    while (p < last) {
+
+        part = ngx_array_push(&name->parts);
+        if (part == NULL) {
+            return NGX_ERROR;
+        }
+
+        len = ngx_http_rtbus_name_variable(p, last);
+        part->variable = (len != 0);
+
+        while (len == 0 || (!part->variable && p + len < last)) {
+            len++;
+
+            if (p + len == last
+                || ngx_http_rtbus_name_variable(p + len, last))
+            {
+                break;
+            }
+        }
+
+        value.data = p;
+        value.len = len;
+        p += len;
+
+        if (!part->variable
+            && rtbus_channel_check(value.data, ngx_min(value.len,
+                                                       RTBUS_CHANNEL_MAX))
+               != RTBUS_OK)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid character in channel name \"%V\", "
+                               "only A-Z a-z 0-9 _ . : - are allowed%s",
+                               text, wildcard ? " and one \"*\" at the end"
+                                              : "");
+            return NGX_ERROR;
+        }
+
+        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &value;
+        ccv.complex_value = &part->value;
+
+        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* the length of a variable's reference at p, 0 when there is none */
+
+static size_t
+ngx_http_rtbus_name_variable(u_char *p, u_char *last)
+{
+    u_char      *start;
+    ngx_uint_t   brace;
+
+    if (*p != '$' || p + 1 == last) {
+        return 0;
+    }
+
+    start = p++;
+    brace = (*p == '{');
+
+    for (p += brace; p < last; p++) {
+
+        if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')
+            || (*p >= '0' && *p <= '9') || *p == '_')
+        {
+            continue;
+        }
+
+        if (brace && *p == '}') {
+            p++;
+        }
+
+        break;
+    }
+
+    return p - start;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
+    ngx_str_t *value)
+{
+    u_char                      *p;
+    ngx_str_t                    piece;
+    ngx_uint_t                   i;
+    ngx_http_rtbus_name_part_t  *part;
+
+    part = name->parts.elts;
+
+    if (name->parts.nelts == 1 && !part->variable) {
+        *value = part->value.value;
+        return NGX_OK;
+    }
+
+    ngx_str_null(value);
+
+    for (i = 0; i < name->parts.nelts; i++) {
+
+        if (ngx_http_complex_value(r, &part[i].value, &piece) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (part[i].variable && piece.len == 0) {
+            return NGX_DECLINED;
+        }
+
+        if (name->parts.nelts == 1) {
+            *value = piece;
+            return NGX_OK;
+        }
+
+        p = ngx_pnalloc(r->pool, value->len + piece.len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(ngx_cpymem(p, value->data, value->len), piece.data,
+                   piece.len);
+
+        value->data = p;
+        value->len += piece.len;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_table_elt_t *
+ngx_http_rtbus_origin(ngx_http_request_t *r)
+{
+    return ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
+}
+
+
+ngx_table_elt_t *
+ngx_http_rtbus_header_in(ngx_http_request_t *r, const char *name, size_t len)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == len
+            && ngx_strncmp(h[i].lowcase_key, name, len) == 0)
+        {
+            return &h[i];
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_check_origin(ngx_http_request_t *r)
+{
+    ngx_str_t                   host, self, *origin;
+    const char                 *port;
+    ngx_uint_t                  i;
+    ngx_table_elt_t            *h;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    h = ngx_http_rtbus_origin(r);
+
+    if (h == NULL || rlcf->any_origin) {
+        return NGX_OK;
+    }
+
+    if (rlcf->origins) {
+        origin = rlcf->origins->elts;
+
+        for (i = 0; i < rlcf->origins->nelts; i++) {
+            if (origin[i].len == h->value.len
+                && ngx_strncasecmp(origin[i].data, h->value.data,
+                                   origin[i].len)
+                   == 0)
+            {
+                return NGX_OK;
+            }
+        }
+
+        goto foreign;
+    }
+
+    /*
+     * Same origin.  The scheme is left out of it: what terminates TLS may be
+     * another host in front of us.
+     */
+
+    if (r->headers_in.host == NULL) {
+        goto foreign;
+    }
+
+    host = h->value;
+
+    if (host.len > 7 && ngx_strncasecmp(host.data, (u_char *) "http://", 7)
+                        == 0)
+    {
+        host.data += 7;
+        host.len -= 7;
+        port = ":80";
+
+    } else if (host.len > 8
+               && ngx_strncasecmp(host.data, (u_char *) "https://", 8) == 0)
+    {
+        host.data += 8;
+        host.len -= 8;
+        port = ":443";
+
+    } else {
+        goto foreign;
+    }
+
+    self = r->headers_in.host->value;
+
+    ngx_http_rtbus_cut_port(&host, port);
+    ngx_http_rtbus_cut_port(&self, port);
+
+    if (host.len == self.len
+        && ngx_strncasecmp(host.data, self.data, self.len) == 0)
+    {
+        return NGX_OK;
+    }
+
+foreign:
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client sent foreign origin \"%V\"", &h->value);
+
+    return NGX_DECLINED;
+}
+
+
+static void
+ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port)
+{
+    size_t  len;
+
+    len = ngx_strlen(port);
+
+    if (host->len > len
+        && ngx_strncmp(host->data + host->len - len, port, len) == 0)
+    {
+        host->len -= len;
+    }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules)
+{
+    ngx_int_t                   rc;
+    ngx_uint_t                  i;
+    ngx_http_rtbus_name_t      *name;
+    ngx_http_rtbus_rule_t      *rule;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (rlcf->allow == NULL) {
+        ngx_memzero(rules, sizeof(ngx_array_t));
+        return NGX_OK;
+    }
+
+    if (ngx_array_init(rules, r->pool, rlcf->allow->nelts,
+                       sizeof(ngx_http_rtbus_rule_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    name = rlcf->allow->elts;
+
+    for (i = 0; i < rlcf->allow->nelts; i++) {
+
+        rule = ngx_array_push(rules);
+        if (rule == NULL) {
+            return NGX_ERROR;
+        }
+
+        rc = ngx_http_rtbus_name_eval(r, &name[i], &rule->name);
+
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (rc == NGX_DECLINED) {
+            /* a rule for "user:$rtbus_user" says nothing of nobody */
+            rules->nelts--;
+            continue;
+        }
+
+        rule->prefix = name[i].prefix;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *channel,
+    ngx_log_t *log)
+{
+    ngx_uint_t              i;
+    ngx_http_rtbus_rule_t  *rule;
+
+    rule = rules->elts;
+
+    for (i = 0; i < rules->nelts; i++) {
+
+        if (rule[i].name.len > channel->len
+            || (!rule[i].prefix && rule[i].name.len != channel->len))
+        {
+            continue;
+        }
+
+        if (ngx_memcmp(channel->data, rule[i].name.data, rule[i].name.len)
+            == 0)
+        {
+            return NGX_OK;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_INFO, log, 0,
+                  "client asked for channel \"%V\" that no rtbus_allow rule "
+                  "allows", channel);
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *channel)
+{
+    ngx_array_t  rules;
+
+    if (ngx_http_rtbus_rules(r, &rules) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_check_rules(&rules, channel, r->connection->log);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_array_t *names)
+{
+    ngx_int_t                   rc;
+    ngx_str_t                   value, *channel;
+    ngx_uint_t                  i;
+    ngx_http_rtbus_name_t      *name;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (rlcf->subscribe == NULL) {
+        return NGX_OK;
+    }
+
+    name = rlcf->subscribe->elts;
+
+    for (i = 0; i < rlcf->subscribe->nelts; i++) {
+
+        rc = ngx_http_rtbus_name_eval(r, &name[i], &value);
+
+        if (rc == NGX_DECLINED) {
+            continue;
+        }
+
+        if (rc == NGX_ERROR) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        if (rtbus_channel_check(value.data, value.len) != RTBUS_OK) {
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                          "client asked for invalid channel \"%V\"", &value);
+
+            return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                        "bad channel", NULL, NULL);
+        }
+
+        rc = ngx_http_rtbus_check_channel(r, &value);
+
+        if (rc == NGX_DECLINED) {
+            return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
+                                        "channel", &value);
+        }
+
+        if (rc != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        if (names->nelts == rlcf->max_channels) {
+            return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                        "too many channels", NULL, NULL);
+        }
+
+        channel = ngx_array_push(names);
+        if (channel == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        *channel = value;
+    }
+
+    return NGX_OK;
+}

@@ -1,0 +1,71 @@
+
+/*
+ * Who the client is and what it may join.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_module.h"
+
+
+/*
+ * Reads a name or pattern of the configuration; a "*" at its end is taken for a
+ * pattern's only where wildcard is set.  NGX_OK, NGX_ERROR: logged.
+ */
+
+ngx_int_t ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_uint_t wildcard, ngx_http_rtbus_name_t *name);
+
+/* NGX_OK; NGX_DECLINED: one of its variables is empty; NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_name_eval(ngx_http_request_t *r,
+    ngx_http_rtbus_name_t *name, ngx_str_t *value);
+
+/* a request header by its lower-case name, or NULL */
+
+ngx_table_elt_t *ngx_http_rtbus_header_in(ngx_http_request_t *r,
+    const char *name, size_t len);
+
+/* NGX_OK, NGX_DECLINED: foreign origin, NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_check_origin(ngx_http_request_t *r);
+
+/*
+ * The rtbus_allow rules as they stand for this request: an array of
+ * ngx_http_rtbus_rule_t in r->pool, for clients that ask more than once.
+ * NGX_OK or NGX_ERROR.
+ */
+
+typedef struct {
+    ngx_str_t      name;
+    ngx_uint_t     prefix;      /* unsigned  prefix:1; */
+} ngx_http_rtbus_rule_t;
+
+ngx_int_t ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules);
+
+/* may the channel (checked name) be joined: NGX_OK, NGX_DECLINED */
+
+ngx_int_t ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *channel,
+    ngx_log_t *log);
+
+/*
+ * May the client of this request join the channel (checked name)?  NGX_OK,
+ * NGX_DECLINED: forbidden, NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r,
+    ngx_str_t *channel);
+
+/*
+ * The channels of rtbus_subscribe for this request: an array of ngx_str_t,
+ * empty names left out, each checked and allowed.  NGX_OK; otherwise what the
+ * content handler has to return, the answer has been sent.
+ */
+
+ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_array_t *names);
+
+
+#endif /* _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_ */

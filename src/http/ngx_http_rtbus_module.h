@@ -1,0 +1,135 @@
+
+/*
+ * Configuration and worker state of ngx_http_rtbus_module, for the files of
+ * this folder and the module itself.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_MODULE_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_rtbus_hub.h"
+
+
+/* protocols of a location, a bit each */
+
+#define NGX_HTTP_RTBUS_WEBSOCKET  0x0002
+#define NGX_HTTP_RTBUS_SSE        0x0004
+
+
+/* bytes that are read from or written to a connection in one call */
+
+#define NGX_HTTP_RTBUS_BUFFER     65536
+
+
+/*
+ * A channel name or pattern of the configuration, cut before and after each
+ * variable, so that "user:$rtbus_user" with no user is told from "user:".
+ */
+
+typedef struct {
+    ngx_http_complex_value_t     value;
+    ngx_uint_t                   variable;    /* unsigned  variable:1; */
+} ngx_http_rtbus_name_part_t;
+
+
+typedef struct {
+    ngx_array_t                  parts;       /* ngx_http_rtbus_name_part_t */
+    ngx_uint_t                   prefix;      /* "*" at the end, cut off */
+} ngx_http_rtbus_name_t;
+
+
+typedef enum {
+    NGX_HTTP_RTBUS_STR = 0,
+    NGX_HTTP_RTBUS_NUM,
+    NGX_HTTP_RTBUS_JSON,
+    NGX_HTTP_RTBUS_BOOL
+} ngx_http_rtbus_type_e;
+
+
+/* a field of the state that may leave the server */
+
+typedef struct {
+    ngx_str_t                    name;
+    ngx_http_rtbus_type_e        type;
+} ngx_http_rtbus_field_t;
+
+
+typedef struct ngx_http_rtbus_client_s  ngx_http_rtbus_client_t;
+typedef struct ngx_http_rtbus_link_s    ngx_http_rtbus_link_t;
+
+
+/* what a worker has while it lives; in cycle->pool */
+
+typedef struct {
+    ngx_rtbus_hub_t              hub;
+
+    ngx_queue_t                  clients;     /* all of them */
+    ngx_uint_t                   nclients;
+    ngx_queue_t                  dirty;       /* those with something to do at
+                                                 the end of the loop turn */
+    ngx_event_t                  flush;       /* posted: does it */
+    ngx_event_t                  drain;       /* timer of the goodbyes */
+    ngx_msec_t                   drain_time;
+    ngx_msec_t                   drain_until;
+
+    ngx_http_rtbus_link_t       *links;       /* free ones */
+    u_char                      *in;          /* NGX_HTTP_RTBUS_BUFFER bytes */
+    u_char                      *out;         /* likewise */
+
+    unsigned                     draining:1;
+} ngx_http_rtbus_worker_t;
+
+
+typedef struct {
+    ngx_rtbus_redis_conf_t       redis;
+    ngx_str_t                    redis_url;
+    ngx_str_t                    prefix;
+    ngx_msec_t                   drain;
+    size_t                       max_event;
+
+    ngx_uint_t                   used;        /* a directive was seen */
+    ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts */
+} ngx_http_rtbus_main_conf_t;
+
+
+typedef struct {
+    ngx_uint_t                   protocols;
+
+    ngx_array_t                 *subscribe;   /* ngx_http_rtbus_name_t */
+    ngx_array_t                 *allow;       /* ngx_http_rtbus_name_t */
+    ngx_array_t                 *origins;     /* ngx_str_t, lower case */
+    ngx_uint_t                   any_origin;
+    ngx_array_t                 *fields;      /* ngx_http_rtbus_field_t */
+
+    ngx_msec_t                   ping_interval;
+    ngx_msec_t                   ping_timeout;
+
+    size_t                       max_event;
+    size_t                       max_message;
+    ngx_uint_t                   max_channels;
+    ngx_uint_t                   message_rate;  /* per second */
+    size_t                       send_buffer;
+
+    ngx_http_complex_value_t    *state;       /* the channel */
+    ngx_http_complex_value_t    *state_key;   /* or NULL */
+
+    ngx_http_complex_value_t    *publish;     /* the channel */
+    ngx_uint_t                   live;        /* unsigned  live:1; */
+} ngx_http_rtbus_loc_conf_t;
+
+
+extern ngx_module_t  ngx_http_rtbus_module;
+
+
+/* content handlers */
+
+ngx_int_t ngx_http_rtbus_state_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_rtbus_publish_handler(ngx_http_request_t *r);
+
+
+#endif /* _NGX_HTTP_RTBUS_MODULE_H_INCLUDED_ */

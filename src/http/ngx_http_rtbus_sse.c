@@ -1,0 +1,551 @@
+
+#include "ngx_http_rtbus_sse.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_reply.h"
+#include "rtbus_sse.h"
+#include "rtbus_ws.h"
+
+
+typedef struct {
+    ngx_http_rtbus_client_t   client;      /* the first member */
+
+    ngx_event_handler_pt      handler;     /* nginx's own, of the connection */
+    ngx_event_t               heartbeat;
+    off_t                     waited;      /* c->sent + 1 at the last one, when
+                                              bytes were waiting */
+    ngx_buf_t                 buf;         /* of the first frame, in flight */
+} ngx_http_rtbus_sse_t;
+
+
+static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r);
+static void ngx_http_rtbus_sse_cleanup(void *data);
+static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
+static void ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r);
+static void ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev);
+static ngx_int_t ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli);
+static void ngx_http_rtbus_sse_close(ngx_http_rtbus_client_t *cli,
+    ngx_uint_t code, const char *reason);
+static void ngx_http_rtbus_sse_finalize(ngx_http_rtbus_sse_t *sse,
+    ngx_int_t rc);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sse_encode(
+    const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sse_frame(rtbus_str_t *name,
+    rtbus_str_t *data, rtbus_str_t *id);
+static ngx_int_t ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli,
+    uint64_t id, ngx_str_t *data);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sse_event(
+    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data);
+
+
+static const ngx_rtbus_format_t  ngx_http_rtbus_sse_format = {
+    ngx_http_rtbus_sse_encode,
+    NULL
+};
+
+
+static const ngx_http_rtbus_transport_t  ngx_http_rtbus_sse_transport = {
+    &ngx_http_rtbus_sse_format,
+    ngx_http_rtbus_sse_flush,
+    ngx_http_rtbus_sse_close,
+    ngx_http_rtbus_sse_ack,
+    ngx_http_rtbus_sse_event
+};
+
+
+ngx_int_t
+ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
+{
+    ngx_int_t              rc;
+    ngx_str_t             *channel;
+    ngx_uint_t             i;
+    ngx_array_t            channels;
+    ngx_connection_t      *c;
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_rtbus_sse_t  *sse;
+
+    if (r->method == NGX_HTTP_OPTIONS) {
+        return ngx_http_rtbus_preflight(r, "GET");
+    }
+
+    if (r->method != NGX_HTTP_GET) {
+        return ngx_http_rtbus_not_allowed(r, "GET, OPTIONS");
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_rtbus_check_origin(r);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
+                                    "origin not allowed", NULL, NULL);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_channels(r, &channels);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    if (channels.nelts == 0) {
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "no channel",
+                                    NULL, NULL);
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_rtbus_sse_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    sse = cln->data;
+    ngx_memzero(sse, sizeof(ngx_http_rtbus_sse_t));
+
+    cln->handler = ngx_http_rtbus_sse_cleanup;
+
+    if (ngx_http_rtbus_client_init(&sse->client, r,
+                                   &ngx_http_rtbus_sse_transport)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_http_set_ctx(r, sse, ngx_http_rtbus_module);
+
+    rc = ngx_http_rtbus_sse_start(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    c = r->connection;
+
+    r->main->count++;
+    r->keepalive = 0;
+
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_rtbus_sse_write_handler;
+
+    c->log->action = "serving event stream";
+
+#if (NGX_HTTP_V2)
+    if (r->stream == NULL)
+#endif
+    {
+        sse->handler = c->read->handler;
+
+        c->idle = 1;
+        c->read->handler = ngx_http_rtbus_sse_connection_handler;
+    }
+
+    sse->heartbeat.handler = ngx_http_rtbus_sse_heartbeat;
+    sse->heartbeat.data = sse;
+    sse->heartbeat.log = c->log;
+
+    ngx_add_timer(&sse->heartbeat, sse->client.conf->ping_interval);
+
+    channel = channels.elts;
+
+    for (i = 0; i < channels.nelts; i++) {
+        if (ngx_http_rtbus_client_join(&sse->client, &channel[i], NULL, 0)
+            == NGX_ERROR)
+        {
+            ngx_http_rtbus_client_close(&sse->client, RTBUS_WS_INTERNAL,
+                                        "no memory");
+            break;
+        }
+    }
+
+    return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sse_start(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  value;
+    ngx_connection_t          *c;
+    ngx_rtbus_frame_t         *frame;
+    ngx_http_rtbus_sse_t      *sse;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = r->connection;
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = -1;
+
+    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    ngx_str_set(&value, "no-store");
+
+    if (ngx_http_rtbus_header(r, "Cache-Control", &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* an nginx that proxies us shall pass each event on as it comes */
+
+    ngx_str_set(&value, "no");
+
+    if (ngx_http_rtbus_header(r, "X-Accel-Buffering", &value) != NGX_OK
+        || ngx_http_rtbus_cors(r) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+#if (NGX_HTTP_GZIP)
+    /* "gzip on" with a matching type would hold events back */
+
+    r->gzip_tested = 1;
+    r->gzip_ok = 0;
+#endif
+
+    if (
+#if (NGX_HTTP_V2)
+        r->stream == NULL &&
+#endif
+        clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    /* a comment, so that proxies and clients see the stream begin at once */
+
+    frame = ngx_rtbus_frame_create(3);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(frame->data, ":\n\n", 3);
+
+    sse = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
+
+    ngx_http_rtbus_client_send(&sse->client, frame);
+    ngx_rtbus_frame_unref(frame);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_sse_cleanup(void *data)
+{
+    ngx_http_rtbus_sse_t  *sse = data;
+
+    if (sse->heartbeat.timer_set) {
+        ngx_del_timer(&sse->heartbeat);
+    }
+}
+
+
+/* HTTP/1.x: the connection is watched for its end and for the worker's */
+
+static void
+ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev)
+{
+    ngx_connection_t      *c;
+    ngx_http_request_t    *r;
+    ngx_http_rtbus_sse_t  *sse;
+
+    c = rev->data;
+    r = c->data;
+
+    sse = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
+
+    if (c->close && !c->error) {
+        c->close = 0;
+        ngx_http_rtbus_worker_drain(sse->client.worker);
+    }
+
+    sse->handler(rev);
+}
+
+
+static void
+ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r)
+{
+    ngx_http_rtbus_sse_t  *sse;
+
+    sse = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus sse write handler unsent:%uz", sse->client.unsent);
+
+    if (ngx_http_rtbus_sse_flush(&sse->client) != NGX_OK) {
+        ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
+        return;
+    }
+
+    if (sse->client.closed && sse->client.first == NULL) {
+        ngx_http_rtbus_sse_finalize(sse, NGX_OK);
+    }
+}
+
+
+static void
+ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
+{
+    ngx_rtbus_frame_t        *frame;
+    ngx_http_rtbus_sse_t     *sse;
+    ngx_http_rtbus_client_t  *cli;
+
+    sse = ev->data;
+    cli = &sse->client;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->connection->log, 0,
+                   "rtbus sse heartbeat unsent:%uz", cli->unsent);
+
+    if (cli->closed) {
+        /* the last bytes were not taken in time */
+        ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
+        return;
+    }
+
+    if (cli->unsent) {
+
+        /* there is no pong: a client is alive as long as it takes bytes */
+
+        if (sse->waited == cli->connection->sent + 1) {
+            cli->broken = 1;
+            ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL,
+                                        "ping timeout");
+            return;
+        }
+
+        sse->waited = cli->connection->sent + 1;
+        ngx_add_timer(ev, cli->conf->ping_timeout);
+        return;
+    }
+
+    sse->waited = 0;
+
+    frame = ngx_rtbus_frame_create(3);
+
+    if (frame == NULL) {
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+        return;
+    }
+
+    ngx_memcpy(frame->data, ":\n\n", 3);
+
+    ngx_http_rtbus_client_send(cli, frame);
+    ngx_rtbus_frame_unref(frame);
+
+    ngx_add_timer(ev, cli->conf->ping_interval);
+}
+
+
+/*
+ * One frame, or several merged into one, is handed to the filters at a time:
+ * they may hold on to its bytes until the connection has taken them.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli)
+{
+    ngx_int_t              rc;
+    ngx_buf_t             *b;
+    ngx_chain_t            out;
+    ngx_http_request_t    *r;
+    ngx_http_rtbus_sse_t  *sse;
+
+    sse = (ngx_http_rtbus_sse_t *) cli;
+
+    r = cli->request;
+    b = &sse->buf;
+
+    if (cli->inflight) {
+
+        rc = ngx_http_output_filter(r, NULL);
+
+        goto sent;
+    }
+
+    while (cli->first) {
+
+        if (ngx_http_rtbus_client_merge(cli) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        ngx_memzero(b, sizeof(ngx_buf_t));
+
+        b->pos = cli->first->frame->data;
+        b->last = b->pos + cli->first->frame->len;
+        b->start = b->pos;
+        b->end = b->last;
+        b->memory = 1;
+        b->flush = 1;
+        b->tag = (ngx_buf_tag_t) &ngx_http_rtbus_module;
+
+        out.buf = b;
+        out.next = NULL;
+
+        cli->inflight = 1;
+
+        rc = ngx_http_output_filter(r, &out);
+
+    sent:
+
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (rc == NGX_AGAIN || b->pos != b->last) {
+
+            if (
+#if (NGX_HTTP_V2)
+                r->stream == NULL &&
+#endif
+                ngx_handle_write_event(cli->connection->write, 0) != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            return NGX_OK;
+        }
+
+        cli->inflight = 0;
+        ngx_http_rtbus_client_sent(cli, cli->first->frame->len);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_sse_close(ngx_http_rtbus_client_t *cli, ngx_uint_t code,
+    const char *reason)
+{
+    ngx_http_rtbus_sse_t  *sse;
+
+    sse = (ngx_http_rtbus_sse_t *) cli;
+
+    if (cli->broken) {
+        ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
+        return;
+    }
+
+    if (cli->first) {
+        /* what is under way is an event cut in the middle: its rest goes out */
+        ngx_add_timer(&sse->heartbeat, cli->conf->ping_timeout);
+        return;
+    }
+
+    ngx_http_rtbus_sse_finalize(sse, NGX_OK);
+}
+
+
+static void
+ngx_http_rtbus_sse_finalize(ngx_http_rtbus_sse_t *sse, ngx_int_t rc)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = sse->client.request;
+    c = r->connection;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus sse finalize: %i",
+                   rc);
+
+    sse->client.closing = 1;
+    sse->client.closed = 1;
+
+    if (sse->heartbeat.timer_set) {
+        ngx_del_timer(&sse->heartbeat);
+    }
+
+#if (NGX_HTTP_V2)
+    if (r->stream == NULL)
+#endif
+    {
+        c->idle = 0;
+        c->read->handler = sse->handler;
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_send_special(r, NGX_HTTP_LAST);
+    }
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
+    ngx_rtbus_msg_t *msg)
+{
+    rtbus_str_t   data, id;
+
+    data = msg->event->args.len ? msg->event->args : msg->event->data;
+
+    if (data.len == 0) {
+        data.data = (u_char *) "null";
+        data.len = 4;
+    }
+
+    id.len = 0;
+    id.data = NULL;
+
+    return ngx_http_rtbus_sse_frame(&msg->event->name, &data, &id);
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_sse_frame(rtbus_str_t *name, rtbus_str_t *data, rtbus_str_t *id)
+{
+    ngx_rtbus_frame_t  *frame;
+
+    frame = ngx_rtbus_frame_create(rtbus_sse_write(NULL, name, data, id));
+
+    if (frame) {
+        rtbus_sse_write(frame->data, name, data, id);
+    }
+
+    return frame;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
+    ngx_str_t *data)
+{
+    /* a stream of events has nobody who asks */
+
+    return NGX_OK;
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_sse_event(ngx_http_rtbus_client_t *cli, const char *name,
+    ngx_str_t *data)
+{
+    rtbus_str_t  n, d, id;
+
+    n.len = ngx_strlen(name);
+    n.data = (u_char *) name;
+
+    d.len = data->len;
+    d.data = data->data;
+
+    id.len = 0;
+    id.data = NULL;
+
+    return ngx_http_rtbus_sse_frame(&n, &d, &id);
+}

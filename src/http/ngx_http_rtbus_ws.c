@@ -1,0 +1,1167 @@
+
+#include "ngx_http_rtbus_ws.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_reply.h"
+#include "rtbus_utf8.h"
+#include "rtbus_ws.h"
+#include <ngx_sha1.h>
+
+
+#define NGX_HTTP_RTBUS_WS_LINGER   5000    /* ms for the client's part of the
+                                              close handshake */
+#define NGX_HTTP_RTBUS_WS_READS    16      /* reads in one call */
+#define NGX_HTTP_RTBUS_WS_MAX_ACK  9007199254740991ULL  /* 2^53 - 1 */
+
+
+typedef struct {
+    ngx_http_rtbus_client_t   client;      /* the first member */
+
+    ngx_event_handler_pt      handler;     /* nginx's own, of the connection */
+
+    rtbus_ws_parser_t         parser;
+
+    u_char                   *message;     /* malloc'ed, what has come of one */
+    size_t                    length;
+    size_t                    size;
+    u_char                   *control;     /* malloc'ed, a control frame cut */
+    size_t                    control_length;
+
+    uint32_t                  utf8;        /* of the message */
+    unsigned                  opcode:4;    /* likewise */
+    unsigned                  in_frame:1;  /* its header is parsed */
+    unsigned                  pinged:1;    /* the pong is awaited */
+    unsigned                  peer_closed:1;  /* close frame received */
+    unsigned                  failed:1;    /* what comes is only discarded */
+} ngx_http_rtbus_ws_t;
+
+
+static ngx_int_t ngx_http_rtbus_ws_handshake(ngx_http_request_t *r,
+    ngx_str_t *key);
+static ngx_uint_t ngx_http_rtbus_ws_token(ngx_table_elt_t *h,
+    const char *token);
+static ngx_int_t ngx_http_rtbus_ws_accept(ngx_http_request_t *r,
+    ngx_str_t *key);
+static void ngx_http_rtbus_ws_cleanup(void *data);
+
+static void ngx_http_rtbus_ws_read_handler(ngx_event_t *rev);
+static void ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws);
+static void ngx_http_rtbus_ws_write_handler(ngx_event_t *wev);
+static void ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p,
+    u_char *last);
+static ngx_int_t ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p,
+    size_t len);
+static ngx_int_t ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p,
+    size_t len);
+static ngx_int_t ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p,
+    size_t len);
+static ngx_int_t ngx_http_rtbus_ws_message(ngx_http_rtbus_ws_t *ws, u_char *p,
+    size_t len);
+
+static ngx_int_t ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws,
+    ngx_uint_t opcode, u_char *p, size_t len);
+static ngx_int_t ngx_http_rtbus_ws_flush(ngx_http_rtbus_client_t *cli);
+static void ngx_http_rtbus_ws_close(ngx_http_rtbus_client_t *cli,
+    ngx_uint_t code, const char *reason);
+static void ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws);
+static void ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws);
+
+static ngx_rtbus_frame_t *ngx_http_rtbus_ws_encode(
+    const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
+static size_t ngx_http_rtbus_ws_header(u_char *dst, size_t len);
+static ngx_int_t ngx_http_rtbus_ws_ack(ngx_http_rtbus_client_t *cli,
+    uint64_t id, ngx_str_t *data);
+static ngx_rtbus_frame_t *ngx_http_rtbus_ws_event(ngx_http_rtbus_client_t *cli,
+    const char *name, ngx_str_t *data);
+
+
+static const ngx_rtbus_format_t  ngx_http_rtbus_ws_format = {
+    ngx_http_rtbus_ws_encode,
+    ngx_http_rtbus_ws_header
+};
+
+
+static const ngx_http_rtbus_transport_t  ngx_http_rtbus_ws_transport = {
+    &ngx_http_rtbus_ws_format,
+    ngx_http_rtbus_ws_flush,
+    ngx_http_rtbus_ws_close,
+    ngx_http_rtbus_ws_ack,
+    ngx_http_rtbus_ws_event
+};
+
+
+ngx_int_t
+ngx_http_rtbus_ws_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  key, *channel;
+    ngx_uint_t                 i;
+    ngx_array_t                channels;
+    ngx_connection_t          *c;
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_rtbus_ws_t       *ws;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ngx_str_null(&key);
+
+    rc = ngx_http_rtbus_ws_handshake(r, &key);
+    if (rc != NGX_OK || r->header_sent) {
+        /* refused, and the answer to it may well be on its way */
+        return rc;
+    }
+
+    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_channels(r, &channels);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_rtbus_ws_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ws = cln->data;
+    ngx_memzero(ws, sizeof(ngx_http_rtbus_ws_t));
+
+    cln->handler = ngx_http_rtbus_ws_cleanup;
+
+    if (ngx_http_rtbus_client_init(&ws->client, r,
+                                   &ngx_http_rtbus_ws_transport)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    c = r->connection;
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_ws_accept(r, &key);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    r->main->count++;
+    r->keepalive = 0;
+
+    ngx_http_set_ctx(r, ws, ngx_http_rtbus_module);
+
+    c->log->action = "serving websocket";
+
+    ws->handler = c->read->handler;
+
+    c->idle = 1;
+    c->read->handler = ngx_http_rtbus_ws_read_handler;
+    c->write->handler = ngx_http_rtbus_ws_write_handler;
+
+    ngx_add_timer(c->read, ws->client.conf->ping_interval);
+
+    channel = channels.elts;
+
+    for (i = 0; i < channels.nelts; i++) {
+        if (ngx_http_rtbus_client_join(&ws->client, &channel[i], NULL, 0)
+            == NGX_ERROR)
+        {
+            ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL,
+                                        "no memory");
+            break;
+        }
+    }
+
+    /* what came with the handshake, and after it, is read at its own event */
+
+    ngx_post_event(c->read, &ngx_posted_events);
+
+    return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
+{
+    u_char            buf[24];
+    ngx_int_t         rc;
+    ngx_str_t         raw, value;
+    ngx_table_elt_t  *h;
+
+    if (r->method != NGX_HTTP_GET) {
+        return ngx_http_rtbus_not_allowed(r, "GET");
+    }
+
+    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                    "body in a websocket handshake",
+                                    NULL, NULL);
+    }
+
+    /* RFC 6455 section 4.2.1 */
+
+    if (r->http_version != NGX_HTTP_VERSION_11
+        || !ngx_http_rtbus_ws_token(r->headers_in.upgrade, "websocket")
+        || !ngx_http_rtbus_ws_token(ngx_http_rtbus_header_in(r, "connection",
+                                        sizeof("connection") - 1), "upgrade"))
+    {
+        ngx_str_set(&value, "websocket");
+
+        if (ngx_http_rtbus_header(r, "Upgrade", &value) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_rtbus_error(r, 426, "websocket handshake expected",
+                                    NULL, NULL);
+    }
+
+    h = ngx_http_rtbus_header_in(r, "sec-websocket-version",
+                                 sizeof("sec-websocket-version") - 1);
+
+    if (h == NULL || h->value.len != 2
+        || ngx_strncmp(h->value.data, "13", 2) != 0)
+    {
+        ngx_str_set(&value, "13");
+
+        if (ngx_http_rtbus_header(r, "Sec-WebSocket-Version", &value)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_rtbus_error(r, 426, "websocket version 13 expected",
+                                    NULL, NULL);
+    }
+
+    h = ngx_http_rtbus_header_in(r, "sec-websocket-key",
+                                 sizeof("sec-websocket-key") - 1);
+
+    raw.data = buf;
+
+    if (h == NULL || h->value.len != 24
+        || ngx_decode_base64(&raw, &h->value) != NGX_OK || raw.len != 16)
+    {
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                    "bad Sec-WebSocket-Key", NULL, NULL);
+    }
+
+    *key = h->value;
+
+    rc = ngx_http_rtbus_check_origin(r);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
+                                    "origin not allowed", NULL, NULL);
+    }
+
+    return rc;
+}
+
+
+/* is the token in the comma-separated list of the header's value */
+
+static ngx_uint_t
+ngx_http_rtbus_ws_token(ngx_table_elt_t *h, const char *token)
+{
+    u_char  *p, *start, *last, *end;
+    size_t   len;
+
+    if (h == NULL) {
+        return 0;
+    }
+
+    len = ngx_strlen(token);
+    last = h->value.data + h->value.len;
+
+    for (p = h->value.data; p < last; p++) {
+
+        start = p;
+
+        while (p < last && *p != ',') {
+            p++;
+        }
+
+        end = p;
+
+        while (start < end && (*start == ' ' || *start == '\t')) {
+            start++;
+        }
+
+        while (end > start && (end[-1] == ' ' || end[-1] == '\t')) {
+            end--;
+        }
+
+        if ((size_t) (end - start) == len
+            && ngx_strncasecmp(start, (u_char *) token, len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_accept(ngx_http_request_t *r, ngx_str_t *key)
+{
+    u_char      hash[20];
+    ngx_int_t   rc;
+    ngx_str_t   raw, value;
+    ngx_sha1_t  sha1;
+
+    ngx_sha1_init(&sha1);
+    ngx_sha1_update(&sha1, key->data, key->len);
+    ngx_sha1_update(&sha1, RTBUS_WS_GUID, sizeof(RTBUS_WS_GUID) - 1);
+    ngx_sha1_final(hash, &sha1);
+
+    raw.data = hash;
+    raw.len = sizeof(hash);
+
+    value.data = ngx_pnalloc(r->pool, ngx_base64_encoded_length(raw.len));
+    if (value.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_encode_base64(&value, &raw);
+
+    if (ngx_http_rtbus_header(r, "Sec-WebSocket-Accept", &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_str_set(&value, "websocket");
+
+    if (ngx_http_rtbus_header(r, "Upgrade", &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return (rc == NGX_OK) ? NGX_ERROR : rc;
+    }
+
+    if (ngx_http_send_special(r, NGX_HTTP_FLUSH) == NGX_ERROR
+        || r->connection->buffered)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_ws_cleanup(void *data)
+{
+    ngx_http_rtbus_ws_t  *ws = data;
+
+    if (ws->message) {
+        ngx_free(ws->message);
+    }
+
+    if (ws->control) {
+        ngx_free(ws->control);
+    }
+}
+
+
+static void
+ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
+{
+    ssize_t               n;
+    ngx_buf_t            *b;
+    ngx_uint_t            i;
+    ngx_connection_t     *c;
+    ngx_http_request_t   *r;
+    ngx_http_rtbus_ws_t  *ws;
+
+    c = rev->data;
+    r = c->data;
+    ws = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus ws read handler timedout:%d close:%d",
+                   rev->timedout, c->close);
+
+    if (c->close) {
+
+        if (c->error) {
+            ngx_http_rtbus_ws_finalize(ws);
+            return;
+        }
+
+        /* the worker leaves, clients go one after the other */
+
+        c->close = 0;
+        ngx_http_rtbus_worker_drain(ws->client.worker);
+    }
+
+    if (rev->timedout) {
+        rev->timedout = 0;
+        ngx_http_rtbus_ws_timer(ws);
+        return;
+    }
+
+    b = r->header_in;
+
+    if (b->pos < b->last) {
+        n = b->last - b->pos;
+        ngx_http_rtbus_ws_input(ws, b->pos, b->last);
+        b->pos = b->last;
+    }
+
+    for (i = 0; rev->ready; i++) {
+
+        if (i == NGX_HTTP_RTBUS_WS_READS) {
+            ngx_post_event(rev, &ngx_posted_next_events);
+            return;
+        }
+
+        n = c->recv(c, ws->client.worker->in, NGX_HTTP_RTBUS_BUFFER);
+
+        if (n == NGX_AGAIN) {
+            break;
+        }
+
+        if (n == 0 || n == NGX_ERROR) {
+
+            if (!ws->client.closing) {
+                ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                              "client closed websocket connection without "
+                              "a close frame");
+            }
+
+            ngx_http_rtbus_ws_finalize(ws);
+            return;
+        }
+
+        if (!ws->failed) {
+            ngx_http_rtbus_ws_input(ws, ws->client.worker->in,
+                                    ws->client.worker->in + n);
+        }
+    }
+
+    if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+        ngx_http_rtbus_ws_finalize(ws);
+    }
+}
+
+
+static void
+ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
+{
+    ngx_event_t              *rev;
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = &ws->client;
+    rev = cli->connection->read;
+
+    if (cli->closed) {
+        /* the close handshake was not completed in time */
+        ngx_http_rtbus_ws_finalize(ws);
+        return;
+    }
+
+    if (ws->pinged) {
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "ping timeout");
+        return;
+    }
+
+    if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_PING, NULL, 0) != NGX_OK) {
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+        return;
+    }
+
+    ws->pinged = 1;
+    ngx_add_timer(rev, cli->conf->ping_timeout);
+}
+
+
+static void
+ngx_http_rtbus_ws_write_handler(ngx_event_t *wev)
+{
+    ngx_connection_t     *c;
+    ngx_http_request_t   *r;
+    ngx_http_rtbus_ws_t  *ws;
+
+    c = wev->data;
+    r = c->data;
+    ws = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus ws write handler unsent:%uz", ws->client.unsent);
+
+    if (ngx_http_rtbus_ws_flush(&ws->client) != NGX_OK) {
+        ngx_http_rtbus_ws_finalize(ws);
+        return;
+    }
+
+    if (ws->client.closed) {
+        ngx_http_rtbus_ws_closing(ws);
+    }
+}
+
+
+static void
+ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
+{
+    size_t               n;
+    ngx_int_t            rc;
+    const uint8_t       *pos;
+    rtbus_ws_parser_t   *parser;
+
+    parser = &ws->parser;
+
+    if (ws->pinged) {
+        /* any sign of life is as good as the pong */
+        ws->pinged = 0;
+
+        if (!ws->client.closed) {
+            ngx_add_timer(ws->client.connection->read,
+                          ws->client.conf->ping_interval);
+        }
+    }
+
+    /* a header may be whole with no payload byte to follow, hence <= */
+
+    while (p < last || (ws->in_frame && parser->rest == 0)) {
+
+        if (!ws->in_frame) {
+            pos = p;
+            rc = rtbus_ws_parse_header(parser, &pos, last);
+            p = (u_char *) pos;
+
+            if (rc == RTBUS_AGAIN) {
+                return;
+            }
+
+            if (rc == RTBUS_ERROR) {
+                ws->failed = 1;
+                ngx_http_rtbus_client_close(&ws->client,
+                                            RTBUS_WS_PROTOCOL_ERROR,
+                                            parser->reason);
+                return;
+            }
+
+            if (parser->opcode < RTBUS_WS_CLOSE
+                && parser->rest > ws->client.conf->max_message - ws->length
+                && !ws->client.closing)
+            {
+                ws->failed = 1;
+                ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_TOO_BIG,
+                                            "message too big");
+                return;
+            }
+
+            if (parser->opcode == RTBUS_WS_TEXT
+                || parser->opcode == RTBUS_WS_BINARY)
+            {
+                ws->opcode = parser->opcode;
+                ws->utf8 = RTBUS_UTF8_ACCEPT;
+            }
+
+            ws->in_frame = 1;
+        }
+
+        n = (size_t) ngx_min(parser->rest, (uint64_t) (last - p));
+
+        rtbus_ws_unmask(parser, p, p, n);
+        parser->rest -= n;
+
+        if (parser->rest == 0) {
+            ws->in_frame = 0;
+        }
+
+        if (ngx_http_rtbus_ws_payload(ws, p, n) != NGX_OK) {
+            ws->failed = 1;
+            return;
+        }
+
+        p += n;
+    }
+}
+
+
+/*
+ * A piece of unmasked payload, the last one when the parser's rest is 0.
+ * NGX_ERROR: the client is being closed, what follows must not be read.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+{
+    ngx_int_t           rc;
+    rtbus_ws_parser_t  *parser;
+
+    parser = &ws->parser;
+
+    if (parser->opcode >= RTBUS_WS_CLOSE) {
+
+        if (parser->rest || ws->control) {
+
+            if (ws->control == NULL) {
+                ws->control = ngx_alloc(RTBUS_WS_MAX_CONTROL,
+                                        ws->client.connection->log);
+                if (ws->control == NULL) {
+                    goto nomem;
+                }
+
+                ws->control_length = 0;
+            }
+
+            ngx_memcpy(ws->control + ws->control_length, p, len);
+            ws->control_length += len;
+
+            if (parser->rest) {
+                return NGX_OK;
+            }
+
+            rc = ngx_http_rtbus_ws_control(ws, ws->control,
+                                           ws->control_length);
+            ngx_free(ws->control);
+            ws->control = NULL;
+
+            return rc;
+        }
+
+        return ngx_http_rtbus_ws_control(ws, p, len);
+    }
+
+    if (ws->client.closing) {
+        /* only the client's close frame is of interest now */
+        return NGX_OK;
+    }
+
+    if (ws->opcode == RTBUS_WS_BINARY) {
+        ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_UNSUPPORTED,
+                                    "binary message");
+        return NGX_ERROR;
+    }
+
+    ws->utf8 = rtbus_utf8_check(ws->utf8, p, len);
+
+    if (ws->utf8 == RTBUS_UTF8_REJECT
+        || (ws->utf8 != RTBUS_UTF8_ACCEPT && parser->rest == 0 && parser->fin))
+    {
+        ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INVALID_PAYLOAD,
+                                    "text is not UTF-8");
+        return NGX_ERROR;
+    }
+
+    if (ws->length == 0 && parser->rest == 0 && parser->fin) {
+        return ngx_http_rtbus_ws_message(ws, p, len);
+    }
+
+    if (ngx_http_rtbus_ws_keep(ws, p, len) != NGX_OK) {
+        goto nomem;
+    }
+
+    if (parser->rest || !parser->fin) {
+        return NGX_OK;
+    }
+
+    rc = ngx_http_rtbus_ws_message(ws, ws->message, ws->length);
+
+    ngx_free(ws->message);
+    ws->message = NULL;
+    ws->length = 0;
+    ws->size = 0;
+
+    return rc;
+
+nomem:
+
+    ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL, "no memory");
+
+    return NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+{
+    size_t   size;
+    u_char  *message;
+
+    if (ws->length + len > ws->size) {
+
+        /* grown by what has come, not by what a header promises */
+
+        size = ngx_max(ws->length + len, 2 * ws->size);
+        size = ngx_min(size, ws->client.conf->max_message);
+
+        message = ngx_alloc(size, ws->client.connection->log);
+        if (message == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (ws->message) {
+            ngx_memcpy(message, ws->message, ws->length);
+            ngx_free(ws->message);
+        }
+
+        ws->message = message;
+        ws->size = size;
+    }
+
+    ngx_memcpy(ws->message + ws->length, p, len);
+    ws->length += len;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+{
+    int          rc;
+    unsigned     code;
+    const char  *reason;
+
+    switch (ws->parser.opcode) {
+
+    case RTBUS_WS_PING:
+
+        if (ws->client.closing) {
+            return NGX_OK;
+        }
+
+        if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_PONG, p, len) != NGX_OK) {
+            ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL,
+                                        "no memory");
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
+
+    case RTBUS_WS_PONG:
+        return NGX_OK;
+
+    default: /* RTBUS_WS_CLOSE */
+
+        ws->peer_closed = 1;
+
+        if (ws->client.closed) {
+            /* that was the answer to ours, and the end */
+            ngx_post_event(ws->client.connection->write, &ngx_posted_events);
+            return NGX_ERROR;
+        }
+
+        rc = rtbus_ws_parse_close(p, len, &code, &reason);
+
+        if (rc != RTBUS_OK) {
+            ngx_http_rtbus_client_close(&ws->client, rc, reason);
+
+        } else {
+            ngx_http_rtbus_client_close(&ws->client, code,
+                                        "closed by client");
+        }
+
+        return NGX_ERROR;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+{
+    ngx_int_t                 rc;
+    uint64_t                  ack;
+    ngx_str_t                 name, data;
+    const char               *reason;
+    rtbus_event_t             event;
+    ngx_http_rtbus_client_t  *cli;
+    rtbus_json_member_t       m[] = { rtbus_json_member("event"),
+                                      rtbus_json_member("data"),
+                                      rtbus_json_member("ack") };
+
+    cli = &ws->client;
+
+    rc = rtbus_json_object(cli->worker->hub.json, p, len, m, 3, &reason);
+
+    if (rc == RTBUS_NOMEM) {
+        goto nomem;
+    }
+
+    if (rc != RTBUS_OK) {
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INVALID_PAYLOAD, reason);
+        return NGX_ERROR;
+    }
+
+    if (m[2].value.type != RTBUS_JSON_NONE
+        && (rtbus_json_uint(&m[2].value.raw, &ack) != RTBUS_OK
+            || ack > NGX_HTTP_RTBUS_WS_MAX_ACK))
+    {
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INVALID_PAYLOAD,
+                                    "ack is not a number");
+        return NGX_ERROR;
+    }
+
+    if (m[0].value.type != RTBUS_JSON_STRING) {
+        reason = "no event name";
+        rc = RTBUS_ERROR;
+
+    } else {
+        rc = rtbus_event_name(&event, &m[0].value.raw, &reason);
+    }
+
+    if (rc != RTBUS_OK) {
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INVALID_PAYLOAD, reason);
+        return NGX_ERROR;
+    }
+
+    name.len = event.name.len;
+    name.data = event.name.data;
+
+    data.len = m[1].value.raw.len;
+    data.data = m[1].value.raw.data;
+
+    rc = ngx_http_rtbus_inbox(cli, &name, &data,
+                              m[2].value.type == RTBUS_JSON_NONE ? NULL : &ack);
+    if (rc == NGX_OK) {
+        return NGX_OK;
+    }
+
+nomem:
+
+    ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+
+    return NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
+    size_t len)
+{
+    u_char             *data;
+    ngx_rtbus_frame_t  *frame;
+
+    frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    data = rtbus_ws_write_header(frame->data, opcode, len);
+    ngx_memcpy(data, p, len);
+
+    if (opcode == RTBUS_WS_CLOSE) {
+        ngx_http_rtbus_client_push(&ws->client, frame);
+
+    } else {
+        ngx_http_rtbus_client_send(&ws->client, frame);
+    }
+
+    ngx_rtbus_frame_unref(frame);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_flush(ngx_http_rtbus_client_t *cli)
+{
+    u_char                 *p, *buf;
+    size_t                  len;
+    ssize_t                 n;
+    ngx_connection_t       *c;
+    ngx_http_rtbus_link_t  *link;
+
+    c = cli->connection;
+
+    while (cli->first && c->write->ready) {
+
+        link = cli->first;
+
+        if (link->next == NULL || cli->inflight
+            || link->frame->len - cli->offset >= NGX_HTTP_RTBUS_BUFFER)
+        {
+            buf = link->frame->data + cli->offset;
+            len = link->frame->len - cli->offset;
+
+        } else if (c->ssl) {
+
+            /* a write that TLS puts off must be repeated with the same bytes */
+
+            if (cli->offset == 0
+                && ngx_http_rtbus_client_merge(cli) != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            buf = cli->first->frame->data + cli->offset;
+            len = cli->first->frame->len - cli->offset;
+
+        } else {
+            buf = cli->worker->out;
+
+            p = ngx_cpymem(buf, link->frame->data + cli->offset,
+                           link->frame->len - cli->offset);
+
+            for (link = link->next; link; link = link->next) {
+
+                len = link->frame->len;
+
+                if (len > (size_t) (buf + NGX_HTTP_RTBUS_BUFFER - p)) {
+                    break;
+                }
+
+                p = ngx_cpymem(p, link->frame->data, len);
+            }
+
+            len = p - buf;
+        }
+
+        n = c->send(c, buf, len);
+
+        if (n == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (n == NGX_AGAIN) {
+            cli->inflight = (c->ssl != NULL);
+            break;
+        }
+
+        cli->inflight = 0;
+
+        ngx_http_rtbus_client_sent(cli, n);
+    }
+
+    if (cli->first && ngx_handle_write_event(c->write, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The closing handshake, section 7: ours after theirs and the connection is
+ * done; ours first and theirs is waited for.  After a protocol error nothing
+ * more can be understood; what comes is read and dropped all the same, since
+ * closing with unread bytes would have the kernel throw away our close frame.
+ */
+
+static void
+ngx_http_rtbus_ws_close(ngx_http_rtbus_client_t *cli, ngx_uint_t code,
+    const char *reason)
+{
+    size_t                len;
+    ngx_http_rtbus_ws_t  *ws;
+    u_char                buf[RTBUS_WS_MAX_CONTROL];
+
+    ws = (ngx_http_rtbus_ws_t *) cli;
+
+    if (cli->broken) {
+        ngx_http_rtbus_ws_finalize(ws);
+        return;
+    }
+
+    len = 0;
+
+    if (code != RTBUS_WS_NO_STATUS) {
+        buf[0] = (u_char) (code >> 8);
+        buf[1] = (u_char) code;
+        len = 2;
+
+        if (!ws->peer_closed) {
+            len = ngx_cpystrn(buf + 2, (u_char *) reason, sizeof(buf) - 2)
+                  - buf;
+        }
+    }
+
+    if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_CLOSE, buf, len) != NGX_OK
+        || ngx_http_rtbus_ws_flush(cli) != NGX_OK)
+    {
+        ngx_http_rtbus_ws_finalize(ws);
+        return;
+    }
+
+    ngx_add_timer(cli->connection->read, NGX_HTTP_RTBUS_WS_LINGER);
+
+    ngx_http_rtbus_ws_closing(ws);
+}
+
+
+static void
+ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws)
+{
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = &ws->client;
+
+    if (cli->first) {
+        return;
+    }
+
+    if (ws->peer_closed) {
+        ngx_http_rtbus_ws_finalize(ws);
+        return;
+    }
+
+    if (ws->failed
+        && ngx_shutdown_socket(cli->connection->fd, NGX_WRITE_SHUTDOWN) == -1)
+    {
+        ngx_connection_error(cli->connection, ngx_socket_errno,
+                             ngx_shutdown_socket_n " failed");
+        ngx_http_rtbus_ws_finalize(ws);
+    }
+}
+
+
+static void
+ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = ws->client.request;
+    c = r->connection;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus ws finalize");
+
+    ws->client.closing = 1;
+    ws->client.closed = 1;
+
+    c->idle = 0;
+    c->read->handler = ws->handler;
+    c->write->handler = ws->handler;
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    ngx_http_finalize_request(r, NGX_ERROR);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_ws_encode(const ngx_rtbus_format_t *format,
+    ngx_rtbus_msg_t *msg)
+{
+    u_char             *p;
+    size_t              len, header;
+    rtbus_str_t         data, *name, *attachments;
+    const char         *member;
+    ngx_rtbus_frame_t  *frame;
+
+    name = &msg->event->name_json;
+    attachments = &msg->event->attachments;
+
+    if (msg->event->args.len) {
+        member = ",\"args\":";
+        data = msg->event->args;
+
+    } else {
+        member = ",\"data\":";
+        data = msg->event->data;
+
+        if (data.len == 0) {
+            data.data = (u_char *) "null";
+            data.len = 4;
+        }
+    }
+
+    len = sizeof("{\"event\":") - 1 + name->len
+          + sizeof(",\"data\":") - 1 + data.len
+          + sizeof(",\"channel\":\"\"}") - 1 + msg->channel.len;
+
+    if (attachments->len) {
+        len += sizeof(",\"attachments\":") - 1 + attachments->len;
+    }
+
+    header = rtbus_ws_header_len(len);
+
+    frame = ngx_rtbus_frame_create(header + len);
+    if (frame == NULL) {
+        return NULL;
+    }
+
+    p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
+
+    p = ngx_cpymem(p, "{\"event\":", sizeof("{\"event\":") - 1);
+    p = ngx_cpymem(p, name->data, name->len);
+    p = ngx_cpymem(p, member, sizeof(",\"data\":") - 1);
+    p = ngx_cpymem(p, data.data, data.len);
+
+    if (attachments->len) {
+        p = ngx_cpymem(p, ",\"attachments\":",
+                       sizeof(",\"attachments\":") - 1);
+        p = ngx_cpymem(p, attachments->data, attachments->len);
+    }
+
+    p = ngx_cpymem(p, ",\"channel\":\"", sizeof(",\"channel\":\"") - 1);
+    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
+
+    *p++ = '"';
+    *p = '}';
+
+    frame->payload = header;
+
+    return frame;
+}
+
+
+static size_t
+ngx_http_rtbus_ws_header(u_char *dst, size_t len)
+{
+    if (dst) {
+        (void) rtbus_ws_write_header(dst, RTBUS_WS_TEXT, len);
+    }
+
+    return rtbus_ws_header_len(len);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
+    ngx_str_t *data)
+{
+    u_char     *p;
+    size_t      len;
+    ngx_int_t   rc;
+
+    len = sizeof("{\"ack\":,\"data\":}") - 1 + NGX_INT64_LEN + data->len;
+
+    p = ngx_alloc(len, cli->connection->log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = ngx_sprintf(p, "{\"ack\":%uL,\"data\":%V}", id, data) - p;
+
+    rc = ngx_http_rtbus_ws_send((ngx_http_rtbus_ws_t *) cli, RTBUS_WS_TEXT, p,
+                                len);
+    ngx_free(p);
+
+    return rc;
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_ws_event(ngx_http_rtbus_client_t *cli, const char *name,
+    ngx_str_t *data)
+{
+    u_char             *p;
+    size_t              len;
+    ngx_rtbus_frame_t  *frame;
+
+    len = sizeof("{\"event\":\"\",\"data\":}") - 1 + ngx_strlen(name)
+          + data->len;
+
+    frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
+    if (frame == NULL) {
+        return NULL;
+    }
+
+    p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
+    ngx_sprintf(p, "{\"event\":\"%s\",\"data\":%V}", name, data);
+
+    return frame;
+}
