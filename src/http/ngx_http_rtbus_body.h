@@ -1,0 +1,31 @@
+
+/*
+ * Reads the whole body of a request into memory, never into a file: what is
+ * larger than the limit is refused as soon as that is known.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_BODY_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_BODY_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_module.h"
+
+
+/*
+ * Called once with the body (memory of r->pool) when it is there as a whole.
+ * Has to see to it that the request is finalized.
+ */
+typedef void (*ngx_http_rtbus_body_pt)(ngx_http_request_t *r, ngx_str_t *body);
+
+
+/*
+ * To be returned from a content handler.  A body of more than max bytes is
+ * answered with 413, one that does not arrive with 408, as nginx does.
+ */
+
+ngx_int_t ngx_http_rtbus_read_body(ngx_http_request_t *r, size_t max,
+    ngx_http_rtbus_body_pt handler);
+
+
+#endif /* _NGX_HTTP_RTBUS_BODY_H_INCLUDED_ */

@@ -1,0 +1,481 @@
+
+#include <nginx.h>
+#include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_access.h"
+
+
+#define NGX_HTTP_RTBUS_UPGRADE_REQUIRED  426
+
+/* error replies of Redis are logged at ERR that often, in seconds */
+#define NGX_HTTP_RTBUS_COMPLAIN  60
+
+
+typedef struct {
+    ngx_http_request_t       *request;
+    ngx_rtbus_redis_call_t   *call;       /* NULL: the reply was there */
+    ngx_http_rtbus_call_pt    handler;
+    void                     *data;
+} ngx_http_rtbus_call_t;
+
+
+static ngx_table_elt_t *ngx_http_rtbus_add_header(ngx_http_request_t *r,
+    const char *name, ngx_str_t *value);
+static ngx_int_t ngx_http_rtbus_admit_origin(ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *json, ngx_str_t *cache);
+static void ngx_http_rtbus_call_handler(void *data, redisReply *reply);
+static void ngx_http_rtbus_call_cleanup(void *data);
+
+
+static ngx_str_t  ngx_http_rtbus_no_store = ngx_string("no-store");
+static ngx_str_t  ngx_http_rtbus_no_cache = ngx_string("no-cache");
+static ngx_str_t  ngx_http_rtbus_retry_after = ngx_string("1");
+static ngx_str_t  ngx_http_rtbus_vary = ngx_string("Origin");
+static ngx_str_t  ngx_http_rtbus_credentials = ngx_string("true");
+static ngx_str_t  ngx_http_rtbus_expose = ngx_string("ETag, Retry-After");
+static ngx_str_t  ngx_http_rtbus_max_age = ngx_string("600");
+
+
+/* of this worker: when an error reply was last logged at ERR */
+
+static time_t  ngx_http_rtbus_complained;
+
+
+ngx_int_t
+ngx_http_rtbus_reply(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json)
+{
+    return ngx_http_rtbus_send(r, status, json, &ngx_http_rtbus_no_store);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
+    ngx_str_t *etag)
+{
+    r->headers_out.etag = ngx_http_rtbus_add_header(r, "ETag", etag);
+
+    if (r->headers_out.etag == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_rtbus_send(r, NGX_HTTP_OK, json, &ngx_http_rtbus_no_cache);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *error, const char *name, ngx_str_t *value)
+{
+    u_char     *p;
+    size_t      len;
+    ngx_str_t   json;
+
+    len = sizeof("{\"error\":}") - 1
+          + rtbus_json_quote(NULL, (u_char *) error, ngx_strlen(error));
+
+    if (name) {
+        len += sizeof(",\"\":") - 1 + ngx_strlen(name)
+               + rtbus_json_quote(NULL, value->data, value->len);
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    json.data = p;
+    json.len = len;
+
+    p = ngx_cpymem(p, "{\"error\":", sizeof("{\"error\":") - 1);
+    p += rtbus_json_quote(p, (u_char *) error, ngx_strlen(error));
+
+    if (name) {
+        p = ngx_sprintf(p, ",\"%s\":", name);
+        p += rtbus_json_quote(p, value->data, value->len);
+    }
+
+    *p = '}';
+
+    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_http_rtbus_header(r, "Retry-After", &ngx_http_rtbus_retry_after)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_rtbus_reply(r, status, &json);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_not_allowed(ngx_http_request_t *r, const char *methods)
+{
+    ngx_str_t  value;
+
+    value.data = (u_char *) methods;
+    value.len = ngx_strlen(methods);
+
+    if (ngx_http_rtbus_header(r, "Allow", &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_ALLOWED, "method not allowed",
+                                NULL, NULL);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
+{
+    ngx_str_t   text;
+    ngx_uint_t  level;
+
+    if (reply == NULL) {
+
+        /* the connection to Redis has logged why */
+
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "rtbus call to redis failed");
+
+    } else {
+        if (reply->type != REDIS_REPLY_ERROR) {
+            ngx_str_set(&text, "unexpected reply");
+
+        } else if (ngx_strncmp(reply->str, "ERR Function not found", 22) == 0) {
+            ngx_str_set(&text, "function library rtbus is not loaded");
+
+        } else {
+            text.data = (u_char *) reply->str;
+            text.len = reply->len;
+        }
+
+        level = NGX_LOG_INFO;
+
+        if (ngx_time() - ngx_http_rtbus_complained >= NGX_HTTP_RTBUS_COMPLAIN) {
+            ngx_http_rtbus_complained = ngx_time();
+            level = NGX_LOG_ERR;
+        }
+
+        ngx_log_error(level, r->connection->log, 0,
+                      "rtbus call to redis failed: \"%V\"", &text);
+    }
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE, "unavailable",
+                                NULL, NULL);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
+    const char *methods)
+{
+    ngx_int_t  rc;
+
+    if (r->method == NGX_HTTP_OPTIONS) {
+        return ngx_http_rtbus_preflight(r, methods);
+    }
+
+    rc = ngx_http_rtbus_admit_origin(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (!(r->method & mask)) {
+        return ngx_http_rtbus_not_allowed(r, methods);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_admit_origin(ngx_http_request_t *r)
+{
+    switch (ngx_http_rtbus_check_origin(r)) {
+
+    case NGX_OK:
+        break;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
+                                    "origin not allowed", NULL, NULL);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_rtbus_cors(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_preflight(ngx_http_request_t *r, const char *methods)
+{
+    ngx_int_t         rc;
+    ngx_str_t         value;
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
+
+    if (h == NULL) {
+        return ngx_http_rtbus_not_allowed(r, methods);
+    }
+
+    rc = ngx_http_rtbus_admit_origin(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    value.data = (u_char *) methods;
+    value.len = ngx_strlen(methods);
+
+    if (ngx_http_rtbus_header(r, "Access-Control-Allow-Methods", &value)
+        != NGX_OK
+        || ngx_http_rtbus_header(r, "Access-Control-Max-Age",
+                                 &ngx_http_rtbus_max_age)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* tracers and frameworks add headers of their own: all are welcome */
+
+    h = ngx_http_rtbus_header_in(r, "access-control-request-headers",
+                                 sizeof("access-control-request-headers") - 1);
+
+    if (h
+        && ngx_http_rtbus_header(r, "Access-Control-Allow-Headers", &h->value)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->headers_out.status = NGX_HTTP_NO_CONTENT;
+
+    return ngx_http_send_header(r);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_cors(ngx_http_request_t *r)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
+
+    if (h == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_rtbus_header(r, "Access-Control-Allow-Origin", &h->value)
+        != NGX_OK
+        || ngx_http_rtbus_header(r, "Access-Control-Allow-Credentials",
+                                 &ngx_http_rtbus_credentials)
+           != NGX_OK
+        || ngx_http_rtbus_header(r, "Access-Control-Expose-Headers",
+                                 &ngx_http_rtbus_expose)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_header(r, "Vary", &ngx_http_rtbus_vary);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_header(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value)
+{
+    return ngx_http_rtbus_add_header(r, name, value) ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_table_elt_t *
+ngx_http_rtbus_add_header(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    h->hash = 1;
+    h->key.data = (u_char *) name;
+    h->key.len = ngx_strlen(name);
+    h->value = *value;
+
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return h;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json,
+    ngx_str_t *cache)
+{
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_rtbus_header(r, "Cache-Control", cache) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->connection->log->action = "sending to client";
+
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = json->len;
+
+    if (status == NGX_HTTP_RTBUS_UPGRADE_REQUIRED) {
+        ngx_str_set(&r->headers_out.status_line, "426 Upgrade Required");
+    }
+
+    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    b->pos = json->data;
+    b->last = json->data + json->len;
+    b->memory = 1;
+    b->last_buf = (r == r->main);
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
+    const size_t *argvlen, ngx_http_rtbus_call_pt handler, void *data)
+{
+    ngx_event_t                 *rev;
+    ngx_connection_t            *c;
+    ngx_http_cleanup_t          *cln;
+    ngx_http_rtbus_call_t       *call;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    c = r->connection;
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    if (rmcf->worker == NULL) {
+        return NGX_DECLINED;
+    }
+
+    cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_call_t));
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    call = cln->data;
+
+    call->request = r;
+    call->handler = handler;
+    call->data = data;
+
+    if (!r->discard_body) {
+
+        /* whether the client goes away meanwhile */
+
+        rev = c->read;
+
+        if (rev->ready) {
+            ngx_post_event(rev, &ngx_posted_events);
+
+        } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        r->read_event_handler = ngx_http_test_reading;
+    }
+
+    call->call = ngx_rtbus_redis_cmd_call(&rmcf->worker->hub.cmd, argc, argv,
+                                          argvlen, ngx_http_rtbus_call_handler,
+                                          call);
+    if (call->call == NULL) {
+        return NGX_DECLINED;
+    }
+
+    cln->handler = ngx_http_rtbus_call_cleanup;
+
+    c->log->action = "waiting for redis";
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_rtbus_call_handler(void *data, redisReply *reply)
+{
+    ngx_int_t               rc;
+    ngx_connection_t       *c;
+    ngx_http_request_t     *r;
+    ngx_http_rtbus_call_t  *call;
+
+    call = data;
+    call->call = NULL;
+
+    r = call->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus call of \"%V\" done, reply:%d",
+                   &r->uri, reply ? reply->type : 0);
+
+    rc = call->handler(r, call->data, reply);
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_rtbus_call_cleanup(void *data)
+{
+    ngx_http_rtbus_call_t  *call;
+
+    call = data;
+
+    if (call->call) {
+        ngx_rtbus_redis_cmd_cancel(call->call);
+        call->call = NULL;
+    }
+}

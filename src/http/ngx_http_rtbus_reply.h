@@ -1,0 +1,105 @@
+
+/*
+ * Whole answers: JSON bodies with their status, CORS headers, and the calls to
+ * Redis that an answer waits for.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_REPLY_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_REPLY_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_module.h"
+
+
+/*
+ * Unless said otherwise, the functions below answer what a content handler has
+ * to return; event handlers pass it to ngx_http_finalize_request().  JSON and
+ * values of headers are memory of r->pool or static.
+ *
+ * A body of the request that was not read is discarded.
+ */
+
+/* a JSON body (not sent for HEAD) with "Cache-Control: no-store" */
+
+ngx_int_t ngx_http_rtbus_reply(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *json);
+
+/*
+ * 200 that the client may keep and ask about again: "Cache-Control: no-cache"
+ * and the ETag (in its quotes), or 304 as If-None-Match has it.
+ */
+
+ngx_int_t ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
+    ngx_str_t *etag);
+
+/*
+ * {"error":"<error>"} and, with name not NULL, ,"<name>":"<value>".  Adds what
+ * the status asks for: Retry-After for 503.
+ */
+
+ngx_int_t ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *error, const char *name, ngx_str_t *value);
+
+/* 405 with Allow: methods */
+
+ngx_int_t ngx_http_rtbus_not_allowed(ngx_http_request_t *r,
+    const char *methods);
+
+/*
+ * 503 for a call to Redis that has failed (reply NULL) or was answered with an
+ * error; logs it.
+ */
+
+ngx_int_t ngx_http_rtbus_unavailable(ngx_http_request_t *r,
+    redisReply *reply);
+
+/*
+ * The first thing in a content handler that answers JSON: checks the origin
+ * and the method (a mask, and the same for people).  NGX_OK: go on, the CORS
+ * headers will be in the answer whatever it is; otherwise it has been sent.
+ */
+
+ngx_int_t ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
+    const char *methods);
+
+/*
+ * The answer to OPTIONS: 204 and what is allowed for a preflight, 403 for a
+ * foreign origin, 405 without one.
+ */
+
+ngx_int_t ngx_http_rtbus_preflight(ngx_http_request_t *r, const char *methods);
+
+/*
+ * Adds Access-Control-Allow-Origin and friends when the request has an Origin
+ * (that was let in before).  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_cors(ngx_http_request_t *r);
+
+/* adds a header, name is static text; NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_header(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value);
+
+
+/*
+ * The reply to a call, NULL when it failed; answers what the request is to be
+ * finalized with, NGX_DONE when another call will do that.  Not called once
+ * the request has ended, say because the client is gone.
+ */
+typedef ngx_int_t (*ngx_http_rtbus_call_pt)(ngx_http_request_t *r, void *data,
+    redisReply *reply);
+
+/*
+ * Calls Redis on behalf of the request, which lives until the reply is there.
+ * NGX_DONE: the handler will be called, and this is what the content handler
+ * has to return; NGX_DECLINED: Redis is away; NGX_ERROR: no memory.
+ */
+
+ngx_int_t ngx_http_rtbus_call(ngx_http_request_t *r, int argc,
+    const char **argv, const size_t *argvlen, ngx_http_rtbus_call_pt handler,
+    void *data);
+
+
+#endif /* _NGX_HTTP_RTBUS_REPLY_H_INCLUDED_ */
