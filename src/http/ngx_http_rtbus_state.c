@@ -1,0 +1,924 @@
+
+#include "ngx_http_rtbus_state.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_reply.h"
+
+
+#define ngx_http_rtbus_same(a, b)                                             \
+    (ngx_memn2cmp((a)->data, (b)->data, (a)->len, (b)->len) == 0)
+
+
+typedef struct {
+    ngx_str_t                 channel;
+    ngx_str_t                 key;        /* of the state */
+    ngx_str_t                 only;       /* of ?fields=, data NULL: all */
+    ngx_http_rtbus_state_t    state;
+    ngx_uint_t                answered;   /* unsigned  answered:1; */
+} ngx_http_rtbus_state_ctx_t;
+
+
+/* one member of the answer */
+
+typedef struct {
+    ngx_str_t                 name;
+    ngx_str_t                 value;
+    ngx_uint_t                quote;      /* unsigned  quote:1; */
+} ngx_http_rtbus_member_t;
+
+
+static ngx_int_t ngx_http_rtbus_state_key(ngx_http_request_t *r,
+    ngx_str_t *channel, const char *name, ngx_str_t *key);
+static ngx_int_t ngx_http_rtbus_state_only(ngx_http_request_t *r,
+    ngx_str_t *only);
+static ngx_int_t ngx_http_rtbus_state_call(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx);
+static ngx_int_t ngx_http_rtbus_state_get(ngx_http_request_t *r,
+    const char *command, ngx_str_t *key, ngx_http_rtbus_call_pt handler,
+    void *data);
+static ngx_int_t ngx_http_rtbus_state_output(ngx_http_request_t *r, void *data,
+    redisReply *reply);
+static ngx_int_t ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data,
+    redisReply *reply);
+static ngx_int_t ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
+    redisReply *reply);
+static ngx_int_t ngx_http_rtbus_state_members(ngx_http_request_t *r,
+    ngx_http_rtbus_state_t *state, redisReply *reply);
+static ngx_int_t ngx_http_rtbus_state_reply(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx);
+static ngx_int_t ngx_http_rtbus_state_missing(ngx_http_request_t *r,
+    ngx_str_t *channel);
+
+static ngx_str_t *ngx_http_rtbus_state_find(ngx_http_rtbus_state_t *state,
+    ngx_str_t *name);
+static ngx_uint_t ngx_http_rtbus_state_wanted(ngx_str_t *only,
+    ngx_str_t *name);
+static ngx_int_t ngx_http_rtbus_state_value(rtbus_json_t *json,
+    ngx_http_rtbus_type_e type, ngx_http_rtbus_member_t *member);
+static ngx_int_t ngx_http_rtbus_state_write(ngx_pool_t *pool,
+    ngx_http_rtbus_member_t *member, ngx_uint_t n, ngx_str_t *text);
+
+
+static ngx_http_rtbus_field_t  ngx_http_rtbus_default_fields[] = {
+    { ngx_string("jobId"), NGX_HTTP_RTBUS_STR },
+    { ngx_string("userId"), NGX_HTTP_RTBUS_STR },
+    { ngx_string("status"), NGX_HTTP_RTBUS_STR },
+    { ngx_string("progress"), NGX_HTTP_RTBUS_NUM },
+    { ngx_string("lastSequence"), NGX_HTTP_RTBUS_NUM },
+    { ngx_string("result"), NGX_HTTP_RTBUS_JSON },
+    { ngx_string("error"), NGX_HTTP_RTBUS_STR },
+    { ngx_string("createdAt"), NGX_HTTP_RTBUS_NUM },
+    { ngx_string("updatedAt"), NGX_HTTP_RTBUS_NUM },
+    { ngx_string("completedAt"), NGX_HTTP_RTBUS_NUM },
+    { ngx_string("failedAt"), NGX_HTTP_RTBUS_NUM }
+};
+
+
+static ngx_conf_enum_t  ngx_http_rtbus_types[] = {
+    { ngx_string("str"), NGX_HTTP_RTBUS_STR },
+    { ngx_string("num"), NGX_HTTP_RTBUS_NUM },
+    { ngx_string("json"), NGX_HTTP_RTBUS_JSON },
+    { ngx_string("bool"), NGX_HTTP_RTBUS_BOOL },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_str_t  ngx_http_rtbus_output = ngx_string("output");
+static ngx_str_t  ngx_http_rtbus_position = ngx_string("position");
+static ngx_str_t  ngx_http_rtbus_sequence = ngx_string("lastSequence");
+static ngx_str_t  ngx_http_rtbus_epoch = ngx_string("epoch");
+static ngx_str_t  ngx_http_rtbus_seq = ngx_string("seq");
+
+
+ngx_int_t
+ngx_http_rtbus_state_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                    rc;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_state_ctx_t  *ctx;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    rc = ngx_http_rtbus_admit(r, NGX_HTTP_GET|NGX_HTTP_HEAD, "GET, HEAD");
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_state_ctx_t));
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_complex_value(r, rlcf->state, &ctx->channel) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rtbus_channel_check(ctx->channel.data, ctx->channel.len) != RTBUS_OK) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "client asked for state of bad channel \"%V\"",
+                      &ctx->channel);
+
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
+                                    "channel", &ctx->channel);
+    }
+
+    switch (ngx_http_rtbus_check_channel(r, &ctx->channel)) {
+
+    case NGX_OK:
+        break;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
+                                    "channel", &ctx->channel);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rlcf->state_key) {
+        rc = ngx_http_complex_value(r, rlcf->state_key, &ctx->key);
+
+    } else {
+        rc = ngx_http_rtbus_state_key(r, &ctx->channel, "state", &ctx->key);
+    }
+
+    if (rc != NGX_OK || ngx_http_rtbus_state_only(r, &ctx->only) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_rtbus_state_call(r, ctx);
+}
+
+
+/* <prefix>{<channel>}:<name> */
+
+static ngx_int_t
+ngx_http_rtbus_state_key(ngx_http_request_t *r, ngx_str_t *channel,
+    const char *name, ngx_str_t *key)
+{
+    u_char                      *p;
+    size_t                       len;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    len = rmcf->prefix.len + sizeof("{}:") - 1 + channel->len
+          + ngx_strlen(name);
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    key->data = p;
+    key->len = ngx_sprintf(p, "%V{%V}:%s", &rmcf->prefix, channel, name) - p;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_only(ngx_http_request_t *r, ngx_str_t *only)
+{
+    u_char     *dst, *src;
+    ngx_str_t   value;
+
+    if (ngx_http_arg(r, (u_char *) "fields", 6, &value) != NGX_OK) {
+        return NGX_OK;
+    }
+
+    /* a byte more: an empty list is one, too */
+
+    dst = ngx_pnalloc(r->pool, value.len + 1);
+    if (dst == NULL) {
+        return NGX_ERROR;
+    }
+
+    only->data = dst;
+    src = value.data;
+
+    ngx_unescape_uri(&dst, &src, value.len, 0);
+
+    only->len = dst - only->data;
+
+    return NGX_OK;
+}
+
+
+/*
+ * The output is asked for first: then the state can be written out of the
+ * second reply as it is, and only the output has to be copied.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_state_call(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+    ngx_str_t  key;
+
+    if (ngx_http_rtbus_state_key(r, &ctx->channel, "output", &key) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_state_get(r, "GET", &key, ngx_http_rtbus_state_output,
+                                  ctx);
+    if (rc != NGX_DONE) {
+        return rc;
+    }
+
+    rc = ngx_http_rtbus_state_get(r, "HGETALL", &ctx->key,
+                                  ngx_http_rtbus_state_hash, ctx);
+    if (rc != NGX_DONE) {
+        ctx->answered = 1;
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_get(ngx_http_request_t *r, const char *command,
+    ngx_str_t *key, ngx_http_rtbus_call_pt handler, void *data)
+{
+    size_t       len[2];
+    const char  *argv[2];
+
+    argv[0] = command;
+    len[0] = ngx_strlen(command);
+
+    argv[1] = (const char *) key->data;
+    len[1] = key->len;
+
+    switch (ngx_http_rtbus_call(r, 2, argv, len, handler, data)) {
+
+    case NGX_DONE:
+        return NGX_DONE;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_unavailable(r, NULL);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_output(ngx_http_request_t *r, void *data,
+    redisReply *reply)
+{
+    ngx_http_rtbus_state_ctx_t  *ctx = data;
+
+    ngx_str_t  *output;
+
+    if (ctx->answered || reply == NULL || reply->type == REDIS_REPLY_NIL) {
+
+        /* a lost connection is found by the second call, too */
+
+        return NGX_DONE;
+    }
+
+    if (reply->type != REDIS_REPLY_STRING) {
+        ctx->answered = 1;
+        return ngx_http_rtbus_unavailable(r, reply);
+    }
+
+    output = &ctx->state.output;
+
+    /* a byte more: an empty output is one, too */
+
+    output->data = ngx_pnalloc(r->pool, reply->len + 1);
+
+    if (output->data == NULL) {
+        ctx->answered = 1;
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memcpy(output->data, reply->str, reply->len);
+    output->len = reply->len;
+
+    return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data, redisReply *reply)
+{
+    ngx_http_rtbus_state_ctx_t  *ctx = data;
+
+    ngx_uint_t               i;
+    redisReply             **element;
+    ngx_keyval_t            *field;
+    ngx_http_rtbus_state_t  *state;
+
+    if (ctx->answered) {
+        return NGX_DONE;
+    }
+
+    if (reply && reply->type == REDIS_REPLY_ERROR
+        && ngx_strncmp(reply->str, "WRONGTYPE", 9) == 0)
+    {
+        return ngx_http_rtbus_state_get(r, "GET", &ctx->key,
+                                        ngx_http_rtbus_state_string, ctx);
+    }
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
+        return ngx_http_rtbus_unavailable(r, reply);
+    }
+
+    if (reply->elements == 0) {
+        return ngx_http_rtbus_state_missing(r, &ctx->channel);
+    }
+
+    state = &ctx->state;
+    state->nfields = reply->elements / 2;
+
+    field = ngx_palloc(r->pool, state->nfields * sizeof(ngx_keyval_t));
+    if (field == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    state->fields = field;
+    element = reply->element;
+
+    for (i = 0; i < state->nfields; i++) {
+        field[i].key.data = (u_char *) element[2 * i]->str;
+        field[i].key.len = element[2 * i]->len;
+        field[i].value.data = (u_char *) element[2 * i + 1]->str;
+        field[i].value.len = element[2 * i + 1]->len;
+    }
+
+    ngx_http_rtbus_state_position(state);
+
+    return ngx_http_rtbus_state_reply(r, ctx);
+}
+
+
+/* the key does not hold a hash */
+
+static ngx_int_t
+ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
+    redisReply *reply)
+{
+    ngx_http_rtbus_state_ctx_t  *ctx = data;
+
+    ngx_int_t  rc;
+
+    if (reply == NULL
+        || (reply->type == REDIS_REPLY_ERROR
+            && ngx_strncmp(reply->str, "WRONGTYPE", 9) != 0))
+    {
+        return ngx_http_rtbus_unavailable(r, reply);
+    }
+
+    if (reply->type == REDIS_REPLY_NIL) {
+        return ngx_http_rtbus_state_missing(r, &ctx->channel);
+    }
+
+    rc = NGX_DECLINED;
+
+    if (reply->type == REDIS_REPLY_STRING) {
+        rc = ngx_http_rtbus_state_members(r, &ctx->state, reply);
+    }
+
+    if (rc == NGX_DECLINED) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "rtbus redis key \"%V\" holds neither a hash nor a JSON "
+                      "object", &ctx->key);
+
+        return ngx_http_rtbus_state_missing(r, &ctx->channel);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_http_rtbus_state_position(&ctx->state);
+
+    return ngx_http_rtbus_state_reply(r, ctx);
+}
+
+
+/* NGX_OK, NGX_DECLINED: not a JSON object, NGX_ERROR */
+
+static ngx_int_t
+ngx_http_rtbus_state_members(ngx_http_request_t *r,
+    ngx_http_rtbus_state_t *state, redisReply *reply)
+{
+    ngx_uint_t                  i, n;
+    const char                 *reason;
+    ngx_keyval_t               *kv;
+    rtbus_json_member_t        *member;
+    ngx_http_rtbus_field_t     *field;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    field = rlcf->fields->elts;
+    n = rlcf->fields->nelts;
+
+    member = ngx_pcalloc(r->pool, (n + 2) * sizeof(rtbus_json_member_t));
+    if (member == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < n; i++) {
+        member[i].name = (const char *) field[i].name.data;
+        member[i].len = field[i].name.len;
+    }
+
+    member[n].name = (const char *) ngx_http_rtbus_epoch.data;
+    member[n++].len = ngx_http_rtbus_epoch.len;
+    member[n].name = (const char *) ngx_http_rtbus_seq.data;
+    member[n++].len = ngx_http_rtbus_seq.len;
+
+    switch (rtbus_json_object(rmcf->worker->hub.json,
+                              (const uint8_t *) reply->str, reply->len,
+                              member, n, &reason))
+    {
+    case RTBUS_OK:
+        break;
+
+    case RTBUS_NOMEM:
+        return NGX_ERROR;
+
+    default: /* RTBUS_ERROR */
+        return NGX_DECLINED;
+    }
+
+    kv = ngx_palloc(r->pool, n * sizeof(ngx_keyval_t));
+    if (kv == NULL) {
+        return NGX_ERROR;
+    }
+
+    state->fields = kv;
+    state->raw = 1;
+
+    for (i = 0; i < n; i++) {
+
+        if (member[i].value.type == RTBUS_JSON_NONE) {
+            continue;
+        }
+
+        kv->key.data = (u_char *) member[i].name;
+        kv->key.len = member[i].len;
+        kv->value.data = member[i].value.raw.data;
+        kv->value.len = member[i].value.raw.len;
+        kv++;
+    }
+
+    state->nfields = kv - state->fields;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_reply(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx)
+{
+    u_char                      *p;
+    ngx_str_t                    json, etag;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (ngx_http_rtbus_state_json(r->pool, rmcf->worker->hub.json,
+                                  rlcf->fields, &ctx->state,
+                                  ctx->only.data ? &ctx->only : NULL, &json)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* the sum is for changes of the hash that no event has announced */
+
+    p = ngx_pnalloc(r->pool, sizeof("\"--01234567\"") - 1
+                             + RTBUS_POSITION_MAX);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    etag.data = p;
+
+    *p++ = '"';
+    p += rtbus_pos_write(p, ctx->state.pos);
+    p = ngx_sprintf(p, "-%08xD\"", ngx_crc32_long(json.data, json.len));
+
+    etag.len = p - etag.data;
+
+    return ngx_http_rtbus_reply_etag(r, &json, &etag);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_missing(ngx_http_request_t *r, ngx_str_t *channel)
+{
+    ngx_str_t  id;
+
+    if (channel->len > 4 && ngx_strncmp(channel->data, "job:", 4) == 0) {
+        id.data = channel->data + 4;
+        id.len = channel->len - 4;
+
+        return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "Job not found",
+                                    "jobId", &id);
+    }
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "Not found", "channel",
+                                channel);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_state_json(ngx_pool_t *pool, rtbus_json_t *json,
+    ngx_array_t *declared, ngx_http_rtbus_state_t *state, ngx_str_t *only,
+    ngx_str_t *text)
+{
+    u_char                   *p;
+    ngx_str_t                *value;
+    ngx_uint_t                i;
+    ngx_http_rtbus_field_t   *field;
+    ngx_http_rtbus_member_t  *members, *member;
+
+    members = ngx_palloc(pool, (declared->nelts + 2)
+                               * sizeof(ngx_http_rtbus_member_t));
+    if (members == NULL) {
+        return NGX_ERROR;
+    }
+
+    member = members;
+    field = declared->elts;
+
+    for (i = 0; i < declared->nelts; i++) {
+
+        if (!ngx_http_rtbus_state_wanted(only, &field[i].name)) {
+            continue;
+        }
+
+        value = ngx_http_rtbus_state_find(state, &field[i].name);
+
+        if (value == NULL
+            && ngx_http_rtbus_same(&field[i].name, &ngx_http_rtbus_sequence))
+        {
+            value = ngx_http_rtbus_state_find(state, &ngx_http_rtbus_seq);
+        }
+
+        if (value == NULL) {
+            continue;
+        }
+
+        member->name = field[i].name;
+        member->value = *value;
+        member->quote = 0;
+
+        if (!state->raw
+            && ngx_http_rtbus_state_value(json, field[i].type, member)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        member++;
+    }
+
+    if (state->output.data
+        && ngx_http_rtbus_state_wanted(only, &ngx_http_rtbus_output))
+    {
+        member->name = ngx_http_rtbus_output;
+        member->value = state->output;
+        member->quote = 1;
+        member++;
+    }
+
+    if (ngx_http_rtbus_state_wanted(only, &ngx_http_rtbus_position)) {
+        p = ngx_pnalloc(pool, RTBUS_POSITION_MAX);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        member->name = ngx_http_rtbus_position;
+        member->value.data = p;
+        member->value.len = rtbus_pos_write(p, state->pos);
+        member->quote = 1;
+        member++;
+    }
+
+    return ngx_http_rtbus_state_write(pool, members, member - members, text);
+}
+
+
+void
+ngx_http_rtbus_state_position(ngx_http_rtbus_state_t *state)
+{
+    ngx_str_t    *epoch, *seq;
+    rtbus_str_t   raw;
+    rtbus_pos_t   pos;
+
+    state->pos.epoch = 0;
+    state->pos.seq = 0;
+
+    epoch = ngx_http_rtbus_state_find(state, &ngx_http_rtbus_epoch);
+    seq = ngx_http_rtbus_state_find(state, &ngx_http_rtbus_seq);
+
+    if (epoch == NULL || seq == NULL) {
+        return;
+    }
+
+    raw.data = epoch->data;
+    raw.len = epoch->len;
+
+    if (rtbus_json_uint(&raw, &pos.epoch) != RTBUS_OK) {
+        return;
+    }
+
+    raw.data = seq->data;
+    raw.len = seq->len;
+
+    if (rtbus_json_uint(&raw, &pos.seq) != RTBUS_OK) {
+        return;
+    }
+
+    state->pos = pos;
+}
+
+
+static ngx_str_t *
+ngx_http_rtbus_state_find(ngx_http_rtbus_state_t *state, ngx_str_t *name)
+{
+    ngx_uint_t     i;
+    ngx_keyval_t  *kv;
+
+    kv = state->fields;
+
+    for (i = 0; i < state->nfields; i++) {
+        if (ngx_http_rtbus_same(&kv[i].key, name)) {
+            return &kv[i].value;
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_state_wanted(ngx_str_t *only, ngx_str_t *name)
+{
+    u_char  *p, *last, *end;
+
+    if (only == NULL) {
+        return 1;
+    }
+
+    p = only->data;
+    last = only->data + only->len;
+
+    while (p < last) {
+
+        end = ngx_strlchr(p, last, ',');
+        if (end == NULL) {
+            end = last;
+        }
+
+        if (ngx_memn2cmp(p, name->data, end - p, name->len) == 0) {
+            return 1;
+        }
+
+        p = end + 1;
+    }
+
+    return 0;
+}
+
+
+/* a value that is not what it was declared to be goes out as a string */
+
+static ngx_int_t
+ngx_http_rtbus_state_value(rtbus_json_t *json, ngx_http_rtbus_type_e type,
+    ngx_http_rtbus_member_t *member)
+{
+    ngx_int_t            rc;
+    ngx_str_t           *value;
+    const char          *reason;
+    rtbus_json_value_t   jv;
+
+    value = &member->value;
+    member->quote = 1;
+
+    switch (type) {
+
+    case NGX_HTTP_RTBUS_NUM:
+    case NGX_HTTP_RTBUS_JSON:
+        rc = rtbus_json_value(json, value->data, value->len, &jv, &reason);
+
+        if (rc == RTBUS_NOMEM) {
+            return NGX_ERROR;
+        }
+
+        if (rc == RTBUS_OK
+            && (type == NGX_HTTP_RTBUS_JSON || jv.type == RTBUS_JSON_NUMBER))
+        {
+            value->data = jv.raw.data;
+            value->len = jv.raw.len;
+            member->quote = 0;
+        }
+
+        break;
+
+    case NGX_HTTP_RTBUS_BOOL:
+        if ((value->len == 4 && ngx_strncmp(value->data, "true", 4) == 0)
+            || (value->len == 1 && value->data[0] == '1'))
+        {
+            ngx_str_set(value, "true");
+            member->quote = 0;
+
+        } else if ((value->len == 5
+                    && ngx_strncmp(value->data, "false", 5) == 0)
+                   || (value->len == 1 && value->data[0] == '0'))
+        {
+            ngx_str_set(value, "false");
+            member->quote = 0;
+        }
+
+        break;
+
+    default: /* NGX_HTTP_RTBUS_STR */
+        break;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_write(ngx_pool_t *pool, ngx_http_rtbus_member_t *member,
+    ngx_uint_t n, ngx_str_t *text)
+{
+    u_char      *p;
+    size_t       len;
+    ngx_str_t   *name, *value;
+    ngx_uint_t   i;
+
+    len = sizeof("{}") - 1;
+
+    for (i = 0; i < n; i++) {
+        name = &member[i].name;
+        value = &member[i].value;
+
+        len += rtbus_json_quote(NULL, name->data, name->len)
+               + (member[i].quote
+                  ? rtbus_json_quote(NULL, value->data, value->len)
+                  : value->len)
+               + sizeof(":,") - 1;
+    }
+
+    p = ngx_pnalloc(pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->data = p;
+
+    *p++ = '{';
+
+    for (i = 0; i < n; i++) {
+        name = &member[i].name;
+        value = &member[i].value;
+
+        if (i) {
+            *p++ = ',';
+        }
+
+        p += rtbus_json_quote(p, name->data, name->len);
+
+        *p++ = ':';
+
+        if (member[i].quote) {
+            p += rtbus_json_quote(p, value->data, value->len);
+
+        } else {
+            p = ngx_cpymem(p, value->data, value->len);
+        }
+    }
+
+    *p++ = '}';
+
+    text->len = p - text->data;
+
+    return NGX_OK;
+}
+
+
+ngx_array_t *
+ngx_http_rtbus_state_default_fields(ngx_conf_t *cf)
+{
+    ngx_uint_t    n;
+    ngx_array_t  *fields;
+
+    n = sizeof(ngx_http_rtbus_default_fields) / sizeof(ngx_http_rtbus_field_t);
+
+    fields = ngx_array_create(cf->pool, n, sizeof(ngx_http_rtbus_field_t));
+    if (fields == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(ngx_array_push_n(fields, n), ngx_http_rtbus_default_fields,
+               sizeof(ngx_http_rtbus_default_fields));
+
+    return fields;
+}
+
+
+char *
+ngx_http_rtbus_state_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    u_char                  *p;
+    ngx_str_t               *value, name, type;
+    ngx_uint_t               i, n;
+    ngx_conf_enum_t         *e;
+    ngx_http_rtbus_field_t  *field;
+
+    if (rlcf->fields != NULL && rlcf->fields != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->fields = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                    sizeof(ngx_http_rtbus_field_t));
+    if (rlcf->fields == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        name = value[i];
+        ngx_str_set(&type, "str");
+
+        p = ngx_strlchr(name.data, name.data + name.len, ':');
+
+        if (p) {
+            type.data = p + 1;
+            type.len = name.data + name.len - type.data;
+            name.len = p - name.data;
+        }
+
+        if (name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "empty field name in \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        for (e = ngx_http_rtbus_types; e->name.len; e++) {
+            if (ngx_http_rtbus_same(&e->name, &type)) {
+                break;
+            }
+        }
+
+        if (e->name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid type in \"%V\", it must be \"num\", "
+                               "\"json\", \"str\" or \"bool\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (ngx_http_rtbus_same(&name, &ngx_http_rtbus_output)
+            || ngx_http_rtbus_same(&name, &ngx_http_rtbus_position))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "field \"%V\" must not be declared, the module "
+                               "gives it itself", &name);
+            return NGX_CONF_ERROR;
+        }
+
+        field = rlcf->fields->elts;
+
+        for (n = 0; n < rlcf->fields->nelts; n++) {
+            if (ngx_http_rtbus_same(&field[n].name, &name)) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "duplicate field \"%V\"", &name);
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        field = ngx_array_push(rlcf->fields);
+        if (field == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        field->name = name;
+        field->type = e->value;
+    }
+
+    return NGX_CONF_OK;
+}

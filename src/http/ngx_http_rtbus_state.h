@@ -1,0 +1,51 @@
+
+/*
+ * The state of a channel as JSON: what the state endpoint answers, and the data
+ * of a "state" event.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_STATE_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_STATE_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_module.h"
+
+
+/* what Redis has of a channel; all memory is the caller's */
+
+typedef struct {
+    ngx_keyval_t     *fields;     /* names and values */
+    ngx_uint_t        nfields;
+    ngx_str_t         output;     /* data NULL: there is none */
+    rtbus_pos_t       pos;
+    unsigned          raw:1;      /* the values are JSON, not yet of a type */
+} ngx_http_rtbus_state_t;
+
+
+/*
+ * Writes the declared fields (ngx_http_rtbus_field_t) in their order, output
+ * and position; memory of the pool, which also takes what is needed meanwhile.
+ * only: names separated by commas, or NULL: all.  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_state_json(ngx_pool_t *pool, rtbus_json_t *json,
+    ngx_array_t *declared, ngx_http_rtbus_state_t *state, ngx_str_t *only,
+    ngx_str_t *text);
+
+/* sets pos from the fields "epoch" and "seq"; 0-0 unless both are there */
+
+void ngx_http_rtbus_state_position(ngx_http_rtbus_state_t *state);
+
+
+/* the fields declared where there is no rtbus_state_fields; NULL: no memory */
+
+ngx_array_t *ngx_http_rtbus_state_default_fields(ngx_conf_t *cf);
+
+/* rtbus_state_fields name[:type] ...; sets conf->fields */
+
+char *ngx_http_rtbus_state_fields(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+#endif /* _NGX_HTTP_RTBUS_STATE_H_INCLUDED_ */
