@@ -1,0 +1,548 @@
+
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_body.h"
+#include "ngx_http_rtbus_reply.h"
+
+
+/* what an error reply of the function starts with when arguments are bad */
+#define NGX_HTTP_RTBUS_BADARG  "BADARG "
+
+/* fields in "set" */
+#define NGX_HTTP_RTBUS_MAX_SET  256
+
+
+/* the indices of the table in ngx_http_rtbus_publish_options() */
+
+typedef enum {
+    NGX_HTTP_RTBUS_APPEND = 0,
+    NGX_HTTP_RTBUS_TTL,
+    NGX_HTTP_RTBUS_MAXLEN,
+    NGX_HTTP_RTBUS_SET,
+    NGX_HTTP_RTBUS_OPTIONS
+} ngx_http_rtbus_option_e;
+
+
+/* a command in the making */
+
+typedef struct {
+    ngx_array_t     argv;       /* const char * */
+    ngx_array_t     len;        /* size_t */
+} ngx_http_rtbus_command_t;
+
+
+static ngx_int_t ngx_http_rtbus_publish_type(ngx_http_request_t *r);
+static void ngx_http_rtbus_publish_body(ngx_http_request_t *r,
+    ngx_str_t *body);
+static ngx_int_t ngx_http_rtbus_publish(ngx_http_request_t *r,
+    ngx_str_t *body);
+static ngx_int_t ngx_http_rtbus_publish_live(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, ngx_str_t *body);
+static ngx_int_t ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, rtbus_event_t *ev,
+    ngx_str_t *body, const char **reason);
+static ngx_int_t ngx_http_rtbus_publish_options(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **reason);
+static ngx_int_t ngx_http_rtbus_publish_set(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **reason);
+static ngx_int_t ngx_http_rtbus_publish_name(ngx_http_request_t *r,
+    ngx_str_t *channel, ngx_str_t *name);
+static ngx_int_t ngx_http_rtbus_publish_arg(ngx_http_rtbus_command_t *cmd,
+    const u_char *data, size_t len);
+static ngx_int_t ngx_http_rtbus_publish_string(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, rtbus_json_value_t *value);
+static ngx_int_t ngx_http_rtbus_publish_reply(ngx_http_request_t *r,
+    void *data, redisReply *reply);
+static ngx_int_t ngx_http_rtbus_publish_bad(ngx_http_request_t *r,
+    const char *reason);
+
+
+#define ngx_http_rtbus_publish_word(cmd, word)                                \
+    ngx_http_rtbus_publish_arg(cmd, (const u_char *) word, sizeof(word) - 1)
+
+
+ngx_int_t
+ngx_http_rtbus_publish_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    rc = ngx_http_rtbus_admit(r, NGX_HTTP_POST, "POST");
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_rtbus_publish_type(r) != NGX_OK) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "client sent event of type \"%V\"",
+                      &r->headers_in.content_type->value);
+
+        return ngx_http_rtbus_error(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                                    "not application/json", NULL, NULL);
+    }
+
+    return ngx_http_rtbus_read_body(r, rlcf->max_event,
+                                    ngx_http_rtbus_publish_body);
+}
+
+
+/* application/json, with parameters or not; no type at all is fine, too */
+
+static ngx_int_t
+ngx_http_rtbus_publish_type(ngx_http_request_t *r)
+{
+    u_char           *p, *last;
+    ngx_table_elt_t  *h;
+
+    h = r->headers_in.content_type;
+
+    if (h == NULL) {
+        return NGX_OK;
+    }
+
+    p = h->value.data;
+    last = p + h->value.len;
+
+    if (h->value.len < sizeof("application/json") - 1
+        || ngx_strncasecmp(p, (u_char *) "application/json",
+                           sizeof("application/json") - 1)
+           != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    p += sizeof("application/json") - 1;
+
+    while (p < last && (*p == ' ' || *p == '\t')) {
+        p++;
+    }
+
+    return (p == last || *p == ';') ? NGX_OK : NGX_DECLINED;
+}
+
+
+static void
+ngx_http_rtbus_publish_body(ngx_http_request_t *r, ngx_str_t *body)
+{
+    ngx_http_finalize_request(r, ngx_http_rtbus_publish(r, body));
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                   *channel;
+    const char                  *reason;
+    rtbus_event_t                ev;
+    ngx_http_rtbus_command_t     cmd;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (rmcf->worker == NULL) {
+        return ngx_http_rtbus_unavailable(r, NULL);
+    }
+
+    channel = ngx_palloc(r->pool, sizeof(ngx_str_t));
+    if (channel == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_complex_value(r, rlcf->publish, channel) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rtbus_channel_check(channel->data, channel->len) != RTBUS_OK) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "client sent event to bad channel \"%V\"", channel);
+
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
+                                    "channel", channel);
+    }
+
+    switch (rtbus_event_parse(rmcf->worker->hub.json, &ev, body->data,
+                              body->len, &reason))
+    {
+    case RTBUS_OK:
+        break;
+
+    case RTBUS_NOMEM:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+    default: /* RTBUS_ERROR */
+        return ngx_http_rtbus_publish_bad(r, reason);
+    }
+
+    if (ev.pos.epoch || ev.pos.seq) {
+        return ngx_http_rtbus_publish_bad(r, "id is not allowed");
+    }
+
+    if (ngx_array_init(&cmd.argv, r->pool, 8, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&cmd.len, r->pool, 8, sizeof(size_t)) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rlcf->live) {
+        rc = ngx_http_rtbus_publish_live(r, &cmd, channel, body);
+
+    } else {
+        rc = ngx_http_rtbus_publish_durable(r, &cmd, channel, &ev, body,
+                                            &reason);
+    }
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_publish_bad(r, reason);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_call(r, cmd.argv.nelts, cmd.argv.elts, cmd.len.elts,
+                             ngx_http_rtbus_publish_reply, channel);
+
+    switch (rc) {
+
+    case NGX_DONE:
+        return NGX_DONE;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_unavailable(r, NULL);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_publish_live(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, ngx_str_t *body)
+{
+    ngx_str_t  name;
+
+    if (ngx_http_rtbus_publish_name(r, channel, &name) != NGX_OK
+        || ngx_http_rtbus_publish_word(cmd, "PUBLISH") != NGX_OK
+        || ngx_http_rtbus_publish_arg(cmd, name.data, name.len) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_publish_arg(cmd, body->data, body->len);
+}
+
+
+/*
+ * FCALL rtbus_publish 1 <channel> <event> <data> and what the envelope says of
+ * the other arguments.  NGX_DECLINED: what it says is wrong, *reason is set.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, rtbus_event_t *ev,
+    ngx_str_t *body, const char **reason)
+{
+    ngx_str_t  name;
+
+    /* the function writes data only */
+
+    if (ev->args.len) {
+        *reason = "args need a live event";
+        return NGX_DECLINED;
+    }
+
+    if (ev->attachments.len) {
+        *reason = "attachments need a live event";
+        return NGX_DECLINED;
+    }
+
+    if (ev->data.len == 0) {
+        ev->data.data = (uint8_t *) "null";
+        ev->data.len = 4;
+    }
+
+    if (ngx_http_rtbus_publish_name(r, channel, &name) != NGX_OK
+        || ngx_http_rtbus_publish_word(cmd, "FCALL") != NGX_OK
+        || ngx_http_rtbus_publish_word(cmd, "rtbus_publish") != NGX_OK
+        || ngx_http_rtbus_publish_word(cmd, "1") != NGX_OK
+        || ngx_http_rtbus_publish_arg(cmd, name.data, name.len) != NGX_OK
+        || ngx_http_rtbus_publish_arg(cmd, ev->name.data, ev->name.len)
+           != NGX_OK
+        || ngx_http_rtbus_publish_arg(cmd, ev->data.data, ev->data.len)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_publish_options(r, cmd, body, reason);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_publish_options(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **reason)
+{
+    uint64_t                     n;
+    rtbus_json_value_t          *value;
+    rtbus_json_member_t          members[NGX_HTTP_RTBUS_OPTIONS] = {
+        rtbus_json_member("append"),
+        rtbus_json_member("ttl"),
+        rtbus_json_member("maxlen"),
+        rtbus_json_member("set")
+    };
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    /* the text was checked before: what can fail is memory */
+
+    if (rtbus_json_object(rmcf->worker->hub.json, body->data, body->len,
+                          members, NGX_HTTP_RTBUS_OPTIONS, reason)
+        != RTBUS_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    value = &members[NGX_HTTP_RTBUS_APPEND].value;
+
+    if (value->type != RTBUS_JSON_NONE) {
+
+        if (value->type != RTBUS_JSON_STRING) {
+            *reason = "append is not a string";
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_rtbus_publish_word(cmd, "APPEND") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    value = &members[NGX_HTTP_RTBUS_TTL].value;
+
+    if (value->type != RTBUS_JSON_NONE) {
+
+        if (rtbus_json_uint(&value->raw, &n) != RTBUS_OK || n == 0) {
+            *reason = "ttl is not a positive integer";
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_rtbus_publish_word(cmd, "TTL") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    value = &members[NGX_HTTP_RTBUS_MAXLEN].value;
+
+    if (value->type != RTBUS_JSON_NONE) {
+
+        if (rtbus_json_uint(&value->raw, &n) != RTBUS_OK || n == 0) {
+            *reason = "maxlen is not a positive integer";
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_rtbus_publish_word(cmd, "MAXLEN") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    value = &members[NGX_HTTP_RTBUS_SET].value;
+
+    if (value->type == RTBUS_JSON_NONE) {
+        return NGX_OK;
+    }
+
+    if (value->type != RTBUS_JSON_OBJECT) {
+        *reason = "set is not an object";
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_rtbus_publish_set(r, cmd, &value->raw, reason);
+}
+
+
+/* SET takes all that follows: it comes last, and not at all without fields */
+
+static ngx_int_t
+ngx_http_rtbus_publish_set(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **reason)
+{
+    ngx_uint_t           n;
+    const uint8_t       *pos;
+    rtbus_json_value_t   value;
+
+    n = 0;
+    pos = NULL;
+
+    /* the walk knows separators only: names and values come in turn */
+
+    while (rtbus_json_next(&value, &pos, raw) == RTBUS_OK) {
+
+        if (n == 0 && ngx_http_rtbus_publish_word(cmd, "SET") != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (n++ == 2 * NGX_HTTP_RTBUS_MAX_SET) {
+            *reason = "set has too many fields";
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_rtbus_publish_string(r, cmd, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* what Redis knows the channel by */
+
+static ngx_int_t
+ngx_http_rtbus_publish_name(ngx_http_request_t *r, ngx_str_t *channel,
+    ngx_str_t *name)
+{
+    u_char                      *p;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    name->len = rmcf->prefix.len + channel->len;
+
+    name->data = ngx_pnalloc(r->pool, name->len);
+    if (name->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(name->data, rmcf->prefix.data, rmcf->prefix.len);
+    ngx_memcpy(p, channel->data, channel->len);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_publish_arg(ngx_http_rtbus_command_t *cmd, const u_char *data,
+    size_t len)
+{
+    size_t       *n;
+    const char  **arg;
+
+    arg = ngx_array_push(&cmd->argv);
+    if (arg == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_array_push(&cmd->len);
+    if (n == NULL) {
+        return NGX_ERROR;
+    }
+
+    *arg = (const char *) data;
+    *n = len;
+
+    return NGX_OK;
+}
+
+
+/* a string as what it says, any other value as its JSON */
+
+static ngx_int_t
+ngx_http_rtbus_publish_string(ngx_http_request_t *r,
+    ngx_http_rtbus_command_t *cmd, rtbus_json_value_t *value)
+{
+    u_char  *p;
+    size_t   len;
+
+    if (value->type != RTBUS_JSON_STRING) {
+        return ngx_http_rtbus_publish_arg(cmd, value->raw.data,
+                                          value->raw.len);
+    }
+
+    p = ngx_pnalloc(r->pool, value->raw.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = rtbus_json_unquote(p, &value->raw);
+
+    return ngx_http_rtbus_publish_arg(cmd, p, len);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_publish_reply(ngx_http_request_t *r, void *data,
+    redisReply *reply)
+{
+    ngx_str_t  *channel = data;
+
+    u_char                     *p;
+    size_t                      len;
+    ngx_str_t                   json;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (reply && reply->type == REDIS_REPLY_ERROR
+        && ngx_strncmp(reply->str, NGX_HTTP_RTBUS_BADARG,
+                       sizeof(NGX_HTTP_RTBUS_BADARG) - 1)
+           == 0)
+    {
+        return ngx_http_rtbus_publish_bad(r, reply->str
+                                         + sizeof(NGX_HTTP_RTBUS_BADARG) - 1);
+    }
+
+    if (reply == NULL
+        || reply->type != (rlcf->live ? REDIS_REPLY_INTEGER
+                                      : REDIS_REPLY_STRING))
+    {
+        return ngx_http_rtbus_unavailable(r, reply);
+    }
+
+    /* neither a channel nor a position has anything to be escaped */
+
+    len = sizeof("{\"id\":\"\",\"channel\":\"\"}") - 1 + channel->len;
+
+    if (!rlcf->live) {
+        len += reply->len;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    json.data = p;
+
+    *p++ = '{';
+
+    if (!rlcf->live) {
+        p = ngx_sprintf(p, "\"id\":\"%*s\",", reply->len, reply->str);
+    }
+
+    p = ngx_sprintf(p, "\"channel\":\"%V\"}", channel);
+
+    json.len = p - json.data;
+
+    return ngx_http_rtbus_reply(r, NGX_HTTP_CREATED, &json);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_publish_bad(ngx_http_request_t *r, const char *reason)
+{
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client sent bad event: %s", reason);
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, reason, NULL, NULL);
+}
