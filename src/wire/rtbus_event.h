@@ -1,0 +1,69 @@
+
+/*
+ * The envelope of a job event on a Redis pub/sub channel: a JSON object
+ *
+ *   {"event":"model:chunk:v1","data":{...},"id":"1732300000000-7",
+ *    "timestamp":1732300000123}
+ *
+ * event        required, string of 1-128 bytes (decoded), no control bytes: SSE
+ *              could not carry a line feed in it
+ * data         any JSON, passed on byte for byte; "null" when absent
+ * args         an array in place of data (several arguments)
+ * attachments  an array of base64 strings
+ * id           position of a durable event, a string; not "0-0"
+ * timestamp    ms since 1970, a number; a fraction is dropped
+ *
+ * Other members are ignored.  The nesting allowed is the one that the parser
+ * was created with.
+ */
+
+
+#ifndef _RTBUS_EVENT_H_INCLUDED_
+#define _RTBUS_EVENT_H_INCLUDED_
+
+
+#include "rtbus_wire.h"
+#include "rtbus_cursor.h"
+#include "rtbus_json.h"
+
+
+#define RTBUS_EVENT_NAME_MAX  128
+#define RTBUS_EVENT_DEPTH     64      /* for rtbus_json_create() */
+
+
+typedef struct {
+    rtbus_str_t    name;          /* decoded; in the input or in name_buf */
+    rtbus_str_t    name_json;     /* as it stands, in quotes */
+    rtbus_str_t    data;          /* raw JSON; len 0: absent */
+    rtbus_str_t    args;          /* raw JSON array; len 0: absent */
+    rtbus_str_t    attachments;   /* raw JSON array of strings; len 0: absent */
+    rtbus_pos_t    pos;           /* 0-0: a live event */
+    uint64_t       timestamp;     /* 0: absent */
+    uint8_t        name_buf[RTBUS_EVENT_NAME_MAX];
+} rtbus_event_t;
+
+
+/*
+ * Parses one envelope.  All slices point into p (name may point into
+ * name_buf, so an rtbus_event_t must not be copied by value).
+ *
+ * RTBUS_OK, RTBUS_NOMEM, or RTBUS_ERROR with *reason, a static text: "not
+ * JSON", "bad UTF-8", "nested too deep", "not an object", "no event name",
+ * "event name is not a string", "event name too long", "control character in
+ * event name", "bad id", "bad timestamp", "args is not an array",
+ * "attachments is not an array of strings", "both data and args".
+ */
+
+int rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
+    size_t len, const char **reason);
+
+/*
+ * A name alone, as a string slice of checked JSON: sets name and name_json.
+ * RTBUS_OK, or RTBUS_ERROR with *reason as above.
+ */
+
+int rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
+    const char **reason);
+
+
+#endif /* _RTBUS_EVENT_H_INCLUDED_ */

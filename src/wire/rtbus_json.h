@@ -1,0 +1,122 @@
+
+/*
+ * JSON texts, checked by yajl, cut into slices without being rebuilt.
+ *
+ * The hub passes data on byte for byte, so nothing here makes a tree: a text
+ * is checked as a whole (RFC 8259 grammar, UTF-8, depth) and the members or
+ * elements that the caller asked for come back as slices of the input.
+ *
+ * A rtbus_json_t holds what is reused between texts (the yajl handle); one per
+ * worker is enough.  No function here keeps a pointer to the input.
+ */
+
+
+#ifndef _RTBUS_JSON_H_INCLUDED_
+#define _RTBUS_JSON_H_INCLUDED_
+
+
+#include "rtbus_wire.h"
+
+
+typedef enum {
+    RTBUS_JSON_NONE = 0,        /* the member is absent */
+    RTBUS_JSON_NULL,
+    RTBUS_JSON_BOOL,
+    RTBUS_JSON_NUMBER,
+    RTBUS_JSON_STRING,
+    RTBUS_JSON_OBJECT,
+    RTBUS_JSON_ARRAY
+} rtbus_json_type_e;
+
+
+typedef struct {
+    rtbus_str_t          raw;   /* the value as it stands, strings in quotes */
+    rtbus_json_type_e    type;
+} rtbus_json_value_t;
+
+
+typedef struct {
+    const char          *name;  /* set by the caller, zero-terminated */
+    size_t               len;
+    rtbus_json_value_t   value; /* set by rtbus_json_object() */
+} rtbus_json_member_t;
+
+#define rtbus_json_member(s)  { s, sizeof(s) - 1, { { 0, NULL }, 0 } }
+
+
+typedef struct rtbus_json_s  rtbus_json_t;
+
+
+/*
+ * depth: nesting allowed, the outermost container counts as 1.  NULL: no
+ * memory.
+ */
+
+rtbus_json_t *rtbus_json_create(unsigned depth);
+void rtbus_json_destroy(rtbus_json_t *json);
+
+/*
+ * The three below answer RTBUS_OK, RTBUS_ERROR (*reason is a static text such
+ * as "not JSON", "bad UTF-8", "nested too deep", "not an object") or
+ * RTBUS_NOMEM.  White space around the text is allowed and is not part of raw.
+ */
+
+/* any one JSON value */
+
+int rtbus_json_value(rtbus_json_t *json, const uint8_t *p, size_t len,
+    rtbus_json_value_t *value, const char **reason);
+
+/*
+ * One JSON object.  Of members with the same name the last counts (as
+ * JSON.parse has it); members not asked for are checked and passed over.
+ */
+
+int rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
+    rtbus_json_member_t *members, size_t nmembers, const char **reason);
+
+/*
+ * One JSON array.  The first *n elements go to values; *n becomes the number
+ * of elements that the array has, which may be larger.
+ */
+
+int rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
+    rtbus_json_value_t *values, size_t *n, const char **reason);
+
+/*
+ * The two below walk a slice that has been checked, without a second check.
+ *
+ * The members of an object slice: as rtbus_json_object() sets them.
+ */
+
+void rtbus_json_members(const rtbus_str_t *raw, rtbus_json_member_t *members,
+    size_t nmembers);
+
+/*
+ * The elements of an array slice, one by one; *pos starts as NULL.  RTBUS_OK,
+ * or RTBUS_AGAIN after the last.
+ */
+
+int rtbus_json_next(rtbus_json_value_t *value, const uint8_t **pos,
+    const rtbus_str_t *raw);
+
+/*
+ * Decodes a string slice (quotes included, already checked) to UTF-8.  Writes
+ * at most raw->len - 2 bytes.  A lone surrogate (\ud800) becomes U+FFFD.
+ * Answers the length; with dst NULL only the length.
+ */
+
+size_t rtbus_json_unquote(uint8_t *dst, const rtbus_str_t *raw);
+
+/*
+ * Writes any bytes as a JSON string with its quotes; bytes that are not UTF-8
+ * become U+FFFD each.  Answers the length; with dst NULL only the length.
+ */
+
+size_t rtbus_json_quote(uint8_t *dst, const uint8_t *p, size_t len);
+
+/* a non-negative integer without fraction or exponent: RTBUS_OK or _ERROR */
+
+int rtbus_json_uint(const rtbus_str_t *raw, uint64_t *n);
+
+
+#endif /* _RTBUS_JSON_H_INCLUDED_ */
