@@ -1,0 +1,278 @@
+
+#include "ngx_rtbus_redis_cmd.h"
+
+
+/* calls kept for reuse */
+#define NGX_RTBUS_REDIS_CMD_FREE  1024
+
+/* a moment to read a reply that has arrived */
+#define NGX_RTBUS_REDIS_CMD_LATE  10
+
+
+struct ngx_rtbus_redis_call_s {
+    ngx_rtbus_redis_call_pt         handler;    /* NULL: cancelled */
+    void                           *data;
+    ngx_msec_t                      start;
+    ngx_rtbus_redis_call_t         *next;
+};
+
+
+static void ngx_rtbus_redis_cmd_up(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc,
+    const char *reason);
+static void ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc,
+    redisReply *reply);
+static void ngx_rtbus_redis_cmd_fail(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_redis_cmd_timeout_handler(ngx_event_t *ev);
+static ngx_rtbus_redis_call_t *ngx_rtbus_redis_call_create(
+    ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_redis_call_done(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call, redisReply *reply);
+static void ngx_rtbus_redis_call_destroy(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call);
+
+
+ngx_int_t
+ngx_rtbus_redis_cmd_init(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_conf_t *conf, ngx_log_t *log)
+{
+    rm->reconnects = 0;
+    rm->started = 0;
+
+    rm->first = NULL;
+    rm->last = &rm->first;
+    rm->free = NULL;
+    rm->nfree = 0;
+
+    ngx_memzero(&rm->timeout, sizeof(ngx_event_t));
+    rm->timeout.handler = ngx_rtbus_redis_cmd_timeout_handler;
+    rm->timeout.data = rm;
+    rm->timeout.log = &rm->conn.log;
+    rm->timeout.cancelable = 1;
+
+    rm->conn.conf = conf;
+    rm->conn.role = "command";
+    rm->conn.up_handler = ngx_rtbus_redis_cmd_up;
+    rm->conn.reply_handler = ngx_rtbus_redis_cmd_reply;
+    rm->conn.down_handler = ngx_rtbus_redis_cmd_down;
+    rm->conn.exiting_handler = rm->exiting_handler;
+    rm->conn.data = rm;
+
+    return ngx_rtbus_redis_conn_init(&rm->conn, log);
+}
+
+
+ngx_rtbus_redis_call_t *
+ngx_rtbus_redis_cmd_call(ngx_rtbus_redis_cmd_t *rm, int argc,
+    const char **argv, const size_t *argvlen, ngx_rtbus_redis_call_pt handler,
+    void *data)
+{
+    ngx_rtbus_redis_call_t  *call;
+
+    if (!rm->conn.up) {
+        return NULL;
+    }
+
+    call = ngx_rtbus_redis_call_create(rm);
+    if (call == NULL) {
+        return NULL;
+    }
+
+    if (ngx_rtbus_redis_conn_send(&rm->conn, argc, argv, argvlen) != NGX_OK) {
+        ngx_rtbus_redis_call_destroy(rm, call);
+        return NULL;
+    }
+
+    call->handler = handler;
+    call->data = data;
+    call->start = ngx_current_msec;
+    call->next = NULL;
+
+    *rm->last = call;
+    rm->last = &call->next;
+
+    if (!rm->timeout.timer_set) {
+        ngx_add_timer(&rm->timeout, rm->conn.conf->command_timeout);
+    }
+
+    return call;
+}
+
+
+void
+ngx_rtbus_redis_cmd_cancel(ngx_rtbus_redis_call_t *call)
+{
+    call->handler = NULL;
+}
+
+
+void
+ngx_rtbus_redis_cmd_close(ngx_rtbus_redis_cmd_t *rm)
+{
+    ngx_rtbus_redis_call_t  *call;
+
+    ngx_rtbus_redis_conn_close(&rm->conn);
+
+    ngx_rtbus_redis_cmd_fail(rm);
+
+    while (rm->free) {
+        call = rm->free;
+        rm->free = call->next;
+        ngx_free(call);
+    }
+
+    rm->nfree = 0;
+}
+
+
+static void
+ngx_rtbus_redis_cmd_up(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_cmd_t  *rm;
+
+    rm = rc->data;
+
+    if (rm->started) {
+        rm->reconnects++;
+    }
+
+    rm->started = 1;
+
+    if (rm->up_handler) {
+        rm->up_handler(rm);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
+{
+    ngx_rtbus_redis_cmd_fail(rc->data);
+}
+
+
+static void
+ngx_rtbus_redis_cmd_fail(ngx_rtbus_redis_cmd_t *rm)
+{
+    ngx_rtbus_redis_call_t  *call, *next;
+
+    if (rm->timeout.timer_set) {
+        ngx_del_timer(&rm->timeout);
+    }
+
+    call = rm->first;
+
+    rm->first = NULL;
+    rm->last = &rm->first;
+
+    /* the handlers may cancel those that follow */
+
+    while (call) {
+        next = call->next;
+        ngx_rtbus_redis_call_done(rm, call, NULL);
+        call = next;
+    }
+}
+
+
+static void
+ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
+{
+    ngx_rtbus_redis_cmd_t   *rm;
+    ngx_rtbus_redis_call_t  *call;
+
+    rm = rc->data;
+    call = rm->first;
+
+    if (call == NULL) {
+        ngx_rtbus_redis_conn_fail(rc, "unexpected reply");
+        return;
+    }
+
+    rm->first = call->next;
+
+    if (rm->first == NULL) {
+        rm->last = &rm->first;
+    }
+
+    ngx_rtbus_redis_call_done(rm, call, reply);
+}
+
+
+static void
+ngx_rtbus_redis_cmd_timeout_handler(ngx_event_t *ev)
+{
+    ngx_msec_t              elapsed, timeout;
+    ngx_rtbus_redis_cmd_t  *rm;
+
+    rm = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus redis cmd timeout, first:%p", rm->first);
+
+    if (rm->first == NULL) {
+        return;
+    }
+
+    elapsed = ngx_current_msec - rm->first->start;
+    timeout = rm->conn.conf->command_timeout;
+
+    if (elapsed < timeout) {
+        ngx_add_timer(ev, timeout - elapsed);
+        return;
+    }
+
+    if (rm->conn.peer.connection->read->posted) {
+
+        /* it is this worker that is late */
+
+        ngx_add_timer(ev, NGX_RTBUS_REDIS_CMD_LATE);
+        return;
+    }
+
+    ngx_rtbus_redis_conn_fail(&rm->conn, "command timed out");
+}
+
+
+static ngx_rtbus_redis_call_t *
+ngx_rtbus_redis_call_create(ngx_rtbus_redis_cmd_t *rm)
+{
+    ngx_rtbus_redis_call_t  *call;
+
+    call = rm->free;
+
+    if (call) {
+        rm->free = call->next;
+        rm->nfree--;
+        return call;
+    }
+
+    return ngx_alloc(sizeof(ngx_rtbus_redis_call_t), &rm->conn.log);
+}
+
+
+static void
+ngx_rtbus_redis_call_done(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call, redisReply *reply)
+{
+    if (call->handler) {
+        call->handler(call->data, reply);
+    }
+
+    ngx_rtbus_redis_call_destroy(rm, call);
+}
+
+
+static void
+ngx_rtbus_redis_call_destroy(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call)
+{
+    if (rm->conn.closed || rm->nfree == NGX_RTBUS_REDIS_CMD_FREE) {
+        ngx_free(call);
+        return;
+    }
+
+    call->next = rm->free;
+    rm->free = call;
+    rm->nfree++;
+}

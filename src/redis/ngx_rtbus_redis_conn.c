@@ -1,0 +1,1144 @@
+
+#include "ngx_rtbus_redis_conn.h"
+
+
+#define NGX_RTBUS_REDIS_PORT         6379
+
+#define NGX_RTBUS_REDIS_DELAY_MIN    100
+#define NGX_RTBUS_REDIS_DELAY_MAX    5000
+
+/* a connection that lasted so long was a good one */
+#define NGX_RTBUS_REDIS_GOOD         5000
+
+/* reads per event, so that clients are written to in between */
+#define NGX_RTBUS_REDIS_READS        16
+#define NGX_RTBUS_REDIS_READ_SIZE    65536
+
+/*
+ * The reader moves what is left of its buffer to the front with each KiB of
+ * replies taken from it: with little bytes at a time there is little to move.
+ */
+#define NGX_RTBUS_REDIS_FEED_SIZE    4096
+
+/* the longest string Redis itself would accept, proto-max-bulk-len */
+#define NGX_RTBUS_REDIS_MAX_REPLY    (512 * 1024 * 1024)
+
+#define NGX_RTBUS_REDIS_OUT_SIZE     4096
+#define NGX_RTBUS_REDIS_OUT_KEEP     65536
+#define NGX_RTBUS_REDIS_OUT_MAX      (64 * 1024 * 1024)
+
+
+static ngx_int_t ngx_rtbus_redis_conf_db(u_char *p, u_char *last,
+    ngx_uint_t *db);
+static ngx_int_t ngx_rtbus_redis_conf_unescape(ngx_conf_t *cf, ngx_str_t *dst,
+    u_char *p, u_char *last, char **err);
+
+static void ngx_rtbus_redis_conn_connect(ngx_event_t *ev);
+static void ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc);
+static ngx_int_t ngx_rtbus_redis_conn_test(ngx_rtbus_redis_conn_t *rc);
+static ngx_int_t ngx_rtbus_redis_conn_greet(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc,
+    redisReply *reply);
+static void ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev);
+static ngx_int_t ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc,
+    u_char *buf, size_t len);
+static void ngx_rtbus_redis_conn_write_handler(ngx_event_t *wev);
+static void ngx_rtbus_redis_conn_flush_handler(ngx_event_t *ev);
+static void ngx_rtbus_redis_conn_write(ngx_rtbus_redis_conn_t *rc);
+static ngx_int_t ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc,
+    int argc, const char **argv, const size_t *argvlen);
+static ngx_int_t ngx_rtbus_redis_conn_reserve(ngx_rtbus_redis_conn_t *rc,
+    size_t len);
+static void ngx_rtbus_redis_conn_leave(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc,
+    ngx_err_t err, const char *reason, ngx_str_t *text);
+static void ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc);
+static u_char *ngx_rtbus_redis_conn_log_error(ngx_log_t *log, u_char *buf,
+    size_t len);
+
+
+static u_char  ngx_rtbus_redis_conn_buf[NGX_RTBUS_REDIS_READ_SIZE];
+
+
+ngx_int_t
+ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
+    ngx_str_t *url, char **err)
+{
+    u_char     *p, *last, *at, *colon, *host, *slash;
+    ngx_url_t   u;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    *err = "no memory";
+
+    conf->db = 0;
+    ngx_str_null(&conf->user);
+    ngx_str_null(&conf->password);
+
+    p = url->data;
+    last = p + url->len;
+
+    if (url->len >= 5 && ngx_strncasecmp(p, (u_char *) "unix:", 5) == 0) {
+
+        at = ngx_strlchr(p, last, '?');
+
+        u.url.data = p;
+        u.url.len = (at ? at : last) - p;
+
+        if (at) {
+            at++;
+
+            if (last - at < 3 || ngx_strncmp(at, "db=", 3) != 0) {
+                *err = "unknown parameter after the path";
+                return NGX_ERROR;
+            }
+
+            if (ngx_rtbus_redis_conf_db(at + 3, last, &conf->db) != NGX_OK) {
+                *err = "invalid database number";
+                return NGX_ERROR;
+            }
+        }
+
+        conf->name = *url;
+
+    } else if (url->len >= 8
+               && ngx_strncasecmp(p, (u_char *) "redis://", 8) == 0)
+    {
+        host = p + 8;
+
+        slash = ngx_strlchr(host, last, '/');
+
+        if (slash) {
+
+            if (slash + 1 != last
+                && ngx_rtbus_redis_conf_db(slash + 1, last, &conf->db)
+                   != NGX_OK)
+            {
+                *err = "invalid database number";
+                return NGX_ERROR;
+            }
+
+        } else {
+            slash = last;
+        }
+
+        for (at = slash - 1; at >= host; at--) {
+            if (*at == '@') {
+                break;
+            }
+        }
+
+        if (at >= host) {
+            colon = ngx_strlchr(host, at, ':');
+
+            if (colon == NULL) {
+                colon = at;
+
+            } else if (ngx_rtbus_redis_conf_unescape(cf, &conf->password,
+                                                     colon + 1, at, err)
+                       != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            if (ngx_rtbus_redis_conf_unescape(cf, &conf->user, host, colon, err)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            host = at + 1;
+        }
+
+        u.url.data = host;
+        u.url.len = slash - host;
+        u.default_port = NGX_RTBUS_REDIS_PORT;
+
+        conf->name.len = 8 + (last - host);
+        conf->name.data = ngx_pnalloc(cf->pool, conf->name.len);
+        if (conf->name.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        p = ngx_cpymem(conf->name.data, "redis://", 8);
+        ngx_memcpy(p, host, last - host);
+
+    } else if (url->len >= 9
+               && ngx_strncasecmp(p, (u_char *) "rediss://", 9) == 0)
+    {
+        *err = "TLS is not supported";
+        return NGX_ERROR;
+
+    } else {
+        *err = "unknown scheme, must be \"redis://\" or \"unix:\"";
+        return NGX_ERROR;
+    }
+
+    if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
+
+        if (u.err) {
+            *err = u.err;
+        }
+
+        return NGX_ERROR;
+    }
+
+    conf->addrs = u.addrs;
+    conf->naddrs = u.naddrs;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_conf_db(u_char *p, u_char *last, ngx_uint_t *db)
+{
+    ngx_int_t  n;
+
+    n = ngx_atoi(p, last - p);
+
+    /* Redis keeps it as an int */
+
+    if (n == NGX_ERROR || n > 0x7fffffff) {
+        return NGX_ERROR;
+    }
+
+    *db = n;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_conf_unescape(ngx_conf_t *cf, ngx_str_t *dst, u_char *p,
+    u_char *last, char **err)
+{
+    u_char     *d;
+    ngx_int_t   n;
+
+    if (p == last) {
+        return NGX_OK;
+    }
+
+    d = ngx_pnalloc(cf->pool, last - p);
+    if (d == NULL) {
+        return NGX_ERROR;
+    }
+
+    dst->data = d;
+
+    while (p < last) {
+
+        if (*p != '%') {
+            *d++ = *p++;
+            continue;
+        }
+
+        n = (last - p > 2) ? ngx_hextoi(p + 1, 2) : NGX_ERROR;
+
+        if (n == NGX_ERROR) {
+            *err = "invalid percent-encoding in user or password";
+            return NGX_ERROR;
+        }
+
+        *d++ = (u_char) n;
+        p += 3;
+    }
+
+    dst->len = d - dst->data;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
+{
+    rc->up = 0;
+    rc->closed = 0;
+    rc->connected = 0;
+    rc->failing = 0;
+    rc->reading = 0;
+    rc->exiting = 0;
+
+    rc->log = *log;
+    rc->log.handler = ngx_rtbus_redis_conn_log_error;
+    rc->log.data = rc;
+    rc->log.action = NULL;
+
+    ngx_memzero(&rc->peer, sizeof(ngx_peer_connection_t));
+    rc->peer.get = ngx_event_get_peer;
+    rc->peer.log = &rc->log;
+    rc->peer.so_keepalive = 1;
+
+    rc->addr = 0;
+    rc->tries = 0;
+    rc->greeting = 0;
+    rc->reader = NULL;
+    rc->broken = NULL;
+    rc->since = 0;
+    rc->delay = 0;
+
+    ngx_memzero(&rc->out, sizeof(ngx_buf_t));
+
+    ngx_memzero(&rc->reconnect, sizeof(ngx_event_t));
+    rc->reconnect.handler = ngx_rtbus_redis_conn_connect;
+    rc->reconnect.data = rc;
+    rc->reconnect.log = &rc->log;
+    rc->reconnect.cancelable = 1;
+
+    ngx_memzero(&rc->flush, sizeof(ngx_event_t));
+    rc->flush.handler = ngx_rtbus_redis_conn_flush_handler;
+    rc->flush.data = rc;
+    rc->flush.log = &rc->log;
+
+    ngx_add_timer(&rc->reconnect, 0);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_rtbus_redis_conn_connect(ngx_event_t *ev)
+{
+    ngx_int_t                n;
+    ngx_uint_t               level, quiet;
+    ngx_addr_t              *addr;
+    ngx_connection_t        *c;
+    ngx_rtbus_redis_conn_t  *rc;
+
+    rc = ev->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus redis connect, address:%ui, delay:%M",
+                   rc->addr, rc->delay);
+
+    if (ngx_exiting) {
+
+        /* there was no connection that nginx could have asked to close */
+
+        ngx_rtbus_redis_conn_leave(rc);
+
+        if (rc->closed) {
+            return;
+        }
+    }
+
+    addr = &rc->conf->addrs[rc->addr];
+
+    rc->peer.sockaddr = addr->sockaddr;
+    rc->peer.socklen = addr->socklen;
+    rc->peer.name = &addr->name;
+
+    rc->log.action = "connecting to Redis";
+
+    /* nginx logs a failed connect() itself, but it is no news each time */
+
+    quiet = (rc->failing || rc->tries + 1 < rc->conf->naddrs);
+    level = rc->log.log_level;
+
+    if (quiet) {
+        rc->log.log_level = ngx_min(level, NGX_LOG_ALERT);
+    }
+
+    rc->peer.log_error = quiet ? NGX_ERROR_INFO : NGX_ERROR_ERR;
+
+    n = ngx_event_connect_peer(&rc->peer);
+
+    rc->log.log_level = level;
+
+    if (n != NGX_OK && n != NGX_AGAIN) {
+        ngx_rtbus_redis_conn_lost(rc, 0, "connect() failed", NULL);
+        return;
+    }
+
+    c = rc->peer.connection;
+
+    c->data = rc;
+    c->idle = 1;
+
+    c->read->handler = ngx_rtbus_redis_conn_read_handler;
+    c->write->handler = ngx_rtbus_redis_conn_write_handler;
+
+    c->write->cancelable = 1;
+    ngx_add_timer(c->write, rc->conf->connect_timeout);
+
+    if (n == NGX_OK) {
+        ngx_rtbus_redis_conn_connected(rc);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_connection_t  *c;
+
+    c = rc->peer.connection;
+
+    if (ngx_rtbus_redis_conn_test(rc) != NGX_OK) {
+        return;
+    }
+
+    rc->connected = 1;
+    rc->log.action = "greeting Redis";
+
+    if (ngx_tcp_nodelay(c) != NGX_OK) {
+        ngx_rtbus_redis_conn_lost(rc, 0, "setsockopt() failed", NULL);
+        return;
+    }
+
+    rc->reader = redisReaderCreate();
+
+    if (rc->reader == NULL || ngx_rtbus_redis_conn_greet(rc) != NGX_OK) {
+        ngx_rtbus_redis_conn_lost(rc, 0, "no memory", NULL);
+        return;
+    }
+
+    if (c->read->ready) {
+
+        /* what a read event has told before, Redis may have said no already */
+
+        ngx_post_event(c->read, &ngx_posted_events);
+    }
+
+    ngx_rtbus_redis_conn_write(rc);
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_conn_test(ngx_rtbus_redis_conn_t *rc)
+{
+    int                err;
+    socklen_t          len;
+    ngx_connection_t  *c;
+
+    c = rc->peer.connection;
+
+#if (NGX_HAVE_KQUEUE)
+
+    if (ngx_event_flags & NGX_USE_KQUEUE_EVENT) {
+
+        if (c->write->pending_eof || c->read->pending_eof) {
+
+            err = c->write->pending_eof ? c->write->kq_errno
+                                        : c->read->kq_errno;
+
+            ngx_rtbus_redis_conn_lost(rc, err, "connect() failed", NULL);
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
+    }
+
+#endif
+
+    err = 0;
+    len = sizeof(int);
+
+    /*
+     * BSDs and Linux return 0 and set a pending error in err
+     * Solaris returns -1 and sets errno
+     */
+
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, (void *) &err, &len) == -1) {
+        err = ngx_socket_errno;
+    }
+
+    if (err) {
+        ngx_rtbus_redis_conn_lost(rc, err, "connect() failed", NULL);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_conn_greet(ngx_rtbus_redis_conn_t *rc)
+{
+    u_char                  *p;
+    u_char                   name[64], db[NGX_INT_T_LEN];
+    size_t                   len[3];
+    ngx_int_t                argc;
+    const char              *argv[3];
+    ngx_rtbus_redis_conf_t  *conf;
+
+    conf = rc->conf;
+
+    if (conf->user.len || conf->password.len) {
+        argc = 0;
+
+        argv[argc] = "AUTH";
+        len[argc++] = 4;
+
+        if (conf->user.len) {
+            argv[argc] = (char *) conf->user.data;
+            len[argc++] = conf->user.len;
+        }
+
+        argv[argc] = (char *) conf->password.data;
+        len[argc++] = conf->password.len;
+
+        if (ngx_rtbus_redis_conn_append(rc, argc, argv, len) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        rc->greeting++;
+    }
+
+    if (conf->db) {
+        p = ngx_sprintf(db, "%ui", conf->db);
+
+        argv[0] = "SELECT";
+        len[0] = 6;
+        argv[1] = (char *) db;
+        len[1] = p - db;
+
+        if (ngx_rtbus_redis_conn_append(rc, 2, argv, len) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        rc->greeting++;
+    }
+
+    argv[0] = "PING";
+    len[0] = 4;
+
+    if (ngx_rtbus_redis_conn_append(rc, 1, argv, len) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc->greeting++;
+
+    p = ngx_snprintf(name, sizeof(name), "rtbus-%s-%P", rc->role, ngx_pid);
+
+    argv[0] = "CLIENT";
+    len[0] = 6;
+    argv[1] = "SETNAME";
+    len[1] = 7;
+    argv[2] = (char *) name;
+    len[2] = p - name;
+
+    if (ngx_rtbus_redis_conn_append(rc, 3, argv, len) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc->greeting++;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
+{
+    u_char            *p;
+    ngx_str_t          text;
+    ngx_connection_t  *c;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+
+        text.len = reply->len;
+        text.data = (u_char *) reply->str;
+
+        switch (rc->greeting) {
+
+        case 1:
+
+            /* CLIENT SETNAME is a courtesy only */
+
+            break;
+
+        case 2:
+
+            /*
+             * PING is refused while Redis loads or wants a password.  But a
+             * user who may not PING may well do what is needed here, and
+             * Redis that cannot save its data still passes messages on.
+             */
+
+            if (ngx_strncmp(reply->str, "NOPERM", 6) == 0
+                || ngx_strncmp(reply->str, "MISCONF", 7) == 0)
+            {
+                break;
+            }
+
+            ngx_rtbus_redis_conn_lost(rc, 0, "PING was answered", &text);
+            return;
+
+        default:
+
+            /* after a comma Redis may quote the arguments: the password */
+
+            p = ngx_strlchr(text.data, text.data + text.len, ',');
+
+            if (p) {
+                text.len = p - text.data;
+            }
+
+            ngx_rtbus_redis_conn_lost(rc, 0, "AUTH or SELECT was answered",
+                                      &text);
+            return;
+        }
+    }
+
+    if (--rc->greeting) {
+        return;
+    }
+
+    c = rc->peer.connection;
+
+    ngx_del_timer(c->write);
+
+    c->log_error = NGX_ERROR_ERR;
+
+    rc->log.action = NULL;
+
+    if (rc->failing) {
+        ngx_log_error(NGX_LOG_NOTICE, &rc->log, 0,
+                      "rtbus connected to Redis after a failure");
+
+    } else {
+        ngx_log_error(NGX_LOG_INFO, &rc->log, 0, "rtbus connected to Redis");
+    }
+
+    rc->log.action = "reading from Redis";
+
+    rc->up = 1;
+    rc->failing = 0;
+    rc->tries = 0;
+    rc->since = ngx_current_msec;
+
+    rc->up_handler(rc);
+}
+
+
+static void
+ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev)
+{
+    ssize_t                  n;
+    ngx_uint_t               i;
+    ngx_connection_t        *c;
+    ngx_rtbus_redis_conn_t  *rc;
+
+    c = rev->data;
+    rc = c->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, rev->log, 0,
+                   "rtbus redis read handler, up:%d, close:%d",
+                   rc->up, c->close);
+
+    if (c->close) {
+        c->close = 0;
+
+        if (c->error) {
+            rc->closed = 1;
+            rc->log.action = NULL;
+            ngx_rtbus_redis_conn_lost(rc, 0, "worker shutdown timed out", NULL);
+            return;
+        }
+
+        ngx_rtbus_redis_conn_leave(rc);
+        return;
+    }
+
+    if (!rc->connected) {
+
+        /* an error; otherwise the write event is on its way */
+
+        (void) ngx_rtbus_redis_conn_test(rc);
+        return;
+    }
+
+    rc->log.action = rc->up ? "reading from Redis" : "greeting Redis";
+
+    for (i = 0; rev->ready && i < NGX_RTBUS_REDIS_READS; i++) {
+
+        n = c->recv(c, ngx_rtbus_redis_conn_buf, NGX_RTBUS_REDIS_READ_SIZE);
+
+        if (n == NGX_AGAIN) {
+            break;
+        }
+
+        if (n == NGX_ERROR) {
+            ngx_rtbus_redis_conn_lost(rc, 0, "recv() failed", NULL);
+            return;
+        }
+
+        if (n == 0) {
+            ngx_rtbus_redis_conn_lost(rc, 0, "connection closed by Redis",
+                                      NULL);
+            return;
+        }
+
+        if (ngx_rtbus_redis_conn_parse(rc, ngx_rtbus_redis_conn_buf, n)
+            != NGX_OK)
+        {
+            return;
+        }
+    }
+
+    if (rev->ready) {
+        ngx_post_event(rev, &ngx_posted_next_events);
+        return;
+    }
+
+    if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+        ngx_rtbus_redis_conn_lost(rc, 0, "read event failed", NULL);
+    }
+}
+
+
+/* NGX_ERROR: the connection is gone */
+
+static ngx_int_t
+ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
+{
+    void         *reply;
+    size_t        size;
+    ngx_str_t     text;
+    redisReader  *reader;
+
+    /* a handler may end the connection, the reader is left to this function */
+
+    reader = rc->reader;
+    rc->reading = 1;
+
+    while (len) {
+        size = ngx_min(len, NGX_RTBUS_REDIS_FEED_SIZE);
+
+        if (redisReaderFeed(reader, (char *) buf, size) != REDIS_OK) {
+            goto invalid;
+        }
+
+        buf += size;
+        len -= size;
+
+        for ( ;; ) {
+
+            if (redisReaderGetReply(reader, &reply) != REDIS_OK) {
+                goto invalid;
+            }
+
+            if (reply == NULL) {
+                break;
+            }
+
+            if (rc->up) {
+                rc->reply_handler(rc, reply);
+
+            } else {
+                ngx_rtbus_redis_conn_greeted(rc, reply);
+            }
+
+            freeReplyObject(reply);
+
+            if (rc->peer.connection == NULL) {
+                rc->reading = 0;
+                redisReaderFree(reader);
+                return NGX_ERROR;
+            }
+        }
+
+        if (reader->len - reader->pos > NGX_RTBUS_REDIS_MAX_REPLY) {
+            rc->reading = 0;
+            ngx_rtbus_redis_conn_lost(rc, 0, "reply too long", NULL);
+            return NGX_ERROR;
+        }
+    }
+
+    rc->reading = 0;
+
+    return NGX_OK;
+
+invalid:
+
+    rc->reading = 0;
+
+    text.data = (u_char *) reader->errstr;
+    text.len = ngx_strlen(reader->errstr);
+
+    ngx_rtbus_redis_conn_lost(rc, 0, "invalid reply", &text);
+
+    return NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
+    const char **argv, const size_t *argvlen)
+{
+    if (!rc->up) {
+        return NGX_DECLINED;
+    }
+
+    if (rc->broken) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_rtbus_redis_conn_append(rc, argc, argv, argvlen) != NGX_OK) {
+
+        /* one command less, and replies would not match: no way to go on */
+
+        if (rc->broken == NULL) {
+            rc->broken = "no memory";
+        }
+
+        ngx_post_event(&rc->flush, &ngx_posted_events);
+
+        return NGX_ERROR;
+    }
+
+    ngx_post_event(&rc->flush, &ngx_posted_events);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc, int argc,
+    const char **argv, const size_t *argvlen)
+{
+    char     *cmd;
+    int64_t   len;
+
+    len = redisFormatCommandArgv(&cmd, argc, argv, argvlen);
+    if (len < 0) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_rtbus_redis_conn_reserve(rc, len) != NGX_OK) {
+        redisFreeCommand(cmd);
+        return NGX_ERROR;
+    }
+
+    rc->out.last = ngx_cpymem(rc->out.last, cmd, len);
+
+    redisFreeCommand(cmd);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_conn_reserve(ngx_rtbus_redis_conn_t *rc, size_t len)
+{
+    u_char     *p;
+    size_t      size, used;
+    ngx_buf_t  *b;
+
+    b = &rc->out;
+
+    if (len <= (size_t) (b->end - b->last)) {
+        return NGX_OK;
+    }
+
+    used = b->last - b->pos;
+
+    if (len > NGX_RTBUS_REDIS_OUT_MAX - used) {
+        rc->broken = "too many unsent bytes";
+        return NGX_ERROR;
+    }
+
+    size = b->end - b->start;
+
+    if (used + len <= size && used <= size / 2) {
+        ngx_memmove(b->start, b->pos, used);
+        b->pos = b->start;
+        b->last = b->pos + used;
+        return NGX_OK;
+    }
+
+    size = ngx_max(size * 2, NGX_RTBUS_REDIS_OUT_SIZE);
+
+    while (size < used + len) {
+        size *= 2;
+    }
+
+    p = ngx_alloc(size, &rc->log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (b->start) {
+        ngx_memcpy(p, b->pos, used);
+        ngx_free(b->start);
+    }
+
+    b->start = p;
+    b->pos = p;
+    b->last = p + used;
+    b->end = p + size;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_rtbus_redis_conn_write_handler(ngx_event_t *wev)
+{
+    ngx_connection_t        *c;
+    ngx_rtbus_redis_conn_t  *rc;
+
+    c = wev->data;
+    rc = c->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, wev->log, 0,
+                   "rtbus redis write handler, up:%d, timedout:%d",
+                   rc->up, wev->timedout);
+
+    if (wev->timedout) {
+        ngx_rtbus_redis_conn_lost(rc, NGX_ETIMEDOUT, "no answer", NULL);
+        return;
+    }
+
+    if (!rc->connected) {
+        ngx_rtbus_redis_conn_connected(rc);
+        return;
+    }
+
+    ngx_rtbus_redis_conn_write(rc);
+}
+
+
+static void
+ngx_rtbus_redis_conn_flush_handler(ngx_event_t *ev)
+{
+    ngx_rtbus_redis_conn_t  *rc;
+
+    rc = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus redis flush handler, size:%uz",
+                   (size_t) (rc->out.last - rc->out.pos));
+
+    if (rc->broken) {
+        rc->log.action = "writing to Redis";
+        ngx_rtbus_redis_conn_lost(rc, 0, rc->broken, NULL);
+        return;
+    }
+
+    if (rc->peer.connection->write->ready) {
+        ngx_rtbus_redis_conn_write(rc);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_conn_write(ngx_rtbus_redis_conn_t *rc)
+{
+    ssize_t            n;
+    ngx_buf_t         *b;
+    ngx_connection_t  *c;
+
+    c = rc->peer.connection;
+    b = &rc->out;
+
+    if (rc->up) {
+        rc->log.action = "writing to Redis";
+    }
+
+    while (b->pos < b->last) {
+
+        n = c->send(c, b->pos, b->last - b->pos);
+
+        if (n == NGX_ERROR) {
+            ngx_rtbus_redis_conn_lost(rc, 0, "send() failed", NULL);
+            return;
+        }
+
+        if (n == NGX_AGAIN || n == 0) {
+            break;
+        }
+
+        b->pos += n;
+    }
+
+    if (b->pos == b->last) {
+
+        if (b->end - b->start > NGX_RTBUS_REDIS_OUT_KEEP) {
+            ngx_free(b->start);
+            ngx_memzero(b, sizeof(ngx_buf_t));
+        }
+
+        b->pos = b->start;
+        b->last = b->start;
+    }
+
+    if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
+        ngx_rtbus_redis_conn_lost(rc, 0, "write event failed", NULL);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_conn_leave(ngx_rtbus_redis_conn_t *rc)
+{
+    if (rc->exiting) {
+        return;
+    }
+
+    rc->exiting = 1;
+
+    if (rc->exiting_handler) {
+        rc->exiting_handler(rc);
+    }
+}
+
+
+void
+ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason)
+{
+    if (!rc->up) {
+        return;
+    }
+
+    rc->log.action = rc->reading ? "reading from Redis" : "waiting for Redis";
+
+    ngx_rtbus_redis_conn_lost(rc, 0, reason, NULL);
+}
+
+
+void
+ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc)
+{
+    rc->closed = 1;
+    rc->up = 0;
+
+    ngx_rtbus_redis_conn_free(rc);
+}
+
+
+/*
+ * The end of every connection and attempt, but for a close by the owner.
+ * text is what Redis or hiredis has to say about the reason.
+ */
+
+static void
+ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
+    const char *reason, ngx_str_t *text)
+{
+    ngx_uint_t         up, level, last;
+    ngx_msec_t         delay;
+    ngx_connection_t  *c;
+
+    up = rc->up;
+    c = rc->peer.connection;
+
+    last = (up || rc->tries + 1 >= rc->conf->naddrs);
+
+    level = NGX_LOG_INFO;
+
+    if (last && !rc->failing && !rc->closed) {
+        rc->failing = 1;
+
+        /* nginx has logged errors of system calls at this level already */
+
+        if (c && !c->read->error && !c->write->error) {
+            level = NGX_LOG_ERR;
+        }
+    }
+
+    if (text) {
+        ngx_log_error(level, &rc->log, err, "rtbus %s Redis: %s \"%V\"",
+                      up ? "lost" : "could not connect to", reason, text);
+
+    } else {
+        ngx_log_error(level, &rc->log, err, "rtbus %s Redis: %s",
+                      up ? "lost" : "could not connect to", reason);
+    }
+
+    ngx_rtbus_redis_conn_free(rc);
+
+    rc->up = 0;
+
+    rc->addr = (rc->addr + 1) % rc->conf->naddrs;
+
+    if (last) {
+        rc->tries = 0;
+
+        if (up && ngx_current_msec - rc->since >= NGX_RTBUS_REDIS_GOOD) {
+            rc->delay = 0;
+        }
+
+        rc->delay = ngx_min(rc->delay * 2, NGX_RTBUS_REDIS_DELAY_MAX);
+        rc->delay = ngx_max(rc->delay, NGX_RTBUS_REDIS_DELAY_MIN);
+
+        delay = rc->delay - ngx_random() % (rc->delay / 2);
+
+    } else {
+        rc->tries++;
+        delay = 0;
+    }
+
+    if (!rc->closed) {
+        ngx_add_timer(&rc->reconnect, delay);
+    }
+
+    if (up) {
+        rc->down_handler(rc, reason);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
+{
+    if (rc->reconnect.timer_set) {
+        ngx_del_timer(&rc->reconnect);
+    }
+
+    if (rc->flush.posted) {
+        ngx_delete_posted_event(&rc->flush);
+    }
+
+    if (rc->peer.connection) {
+        ngx_close_connection(rc->peer.connection);
+        rc->peer.connection = NULL;
+    }
+
+    if (!rc->reading) {
+        redisReaderFree(rc->reader);
+    }
+
+    rc->reader = NULL;
+
+    if (rc->out.start) {
+        ngx_free(rc->out.start);
+        ngx_memzero(&rc->out, sizeof(ngx_buf_t));
+    }
+
+    rc->connected = 0;
+    rc->greeting = 0;
+    rc->broken = NULL;
+}
+
+
+static u_char *
+ngx_rtbus_redis_conn_log_error(ngx_log_t *log, u_char *buf, size_t len)
+{
+    u_char                  *p;
+    ngx_rtbus_redis_conn_t  *rc;
+
+    p = buf;
+
+    if (log->action) {
+        p = ngx_snprintf(buf, len, " while %s", log->action);
+        len -= p - buf;
+        buf = p;
+    }
+
+    rc = log->data;
+
+    p = ngx_snprintf(buf, len, ", redis: \"%V\", connection: %s",
+                     &rc->conf->name, rc->role);
+    len -= p - buf;
+    buf = p;
+
+    if (rc->peer.name && rc->conf->naddrs > 1) {
+        p = ngx_snprintf(buf, len, ", address: %V", rc->peer.name);
+    }
+
+    return p;
+}

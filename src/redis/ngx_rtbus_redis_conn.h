@@ -1,0 +1,158 @@
+
+/*
+ * One connection to Redis, owned by nginx's event loop; hiredis only formats
+ * commands and parses replies (RESP2).
+ *
+ * The connection is made, and after any failure made anew, in the background:
+ * all addresses in turn, then again after a delay that doubles from 100 ms to
+ * 5 s, less up to half of it by chance.  The delay starts over only after the
+ * connection has been up for 5 s, so that one that is lost at once each time
+ * does not spin.
+ *
+ * The connection is "up" once TCP or the unix socket is connected and AUTH,
+ * SELECT and PING have been answered well, all within connect_timeout.  While
+ * it is down nothing is queued: what was not answered by then is lost, and the
+ * users of the connection (ngx_rtbus_redis_sub, ngx_rtbus_redis_cmd) know what
+ * to do.
+ *
+ * Failures are logged at ERR once per outage, recovery at NOTICE.  An outage
+ * starts when the last of the addresses has failed, too.
+ *
+ * No timer here keeps a leaving worker alive.
+ */
+
+
+#ifndef _NGX_RTBUS_REDIS_CONN_H_INCLUDED_
+#define _NGX_RTBUS_REDIS_CONN_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_event_connect.h>
+#include <hiredis/hiredis.h>
+
+
+typedef struct ngx_rtbus_redis_conn_s  ngx_rtbus_redis_conn_t;
+
+
+/* where Redis is; filled at configuration time, lives in cf->pool */
+
+typedef struct {
+    ngx_str_t                       name;       /* for the log: the URL less
+                                                   its user and password */
+    ngx_addr_t                     *addrs;
+    ngx_uint_t                      naddrs;
+    ngx_str_t                       user;       /* empty: plain AUTH password */
+    ngx_str_t                       password;   /* no user either: no AUTH */
+    ngx_uint_t                      db;
+    ngx_msec_t                      connect_timeout;
+    ngx_msec_t                      command_timeout;
+} ngx_rtbus_redis_conf_t;
+
+
+/* the connection is up; the handler may queue commands */
+typedef void (*ngx_rtbus_redis_up_pt)(ngx_rtbus_redis_conn_t *rc);
+
+/* a reply, in the order of the commands; freed when the handler returns */
+typedef void (*ngx_rtbus_redis_reply_pt)(ngx_rtbus_redis_conn_t *rc,
+    redisReply *reply);
+
+/*
+ * A connection that was up is lost, reason is a static text.  Not called for
+ * attempts that failed.  A new attempt is on its way unless rc was closed.
+ */
+typedef void (*ngx_rtbus_redis_down_pt)(ngx_rtbus_redis_conn_t *rc,
+    const char *reason);
+
+/*
+ * This worker leaves; called once, at the moment nginx asks idle connections to
+ * close, or with the next attempt to connect when there was no connection then.
+ * The connection stays, and is still made anew if lost, until rc is closed; it
+ * closes by itself when worker_shutdown_timeout is over.
+ */
+typedef void (*ngx_rtbus_redis_exiting_pt)(ngx_rtbus_redis_conn_t *rc);
+
+
+struct ngx_rtbus_redis_conn_s {
+    /* set by the owner before init, all handlers but exiting required */
+
+    ngx_rtbus_redis_conf_t         *conf;
+    const char                     *role;       /* "pub/sub" or "command" */
+    ngx_rtbus_redis_up_pt           up_handler;
+    ngx_rtbus_redis_reply_pt        reply_handler;
+    ngx_rtbus_redis_down_pt         down_handler;
+    ngx_rtbus_redis_exiting_pt      exiting_handler;
+    void                           *data;
+
+    /* may be read by the owner */
+
+    unsigned                        up:1;
+    unsigned                        closed:1;   /* for good */
+
+    /* private */
+
+    unsigned                        connected:1;
+    unsigned                        failing:1;  /* the outage is logged */
+    unsigned                        reading:1;  /* in the loop of replies */
+    unsigned                        exiting:1;  /* the owner was told */
+    ngx_log_t                       log;
+    ngx_peer_connection_t           peer;
+    ngx_uint_t                      addr;       /* the one to try next */
+    ngx_uint_t                      tries;      /* addresses tried in a row */
+    ngx_uint_t                      greeting;   /* replies to AUTH, SELECT,
+                                                   PING, SETNAME to come */
+    redisReader                    *reader;
+    ngx_buf_t                       out;        /* malloc'ed, bytes to send */
+    const char                     *broken;     /* why to fail when flushed */
+    ngx_msec_t                      since;      /* when it came up */
+    ngx_msec_t                      delay;      /* of the last attempt */
+    ngx_event_t                     reconnect;  /* cancelable timer */
+    ngx_event_t                     flush;      /* posted, end of loop turn */
+};
+
+
+/*
+ * Reads an rtbus_redis URL into conf, except for the timeouts:
+ * redis://[[user][:password]@]host[:port][/db] or unix:/path[?db=n].
+ * Percent-encoding in user and password is decoded.  The name is resolved here,
+ * at configuration time, to all of its addresses.  NGX_OK, or NGX_ERROR with
+ * *err set to a static text for the log.
+ */
+
+ngx_int_t ngx_rtbus_redis_conf_url(ngx_conf_t *cf,
+    ngx_rtbus_redis_conf_t *conf, ngx_str_t *url, char **err);
+
+/*
+ * Starts the first attempt; log is the worker's (cycle->log), it outlives rc.
+ * No handler is called from within.  NGX_OK, or NGX_ERROR: no memory.
+ */
+
+ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
+
+/*
+ * Queues one command, argv as hiredis has it; it leaves at the end of the loop
+ * turn together with all others of the turn.  NGX_OK; NGX_DECLINED: the
+ * connection is down; NGX_ERROR: no memory, or too many bytes are unsent; then
+ * the connection fails at the end of the loop turn.
+ */
+
+ngx_int_t ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
+    const char **argv, const size_t *argvlen);
+
+/*
+ * The owner has found the connection dead (a reply is late): closes it, calls
+ * the down handler, connects again.  Safe within any handler of rc.
+ */
+
+void ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason);
+
+/*
+ * Closes for good: no handler is called any more, all memory is given back.
+ * Safe within any handler, too, provided rc itself stays until it returns.
+ */
+
+void ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc);
+
+
+#endif /* _NGX_RTBUS_REDIS_CONN_H_INCLUDED_ */

@@ -1,0 +1,472 @@
+
+#include "ngx_rtbus_redis_sub.h"
+
+
+/*
+ * Names in flight.  Redis drops a subscriber whose replies pile up (the class
+ * pubsub of client-output-buffer-limit), so after a reconnect they are not all
+ * requested at once.
+ */
+#define NGX_RTBUS_REDIS_SUB_WINDOW  4096
+
+#define NGX_RTBUS_REDIS_SUB_RETRY   10000
+#define NGX_RTBUS_REDIS_SUB_LOG     60
+
+
+static void ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc,
+    const char *reason);
+static void ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc,
+    redisReply *reply);
+static void ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs,
+    redisReply *channel, redisReply *message);
+static void ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs,
+    redisReply *error);
+static void ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev);
+static ngx_int_t ngx_rtbus_redis_sub_send(ngx_rtbus_redis_sub_t *rs,
+    ngx_str_t *command, ngx_str_t *name);
+static void ngx_rtbus_redis_sub_timeout_handler(ngx_event_t *ev);
+static void ngx_rtbus_redis_sub_retry_handler(ngx_event_t *ev);
+
+
+static ngx_str_t  ngx_rtbus_redis_subscribe = ngx_string("SUBSCRIBE");
+static ngx_str_t  ngx_rtbus_redis_unsubscribe = ngx_string("UNSUBSCRIBE");
+
+
+ngx_int_t
+ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_conf_t *conf, ngx_log_t *log)
+{
+    rs->reconnects = 0;
+    rs->started = 0;
+
+    ngx_rbtree_init(&rs->topics, &rs->sentinel, ngx_str_rbtree_insert_value);
+
+    ngx_queue_init(&rs->pending);
+    ngx_queue_init(&rs->sent);
+    ngx_queue_init(&rs->refused);
+
+    rs->requested = 0;
+    rs->confirmed = 0;
+    rs->heard = 0;
+    rs->logged = 0;
+
+    ngx_memzero(&rs->batch, sizeof(ngx_event_t));
+    rs->batch.handler = ngx_rtbus_redis_sub_batch_handler;
+    rs->batch.data = rs;
+    rs->batch.log = &rs->conn.log;
+
+    ngx_memzero(&rs->timeout, sizeof(ngx_event_t));
+    rs->timeout.handler = ngx_rtbus_redis_sub_timeout_handler;
+    rs->timeout.data = rs;
+    rs->timeout.log = &rs->conn.log;
+    rs->timeout.cancelable = 1;
+
+    ngx_memzero(&rs->retry, sizeof(ngx_event_t));
+    rs->retry.handler = ngx_rtbus_redis_sub_retry_handler;
+    rs->retry.data = rs;
+    rs->retry.log = &rs->conn.log;
+    rs->retry.cancelable = 1;
+
+    rs->conn.conf = conf;
+    rs->conn.role = "pub/sub";
+    rs->conn.up_handler = ngx_rtbus_redis_sub_up;
+    rs->conn.reply_handler = ngx_rtbus_redis_sub_reply;
+    rs->conn.down_handler = ngx_rtbus_redis_sub_down;
+    rs->conn.exiting_handler = rs->exiting_handler;
+    rs->conn.data = rs;
+
+    return ngx_rtbus_redis_conn_init(&rs->conn, log);
+}
+
+
+ngx_rtbus_redis_topic_t *
+ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name,
+    uint32_t hash)
+{
+    return (ngx_rtbus_redis_topic_t *)
+               ngx_str_rbtree_lookup(&rs->topics, name, hash);
+}
+
+
+void
+ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    topic->number = 0;
+    topic->ready = 0;
+
+    topic->sn.node.key = ngx_crc32_short(topic->sn.str.data, topic->sn.str.len);
+    ngx_rbtree_insert(&rs->topics, &topic->sn.node);
+
+    ngx_queue_insert_tail(&rs->pending, &topic->queue);
+
+    if (rs->conn.up) {
+        ngx_post_event(&rs->batch, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    ngx_rbtree_delete(&rs->topics, &topic->sn.node);
+
+    if (!topic->ready) {
+        ngx_queue_remove(&topic->queue);
+    }
+
+    if (topic->number) {
+
+        /*
+         * At once, the name may be gone later; and so it is ahead of a
+         * SUBSCRIBE of the same name.  If it fails, so does the connection.
+         */
+
+        (void) ngx_rtbus_redis_sub_send(rs, &ngx_rtbus_redis_unsubscribe,
+                                        &topic->sn.str);
+    }
+}
+
+
+void
+ngx_rtbus_redis_sub_close(ngx_rtbus_redis_sub_t *rs)
+{
+    ngx_rtbus_redis_conn_close(&rs->conn);
+
+    if (rs->batch.posted) {
+        ngx_delete_posted_event(&rs->batch);
+    }
+
+    if (rs->timeout.timer_set) {
+        ngx_del_timer(&rs->timeout);
+    }
+
+    if (rs->retry.timer_set) {
+        ngx_del_timer(&rs->retry);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_sub_t  *rs;
+
+    rs = rc->data;
+
+    if (rs->started) {
+        rs->reconnects++;
+    }
+
+    rs->started = 1;
+
+    ngx_post_event(&rs->batch, &ngx_posted_events);
+}
+
+
+static void
+ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
+{
+    ngx_rbtree_node_t        *node;
+    ngx_rtbus_redis_sub_t    *rs;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    rs = rc->data;
+
+    if (rs->batch.posted) {
+        ngx_delete_posted_event(&rs->batch);
+    }
+
+    if (rs->timeout.timer_set) {
+        ngx_del_timer(&rs->timeout);
+    }
+
+    if (rs->retry.timer_set) {
+        ngx_del_timer(&rs->retry);
+    }
+
+    rs->requested = 0;
+    rs->confirmed = 0;
+
+    ngx_queue_init(&rs->pending);
+    ngx_queue_init(&rs->sent);
+    ngx_queue_init(&rs->refused);
+
+    if (rs->topics.root != rs->topics.sentinel) {
+
+        for (node = ngx_rbtree_min(rs->topics.root, rs->topics.sentinel);
+             node;
+             node = ngx_rbtree_next(&rs->topics, node))
+        {
+            topic = (ngx_rtbus_redis_topic_t *) node;
+
+            topic->number = 0;
+            topic->ready = 0;
+
+            ngx_queue_insert_tail(&rs->pending, &topic->queue);
+        }
+    }
+
+    rs->lost_handler(rs);
+}
+
+
+static void
+ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
+{
+    redisReply             *kind;
+    ngx_rtbus_redis_sub_t  *rs;
+
+    rs = rc->data;
+
+    /*
+     * Whatever comes is a sign of life: a confirmation may have to wait for
+     * its turn in a flood of messages.
+     */
+
+    rs->heard = ngx_current_msec;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        ngx_rtbus_redis_sub_confirm(rs, reply);
+        return;
+    }
+
+    if (reply->type == REDIS_REPLY_ARRAY
+        && reply->elements == 3
+        && reply->element[0]->type == REDIS_REPLY_STRING)
+    {
+        kind = reply->element[0];
+
+        if (kind->len == 7 && ngx_memcmp(kind->str, "message", 7) == 0) {
+            ngx_rtbus_redis_sub_message(rs, reply->element[1],
+                                        reply->element[2]);
+            return;
+        }
+
+        if ((kind->len == 9 && ngx_memcmp(kind->str, "subscribe", 9) == 0)
+            || (kind->len == 11
+                && ngx_memcmp(kind->str, "unsubscribe", 11) == 0))
+        {
+            ngx_rtbus_redis_sub_confirm(rs, NULL);
+            return;
+        }
+    }
+
+    ngx_rtbus_redis_conn_fail(rc, "unexpected reply");
+}
+
+
+static void
+ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, redisReply *channel,
+    redisReply *message)
+{
+    uint32_t                  hash;
+    ngx_str_t                 name;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    if (channel->type != REDIS_REPLY_STRING
+        || message->type != REDIS_REPLY_STRING)
+    {
+        ngx_rtbus_redis_conn_fail(&rs->conn, "unexpected reply");
+        return;
+    }
+
+    name.len = channel->len;
+    name.data = (u_char *) channel->str;
+
+    hash = ngx_crc32_short(name.data, name.len);
+
+    topic = ngx_rtbus_redis_sub_lookup(rs, &name, hash);
+
+    if (topic && topic->ready) {
+        rs->message_handler(rs, topic, (u_char *) message->str, message->len);
+    }
+}
+
+
+/* the answer to one SUBSCRIBE or UNSUBSCRIBE, in the order of the commands */
+
+static void
+ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
+{
+    time_t                    now;
+    ngx_str_t                 text;
+    ngx_uint_t                level;
+    ngx_queue_t              *q;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    if (rs->confirmed == rs->requested) {
+        ngx_rtbus_redis_conn_fail(&rs->conn, "unexpected reply");
+        return;
+    }
+
+    rs->confirmed++;
+
+    if (!ngx_queue_empty(&rs->pending)) {
+        ngx_post_event(&rs->batch, &ngx_posted_events);
+    }
+
+    if (ngx_queue_empty(&rs->sent)) {
+        return;
+    }
+
+    q = ngx_queue_head(&rs->sent);
+    topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
+
+    if (topic->number != rs->confirmed) {
+
+        /* UNSUBSCRIBE, or SUBSCRIBE of a topic that was removed since */
+
+        return;
+    }
+
+    ngx_queue_remove(q);
+
+    if (error == NULL) {
+        topic->ready = 1;
+        rs->ready_handler(rs, topic);
+        return;
+    }
+
+    topic->number = 0;
+    ngx_queue_insert_tail(&rs->refused, q);
+
+    if (!rs->retry.timer_set) {
+        ngx_add_timer(&rs->retry, NGX_RTBUS_REDIS_SUB_RETRY);
+    }
+
+    level = NGX_LOG_INFO;
+    now = ngx_time();
+
+    if (rs->logged == 0 || now - rs->logged >= NGX_RTBUS_REDIS_SUB_LOG) {
+        rs->logged = now;
+        level = NGX_LOG_ERR;
+    }
+
+    text.len = error->len;
+    text.data = (u_char *) error->str;
+
+    ngx_log_error(level, &rs->conn.log, 0,
+                  "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
+                  &topic->sn.str, &text);
+}
+
+
+static void
+ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev)
+{
+    ngx_queue_t              *q;
+    ngx_rtbus_redis_sub_t    *rs;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    rs = ev->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus redis batch handler, requested:%uL, confirmed:%uL",
+                   rs->requested, rs->confirmed);
+
+    while (!ngx_queue_empty(&rs->pending)
+           && rs->requested - rs->confirmed < NGX_RTBUS_REDIS_SUB_WINDOW)
+    {
+        q = ngx_queue_head(&rs->pending);
+        topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
+
+        if (ngx_rtbus_redis_sub_send(rs, &ngx_rtbus_redis_subscribe,
+                                     &topic->sn.str)
+            != NGX_OK)
+        {
+            return;
+        }
+
+        topic->number = rs->requested;
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&rs->sent, q);
+    }
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_sub_send(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
+    ngx_str_t *name)
+{
+    size_t       len[2];
+    ngx_int_t    rv;
+    const char  *argv[2];
+
+    argv[0] = (char *) command->data;
+    len[0] = command->len;
+    argv[1] = (char *) name->data;
+    len[1] = name->len;
+
+    rv = ngx_rtbus_redis_conn_send(&rs->conn, 2, argv, len);
+
+    if (rv != NGX_OK) {
+        return rv;
+    }
+
+    if (rs->requested == rs->confirmed) {
+        rs->heard = ngx_current_msec;
+    }
+
+    rs->requested++;
+
+    if (!rs->timeout.timer_set) {
+        ngx_add_timer(&rs->timeout, rs->conn.conf->command_timeout);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_rtbus_redis_sub_timeout_handler(ngx_event_t *ev)
+{
+    ngx_msec_t              silence, timeout;
+    ngx_rtbus_redis_sub_t  *rs;
+
+    rs = ev->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus redis sub timeout, requested:%uL, confirmed:%uL",
+                   rs->requested, rs->confirmed);
+
+    if (rs->requested == rs->confirmed) {
+        return;
+    }
+
+    /* set rarely, the timer is only as good as the last look at it */
+
+    silence = ngx_current_msec - rs->heard;
+    timeout = rs->conn.conf->command_timeout;
+
+    if (silence < timeout) {
+        ngx_add_timer(ev, timeout - silence);
+        return;
+    }
+
+    ngx_rtbus_redis_conn_fail(&rs->conn, "SUBSCRIBE timed out");
+}
+
+
+static void
+ngx_rtbus_redis_sub_retry_handler(ngx_event_t *ev)
+{
+    ngx_rtbus_redis_sub_t  *rs;
+
+    rs = ev->data;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus redis sub retry handler");
+
+    if (ngx_queue_empty(&rs->refused)) {
+        return;
+    }
+
+    ngx_queue_add(&rs->pending, &rs->refused);
+    ngx_queue_init(&rs->refused);
+
+    ngx_post_event(&rs->batch, &ngx_posted_events);
+}

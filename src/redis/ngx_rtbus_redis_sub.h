@@ -1,0 +1,113 @@
+
+/*
+ * The pub/sub connection: the set of topics (Redis pub/sub channels) that the
+ * worker wants, subscribed in batches, one write per loop turn, and all set up
+ * again after a reconnect.
+ *
+ * A topic is embedded in what the caller keeps per channel.  It is ready when
+ * Redis has confirmed its own SUBSCRIBE (not an earlier one of the same name:
+ * confirmations are counted), and unready when the connection is lost.
+ *
+ * Each name has a SUBSCRIBE of its own, since Redis refuses a command as a
+ * whole.  So a channel that its ACL forbids is just not ready, whatever else is
+ * subscribed; it is tried again every 10 s, and ERR is logged once a minute.
+ *
+ * The connection is lost when a confirmation is due and Redis has been silent
+ * for command_timeout.
+ */
+
+
+#ifndef _NGX_RTBUS_REDIS_SUB_H_INCLUDED_
+#define _NGX_RTBUS_REDIS_SUB_H_INCLUDED_
+
+
+#include "ngx_rtbus_redis_conn.h"
+
+
+typedef struct ngx_rtbus_redis_sub_s    ngx_rtbus_redis_sub_t;
+typedef struct ngx_rtbus_redis_topic_s  ngx_rtbus_redis_topic_t;
+
+
+struct ngx_rtbus_redis_topic_s {
+    ngx_str_node_t                  sn;         /* sn.str: the name, caller's
+                                                   memory, zero-terminated not
+                                                   needed, must stay */
+    ngx_queue_t                     queue;      /* of topics that are unready */
+    uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
+    unsigned                        ready:1;
+};
+
+
+/* SUBSCRIBE was confirmed, at first and after every reconnect */
+typedef void (*ngx_rtbus_redis_ready_pt)(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+
+/* a message on a ready topic; the bytes are valid during the call */
+typedef void (*ngx_rtbus_redis_message_pt)(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
+
+/* the connection is lost, no topic is ready any more */
+typedef void (*ngx_rtbus_redis_lost_pt)(ngx_rtbus_redis_sub_t *rs);
+
+
+struct ngx_rtbus_redis_sub_s {
+    /* set by the owner before init */
+
+    ngx_rtbus_redis_ready_pt        ready_handler;
+    ngx_rtbus_redis_message_pt      message_handler;
+    ngx_rtbus_redis_lost_pt         lost_handler;
+    ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
+    void                           *data;
+
+    /* may be read by the owner: conn.up, reconnects */
+
+    ngx_rtbus_redis_conn_t          conn;
+    ngx_uint_t                      reconnects; /* times up after the first */
+
+    /* private */
+
+    ngx_rbtree_t                    topics;
+    ngx_rbtree_node_t               sentinel;
+    ngx_queue_t                     pending;    /* topics to be requested, */
+    ngx_queue_t                     sent;       /* to be confirmed, */
+    ngx_queue_t                     refused;    /* to be tried again */
+    uint64_t                        requested;  /* SUBSCRIBE and UNSUBSCRIBE
+                                                   names sent ... */
+    uint64_t                        confirmed;  /* ... and answered */
+    ngx_msec_t                      heard;      /* last sign of life */
+    time_t                          logged;     /* refusal, at ERR */
+    ngx_event_t                     batch;      /* posted: sends SUBSCRIBE */
+    ngx_event_t                     timeout;    /* of confirmations */
+    ngx_event_t                     retry;      /* of refused topics */
+    unsigned                        started:1;  /* has been up */
+};
+
+
+ngx_int_t ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
+
+/* the topic of this name, or NULL; hash is ngx_crc32_short() of the name */
+
+ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
+    ngx_str_t *name, uint32_t hash);
+
+/*
+ * Adds a zeroed topic whose sn.str is set (the caller has looked up that the
+ * name is new); it stays where it is until removed.  Whether Redis is up does
+ * not matter.  ready_handler follows, never from within the call.
+ */
+
+void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+
+/* forgets the topic at once; UNSUBSCRIBE follows.  Allowed in any handler. */
+
+void ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+
+/* closes for good, no handler is called; topics may still be removed */
+
+void ngx_rtbus_redis_sub_close(ngx_rtbus_redis_sub_t *rs);
+
+
+#endif /* _NGX_RTBUS_REDIS_SUB_H_INCLUDED_ */
