@@ -48,6 +48,8 @@ static char *ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_int_t ngx_http_rtbus_channel(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_http_complex_value_t *cv);
 static ngx_int_t ngx_http_rtbus_set_handler(ngx_conf_t *cf,
     ngx_http_handler_pt handler);
 
@@ -293,6 +295,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
     /*
      * set by ngx_pcalloc():
      *
+     *     rlcf->handler = NULL;
      *     rlcf->protocols = 0;
      *     rlcf->state = NULL;
      *     rlcf->state_key = NULL;
@@ -322,6 +325,20 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     ngx_http_rtbus_loc_conf_t *prev = parent;
     ngx_http_rtbus_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->handler && conf->handler != clcf->handler) {
+
+        /* other modules take the place without a look at who has it */
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "location \"%V\" has another content handler "
+                           "beside that of rtbus", &clcf->name);
+        return NGX_CONF_ERROR;
+    }
 
     ngx_conf_merge_ptr_value(conf->subscribe, prev->subscribe, NULL);
     ngx_conf_merge_ptr_value(conf->allow, prev->allow, NULL);
@@ -689,6 +706,7 @@ ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_rtbus_loc_conf_t *rlcf = conf;
 
+    u_char      *p;
     ngx_str_t   *value, *origin;
     ngx_uint_t   i;
 
@@ -720,8 +738,12 @@ ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        if (ngx_strstr(value[i].data, "://") == NULL
-            || value[i].data[value[i].len - 1] == '/')
+        /* a scheme and a host, maybe a port, and never a path */
+
+        p = (u_char *) ngx_strstr(value[i].data, "://");
+
+        if (p == NULL || p == value[i].data || p[3] == '\0'
+            || ngx_strchr(p + 3, '/'))
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid origin \"%V\", it must be like "
@@ -828,13 +850,7 @@ ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = rlcf->state;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+    if (ngx_http_rtbus_channel(cf, &value[1], rlcf->state) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -877,8 +893,7 @@ ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_rtbus_loc_conf_t *rlcf = conf;
 
-    ngx_str_t                         *value;
-    ngx_http_compile_complex_value_t   ccv;
+    ngx_str_t  *value;
 
     if (rlcf->publish) {
         return "is duplicate";
@@ -891,13 +906,7 @@ ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = rlcf->publish;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+    if (ngx_http_rtbus_channel(cf, &value[1], rlcf->publish) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -922,10 +931,36 @@ ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* the one channel of a location */
+
+static ngx_int_t
+ngx_http_rtbus_channel(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_http_complex_value_t *cv)
+{
+    ngx_http_rtbus_name_t              name;
+    ngx_http_compile_complex_value_t   ccv;
+
+    /* only to find what is wrong with it in any case */
+
+    if (ngx_http_rtbus_name_compile(cf, text, 0, &name) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = text;
+    ccv.complex_value = cv;
+
+    return ngx_http_compile_complex_value(&ccv);
+}
+
+
 static ngx_int_t
 ngx_http_rtbus_set_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
 {
     ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -937,6 +972,9 @@ ngx_http_rtbus_set_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
     }
 
     clcf->handler = handler;
+
+    rlcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_rtbus_module);
+    rlcf->handler = handler;
 
     rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
     rmcf->used = 1;

@@ -13,13 +13,14 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     ngx_uint_t wildcard, ngx_http_rtbus_name_t *name)
 {
     u_char                            *p, *last;
-    size_t                             len;
+    size_t                             len, fixed;
     ngx_str_t                          value;
     ngx_http_rtbus_name_part_t        *part;
     ngx_http_compile_complex_value_t   ccv;
 
     p = text->data;
     last = p + text->len;
+    fixed = 0;
 
     name->prefix = 0;
 
@@ -64,10 +65,18 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
         value.len = len;
         p += len;
 
+        if (!part->variable) {
+            fixed += len;
+        }
+
+        if (fixed > RTBUS_CHANNEL_MAX) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "channel name \"%V\" is too long", text);
+            return NGX_ERROR;
+        }
+
         if (!part->variable
-            && rtbus_channel_check(value.data, ngx_min(value.len,
-                                                       RTBUS_CHANNEL_MAX))
-               != RTBUS_OK)
+            && rtbus_channel_check(value.data, value.len) != RTBUS_OK)
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid character in channel name \"%V\", "

@@ -98,6 +98,7 @@ typedef struct {
 
 
 typedef struct {
+    ngx_http_handler_pt          handler;     /* of this location, or NULL */
     ngx_uint_t                   protocols;
 
     ngx_array_t                 *subscribe;   /* ngx_http_rtbus_name_t */
