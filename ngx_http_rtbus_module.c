@@ -213,6 +213,12 @@ ngx_http_rtbus_handler(ngx_http_request_t *r)
 {
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
+    if (r != r->main) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "rtbus client in a subrequest \"%V\"", &r->uri);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     /* where both are served, whoever does not ask for an upgrade gets SSE */

@@ -13,6 +13,10 @@
 #define NGX_HTTP_RTBUS_WS_READS    16      /* reads in one call */
 #define NGX_HTTP_RTBUS_WS_MAX_ACK  9007199254740991ULL  /* 2^53 - 1 */
 
+#define ngx_http_rtbus_ws_is(h, name)                                         \
+    ((h)->key.len == sizeof(name) - 1                                         \
+     && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
+
 
 typedef struct {
     ngx_http_rtbus_client_t   client;      /* the first member */
@@ -36,10 +40,25 @@ typedef struct {
 } ngx_http_rtbus_ws_t;
 
 
+/* what the headers of a handshake say */
+
+typedef struct {
+    ngx_table_elt_t          *version;
+    ngx_table_elt_t          *key;
+    unsigned                  upgrade:1;     /* has "websocket" */
+    unsigned                  connection:1;  /* has "upgrade" */
+    unsigned                  doubled:1;     /* another key */
+} ngx_http_rtbus_ws_headers_t;
+
+
 static ngx_int_t ngx_http_rtbus_ws_handshake(ngx_http_request_t *r,
     ngx_str_t *key);
+static void ngx_http_rtbus_ws_headers(ngx_http_request_t *r,
+    ngx_http_rtbus_ws_headers_t *headers);
 static ngx_uint_t ngx_http_rtbus_ws_token(ngx_table_elt_t *h,
     const char *token);
+static ngx_int_t ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r,
+    const char *error);
 static ngx_int_t ngx_http_rtbus_ws_accept(ngx_http_request_t *r,
     ngx_str_t *key);
 static void ngx_http_rtbus_ws_cleanup(void *data);
@@ -186,10 +205,11 @@ ngx_http_rtbus_ws_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 {
-    u_char            buf[24];
-    ngx_int_t         rc;
-    ngx_str_t         raw, value;
-    ngx_table_elt_t  *h;
+    u_char                        buf[24];
+    ngx_int_t                     rc;
+    ngx_str_t                     raw, value;
+    ngx_table_elt_t              *h;
+    ngx_http_rtbus_ws_headers_t   headers;
 
     if (r->method != NGX_HTTP_GET) {
         return ngx_http_rtbus_not_allowed(r, "GET");
@@ -203,23 +223,16 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 
     /* RFC 6455 section 4.2.1 */
 
+    ngx_http_rtbus_ws_headers(r, &headers);
+
     if (r->http_version != NGX_HTTP_VERSION_11
-        || !ngx_http_rtbus_ws_token(r->headers_in.upgrade, "websocket")
-        || !ngx_http_rtbus_ws_token(ngx_http_rtbus_header_in(r, "connection",
-                                        sizeof("connection") - 1), "upgrade"))
+        || !headers.upgrade || !headers.connection)
     {
-        ngx_str_set(&value, "websocket");
-
-        if (ngx_http_rtbus_header(r, "Upgrade", &value) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        return ngx_http_rtbus_error(r, 426, "websocket handshake expected",
-                                    NULL, NULL);
+        return ngx_http_rtbus_ws_upgrade_required(r,
+                                            "websocket handshake expected");
     }
 
-    h = ngx_http_rtbus_header_in(r, "sec-websocket-version",
-                                 sizeof("sec-websocket-version") - 1);
+    h = headers.version;
 
     if (h == NULL || h->value.len != 2
         || ngx_strncmp(h->value.data, "13", 2) != 0)
@@ -232,16 +245,15 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        return ngx_http_rtbus_error(r, 426, "websocket version 13 expected",
-                                    NULL, NULL);
+        return ngx_http_rtbus_ws_upgrade_required(r,
+                                            "websocket version 13 expected");
     }
 
-    h = ngx_http_rtbus_header_in(r, "sec-websocket-key",
-                                 sizeof("sec-websocket-key") - 1);
+    h = headers.key;
 
     raw.data = buf;
 
-    if (h == NULL || h->value.len != 24
+    if (h == NULL || headers.doubled || h->value.len != 24
         || ngx_decode_base64(&raw, &h->value) != NGX_OK || raw.len != 16)
     {
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
@@ -261,6 +273,50 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 }
 
 
+/* a list may come in several lines (RFC 9110 section 5.3), a key may not */
+
+static void
+ngx_http_rtbus_ws_headers(ngx_http_request_t *r,
+    ngx_http_rtbus_ws_headers_t *headers)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    ngx_memzero(headers, sizeof(ngx_http_rtbus_ws_headers_t));
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (ngx_http_rtbus_ws_is(&h[i], "upgrade")) {
+            headers->upgrade |= ngx_http_rtbus_ws_token(&h[i], "websocket");
+
+        } else if (ngx_http_rtbus_ws_is(&h[i], "connection")) {
+            headers->connection |= ngx_http_rtbus_ws_token(&h[i], "upgrade");
+
+        } else if (ngx_http_rtbus_ws_is(&h[i], "sec-websocket-version")) {
+            headers->version = &h[i];
+
+        } else if (ngx_http_rtbus_ws_is(&h[i], "sec-websocket-key")) {
+            headers->doubled = (headers->key != NULL);
+            headers->key = &h[i];
+        }
+    }
+}
+
+
 /* is the token in the comma-separated list of the header's value */
 
 static ngx_uint_t
@@ -268,10 +324,6 @@ ngx_http_rtbus_ws_token(ngx_table_elt_t *h, const char *token)
 {
     u_char  *p, *start, *last, *end;
     size_t   len;
-
-    if (h == NULL) {
-        return 0;
-    }
 
     len = ngx_strlen(token);
     last = h->value.data + h->value.len;
@@ -302,6 +354,29 @@ ngx_http_rtbus_ws_token(ngx_table_elt_t *h, const char *token)
     }
 
     return 0;
+}
+
+
+/* 426 names what to upgrade to (RFC 9110 section 15.5.22), except in HTTP/2 */
+
+static ngx_int_t
+ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r, const char *error)
+{
+    ngx_str_t  protocol, option;
+
+    if (r->http_version < NGX_HTTP_VERSION_20) {
+
+        ngx_str_set(&protocol, "websocket");
+        ngx_str_set(&option, "upgrade");
+
+        if (ngx_http_rtbus_header(r, "Upgrade", &protocol) != NGX_OK
+            || ngx_http_rtbus_header(r, "Connection", &option) != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    return ngx_http_rtbus_error(r, 426, error, NULL, NULL);
 }
 
 
