@@ -1,0 +1,201 @@
+#!/usr/bin/perl
+
+# README.md says what the module has: each directive with its true default and
+# contexts, none that is not there, and examples that nginx takes.
+
+###############################################################################
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use Test::RTBus;
+use Test::Nginx;
+
+use Cwd qw/ abs_path /;
+use File::Basename qw/ dirname /;
+
+###############################################################################
+
+select STDERR; $| = 1;
+select STDOUT; $| = 1;
+
+my $top = abs_path(dirname(__FILE__) . '/..');
+
+my $source = read_all("$top/ngx_http_rtbus_module.c");
+my $readme = read_all("$top/README.md");
+
+my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic /);
+
+my %command = commands($source);
+my %section = sections($readme);
+my @blocks = $readme =~ /^```nginx\n(.*?)^```$/msg;
+
+$t->plan(3 + 3 * keys(%section) + @blocks + 2);
+
+###############################################################################
+
+cmp_ok(scalar(keys %command), '>', 10, 'directives in the source');
+
+is_deeply([ sort keys %section ], [ sort keys %command ],
+	'directives of README.md are those of the module');
+
+for my $name (sort keys %section) {
+	my ($syntax, $default, $context) = @{ $section{$name} };
+
+	like($syntax, qr/^`$name(?: .+)?`$/, "$name syntax");
+	is(number($default), default_of($name), "$name default");
+	is($context, join(', ', map { "`$_`" } contexts($name)),
+		"$name context");
+}
+
+# whoever reads an example may copy it
+
+for my $i (0 .. $#blocks) {
+	my ($ok, $output) = nginx_check($t, whole($blocks[$i]));
+
+	ok($ok, 'example ' . ($i + 1)) or diag($output);
+}
+
+is((nginx_check($t, whole("rtbus_nonsense on;\n")))[0], 0,
+	'an example that is wrong');
+
+# links within the page: a heading's name in lower case, without punctuation
+
+my %anchor = map { (s/[^\w -]//gr =~ tr/ /-/r, 1) } map { lc }
+	$readme =~ /^#+ (.*)$/mg;
+
+is_deeply([ grep { !$anchor{$_} } $readme =~ /\]\(#([^)]*)\)/g ], [],
+	'links');
+
+is_deeply([ grep { !-e "$top/$_" }
+	$readme =~ /\]\((?!#|https?:)([^)]*)\)/g ], [], 'files');
+
+###############################################################################
+
+sub read_all {
+	my ($name) = @_;
+
+	open my $fh, '<', $name or die "Can't read $name: $!\n";
+	local $/;
+	return <$fh>;
+}
+
+# name => [ flags, field of the configuration or undef ]
+
+sub commands {
+	my ($source) = @_;
+
+	my ($table) = $source =~ /^static\ ngx_command_t\s+ngx_http_rtbus_commands
+		\[\]\ =\ \{(.*?)^\};/msx or die "No table of directives\n";
+
+	my %command;
+
+	while ($table =~ /\{\s*ngx_string\("(\w+)"\),\s*([\w|\s]+?),
+		.*?,\s*(?:0|offsetof\(\w+,\s*(\w+)\)),\s*[^,]*\}/gsx)
+	{
+		$command{$1} = [ $2, $3 ];
+	}
+
+	my $n = () = $table =~ /ngx_string\(/g;
+	die "Can't read the table of directives\n" if $n != keys %command;
+
+	return %command;
+}
+
+# name => [ syntax, default, context ], as they are written
+
+sub sections {
+	my ($readme) = @_;
+
+	my ($part) = $readme =~ /^# Directives\n(.*?)^# /ms
+		or die "No directives in README.md\n";
+
+	my %section;
+
+	while ($part =~ /^### `(\w+)`\n(.*?)(?=^###|\z)/msg) {
+		my ($name, $text) = ($1, $2);
+
+		die "$name is described twice\n" if $section{$name};
+
+		my $bullets = join '', map { "- \\*\\*$_\\*\\*: (.*)\n" }
+			qw/ syntax default context /;
+
+		$text =~ /^\n$bullets\n\w/
+			or die "No syntax, default, context of $name\n";
+
+		$section{$name} = [ $1, $2, $3 ];
+	}
+
+	return %section;
+}
+
+sub contexts {
+	my ($name) = @_;
+
+	my $flags = $command{$name} ? $command{$name}[0] : '';
+
+	return ($flags =~ /NGX_HTTP_MAIN_CONF/ ? 'http' : (),
+		$flags =~ /NGX_HTTP_SRV_CONF/ ? 'server' : (),
+		$flags =~ /NGX_HTTP_LOC_CONF/ ? 'location' : ());
+}
+
+# the number that the source has for a directive, where it is a plain one
+
+sub default_of {
+	my ($name) = @_;
+
+	my @fields = $name eq 'rtbus_ping' ? qw/ ping_interval ping_timeout /
+		: $name eq 'rtbus_message_rate' ? 'message_rate'
+		: $command{$name} && $command{$name}[1];
+
+	return undef unless $fields[0];
+
+	my @values;
+
+	for my $field (@fields) {
+		push @values, eval $1
+			if $source =~ /ngx_conf_(?:merge|init)_\w+_value\(
+				\s*\w+->$field,\s*(?:\w+->$field,\s*)?
+				([\d*\s]+)\)/x;
+	}
+
+	return @values ? "@values" : undef;
+}
+
+# "25s 20s" -> "25000 20000"; undef where there is no number
+
+sub number {
+	my ($text) = @_;
+
+	return undef unless $text =~ /^`(\d.*)`$/;
+
+	my %unit = (k => 1024, m => 1048576, s => 1000, ms => 1, 'r/s' => 1,
+		'' => 1);
+
+	return join ' ', map {
+		my ($n, $unit) = /^(\d+)(\D*)$/;
+
+		defined $n && $unit{$unit} ? $n * $unit{$unit} : $_;
+	} split / /, $1;
+}
+
+# an example is a whole configuration, or what stands in http {} or server {}
+
+sub whole {
+	my ($text) = @_;
+
+	if ($text =~ s/^load_module .*\n/%%TEST_GLOBALS%%\n/m) {
+		$text =~ s/^http \{\n/http {\n    %%TEST_GLOBALS_HTTP%%\n/m;
+		return $text;
+	}
+
+	$text = "server {\nlisten 127.0.0.1:8080;\n$text\n}\n"
+		unless $text =~ /^server \{/m;
+
+	return "%%TEST_GLOBALS%%\nevents {\n}\nhttp {\n%%TEST_GLOBALS_HTTP%%\n"
+		. "$text\n}\n";
+}
+
+###############################################################################
