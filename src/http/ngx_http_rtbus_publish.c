@@ -69,7 +69,7 @@ ngx_http_rtbus_publish_handler(ngx_http_request_t *r)
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     rc = ngx_http_rtbus_admit(r, NGX_HTTP_POST, "POST");
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK || r->header_sent) {
         return rc;
     }
 

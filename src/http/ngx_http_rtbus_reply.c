@@ -176,7 +176,7 @@ ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
     }
 
     rc = ngx_http_rtbus_admit_origin(r);
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK || r->header_sent) {
         return rc;
     }
 
@@ -226,7 +226,7 @@ ngx_http_rtbus_preflight(ngx_http_request_t *r, const char *methods)
     }
 
     rc = ngx_http_rtbus_admit_origin(r);
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK || r->header_sent) {
         return rc;
     }
 

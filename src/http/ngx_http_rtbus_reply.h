@@ -56,8 +56,9 @@ ngx_int_t ngx_http_rtbus_unavailable(ngx_http_request_t *r,
 
 /*
  * The first thing in a content handler that answers JSON: checks the origin
- * and the method (a mask, and the same for people).  NGX_OK: go on, the CORS
- * headers will be in the answer whatever it is; otherwise it has been sent.
+ * and the method (a mask, and the same for people).  With NGX_OK, unless
+ * r->header_sent, the handler goes on, and the CORS headers will be in its
+ * answer whatever it is; otherwise it returns what it got.
  */
 
 ngx_int_t ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,

@@ -764,6 +764,11 @@ ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     size_t   size;
     u_char  *message;
 
+    if (len == 0) {
+        /* an empty fragment; there may be no buffer yet */
+        return NGX_OK;
+    }
+
     if (ws->length + len > ws->size) {
 
         /* grown by what has come, not by what a header promises */
@@ -924,7 +929,10 @@ ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
     }
 
     data = rtbus_ws_write_header(frame->data, opcode, len);
-    ngx_memcpy(data, p, len);
+
+    if (len) {
+        ngx_memcpy(data, p, len);
+    }
 
     if (opcode == RTBUS_WS_CLOSE) {
         ngx_http_rtbus_client_push(&ws->client, frame);

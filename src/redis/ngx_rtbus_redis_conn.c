@@ -477,7 +477,7 @@ ngx_rtbus_redis_conn_greet(ngx_rtbus_redis_conn_t *rc)
             len[argc++] = conf->user.len;
         }
 
-        argv[argc] = (char *) conf->password.data;
+        argv[argc] = conf->password.len ? (char *) conf->password.data : "";
         len[argc++] = conf->password.len;
 
         if (ngx_rtbus_redis_conn_append(rc, argc, argv, len) != NGX_OK) {
@@ -577,8 +577,10 @@ ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
                 text.len = p - text.data;
             }
 
-            ngx_rtbus_redis_conn_lost(rc, 0, "AUTH or SELECT was answered",
-                                      &text);
+            ngx_rtbus_redis_conn_lost(rc, 0,
+                                      (rc->greeting == 3 && rc->conf->db)
+                                      ? "SELECT was answered"
+                                      : "AUTH was answered", &text);
             return;
         }
     }

@@ -15,8 +15,8 @@
  * users of the connection (ngx_rtbus_redis_sub, ngx_rtbus_redis_cmd) know what
  * to do.
  *
- * Failures are logged at ERR once per outage, recovery at NOTICE.  An outage
- * starts when the last of the addresses has failed, too.
+ * Failures are logged at ERR once per outage, recovery at NOTICE; that one of
+ * several addresses does not answer is INFO, until all of them have failed.
  *
  * No timer here keeps a leaving worker alive.
  */
