@@ -270,6 +270,10 @@ ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf)
 
     ngx_conf_init_msec_value(rmcf->drain, 10000);
 
+    if (rmcf->prefix.data == NULL) {
+        ngx_str_set(&rmcf->prefix, "");
+    }
+
     if (rmcf->used && rmcf->redis.naddrs == 0) {
 
         ngx_str_set(&url, "redis://127.0.0.1:6379/0");
