@@ -47,11 +47,11 @@ node_modules: package.json package-lock.json
 build: $(BUILD)/ngx_http_rtbus_module.so
 
 $(BUILD)/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
-		$(wildcard src/*/*.c) $(HEADERS)
+		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
 	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" ./.ci/build $(BUILD)
 
 $(BUILD)/asan/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
-		$(wildcard src/*/*.c) $(HEADERS)
+		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
 	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" \
 		RTBUS_CFLAGS="$(SANITIZE) -O1 -g" ./.ci/build $(BUILD)/asan
 

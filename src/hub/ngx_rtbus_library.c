@@ -1,0 +1,182 @@
+
+#include "ngx_rtbus_library.h"
+
+
+#define NGX_RTBUS_LIBRARY_VERSION  1    /* as rtbus_version in the code has it */
+
+
+static void ngx_rtbus_library_load(ngx_rtbus_library_t *library,
+    ngx_uint_t replace);
+static void ngx_rtbus_library_ask(ngx_rtbus_library_t *library);
+static void ngx_rtbus_library_loaded(void *data, redisReply *reply);
+static void ngx_rtbus_library_replaced(void *data, redisReply *reply);
+static void ngx_rtbus_library_version(void *data, redisReply *reply);
+
+
+/* made of conf/rtbus.lua by the configure script of the module */
+
+static const char  ngx_rtbus_library_code[] =
+#include "ngx_rtbus_library.inc"
+;
+
+
+void
+ngx_rtbus_library_check(ngx_rtbus_library_t *library,
+    ngx_rtbus_redis_cmd_t *cmd, ngx_uint_t load, ngx_log_t *log)
+{
+    library->cmd = cmd;
+    library->log = log;
+    library->load = load;
+    library->asked = 0;
+
+    /*
+     * The code is sent without asking first, so that the next call finds it;
+     * where there is one already, Redis refuses it and nothing has happened.
+     */
+
+    if (load) {
+        ngx_rtbus_library_load(library, 0);
+    }
+
+    ngx_rtbus_library_ask(library);
+}
+
+
+static void
+ngx_rtbus_library_load(ngx_rtbus_library_t *library, ngx_uint_t replace)
+{
+    int          argc;
+    size_t       len[4];
+    const char  *argv[4];
+
+    argc = 0;
+
+    argv[argc] = "FUNCTION";
+    len[argc++] = 8;
+    argv[argc] = "LOAD";
+    len[argc++] = 4;
+
+    if (replace) {
+        argv[argc] = "REPLACE";
+        len[argc++] = 7;
+    }
+
+    argv[argc] = ngx_rtbus_library_code;
+    len[argc++] = sizeof(ngx_rtbus_library_code) - 1;
+
+    (void) ngx_rtbus_redis_cmd_call(library->cmd, argc, argv, len,
+                                    replace ? ngx_rtbus_library_replaced
+                                            : ngx_rtbus_library_loaded,
+                                    library);
+}
+
+
+static void
+ngx_rtbus_library_ask(ngx_rtbus_library_t *library)
+{
+    static const char    *argv[] = { "FCALL_RO", "rtbus_version", "0" };
+    static const size_t   len[] = { 8, 13, 1 };
+
+    (void) ngx_rtbus_redis_cmd_call(library->cmd, 3, argv, len,
+                                    ngx_rtbus_library_version, library);
+}
+
+
+static void
+ngx_rtbus_library_loaded(void *data, redisReply *reply)
+{
+    ngx_rtbus_library_t  *library = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+
+        if (ngx_strstr(reply->str, "already exists") == NULL) {
+            /* whether that matters is seen by the version */
+            ngx_log_error(NGX_LOG_INFO, library->log, 0,
+                          "rtbus: Redis refused the function library: %s",
+                          reply->str);
+        }
+
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, library->log, 0,
+                  "rtbus: function library loaded into Redis");
+}
+
+
+static void
+ngx_rtbus_library_replaced(void *data, redisReply *reply)
+{
+    ngx_rtbus_library_t  *library = data;
+
+    if (reply && reply->type == REDIS_REPLY_ERROR) {
+        ngx_log_error(NGX_LOG_ERR, library->log, 0,
+                      "rtbus: cannot replace the function library in Redis: "
+                      "%s", reply->str);
+        return;
+    }
+
+    if (reply) {
+        ngx_log_error(NGX_LOG_NOTICE, library->log, 0,
+                      "rtbus: function library in Redis replaced");
+    }
+}
+
+
+static void
+ngx_rtbus_library_version(void *data, redisReply *reply)
+{
+    ngx_rtbus_library_t  *library = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    if (reply->type == REDIS_REPLY_INTEGER
+        && reply->integer >= NGX_RTBUS_LIBRARY_VERSION)
+    {
+        library->complained = 0;
+        return;
+    }
+
+    if (reply->type == REDIS_REPLY_INTEGER && library->load
+        && !library->asked)
+    {
+        library->asked = 1;
+        ngx_rtbus_library_load(library, 1);
+        return;
+    }
+
+    if (library->complained) {
+        return;
+    }
+
+    library->complained = 1;
+
+    if (reply->type == REDIS_REPLY_INTEGER) {
+        ngx_log_error(NGX_LOG_ERR, library->log, 0,
+                      "rtbus: the function library in Redis has version %L, "
+                      "%d is needed; load conf/rtbus.lua with "
+                      "\"FUNCTION LOAD REPLACE\"",
+                      (int64_t) reply->integer, NGX_RTBUS_LIBRARY_VERSION);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, library->log, 0,
+                  "rtbus: Redis has no function library \"rtbus\", publishing "
+                  "and snapshots do not work; load conf/rtbus.lua with "
+                  "\"FUNCTION LOAD\" (%s)",
+                  reply->type == REDIS_REPLY_ERROR ? reply->str : "bad reply");
+}
+
+
+ngx_uint_t
+ngx_rtbus_library_missing(redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR
+           && ngx_strncmp(reply->str, "ERR Function not found", 22) == 0;
+}
