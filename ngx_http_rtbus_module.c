@@ -250,6 +250,7 @@ ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
      *     rmcf->redis = { 0 };
      *     rmcf->prefix = { 0, NULL };
      *     rmcf->max_event = 0;
+     *     rmcf->functions = 0;
      *     rmcf->used = 0;
      *     rmcf->worker = NULL;
      */
@@ -280,6 +281,7 @@ ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf)
 
         rmcf->redis.connect_timeout = 1000;
         rmcf->redis.command_timeout = 2000;
+        rmcf->functions = 1;
 
         if (ngx_rtbus_redis_conf_url(cf, &rmcf->redis, &url, &err) != NGX_OK) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\"", err,
@@ -433,6 +435,7 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
     worker->hub.redis = &rmcf->redis;
     worker->hub.prefix = rmcf->prefix;
     worker->hub.max_event = rmcf->max_event;
+    worker->hub.functions = rmcf->functions;
 
     if (ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK) {
         return NGX_ERROR;
@@ -475,6 +478,7 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     rmcf->redis.connect_timeout = 1000;
     rmcf->redis.command_timeout = 2000;
+    rmcf->functions = 1;
 
     if (ngx_rtbus_redis_conf_url(cf, &rmcf->redis, &value[1], &err)
         != NGX_OK)
@@ -505,6 +509,14 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                 return NGX_CONF_ERROR;
             }
 
+            continue;
+
+        } else if (ngx_strcmp(value[i].data, "functions=off") == 0) {
+            rmcf->functions = 0;
+            continue;
+
+        } else if (ngx_strcmp(value[i].data, "functions=on") == 0) {
+            rmcf->functions = 1;
             continue;
 
         } else {

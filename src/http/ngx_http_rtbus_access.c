@@ -5,6 +5,8 @@
 
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
 static ngx_table_elt_t *ngx_http_rtbus_origin(ngx_http_request_t *r);
+static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
+    ngx_array_t *channels, ngx_str_t *name);
 static void ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port);
 
 
@@ -416,25 +418,30 @@ ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *channel)
 
 
 ngx_int_t
-ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_array_t *names)
+ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
+    ngx_array_t *channels, ngx_array_t *refused)
 {
     ngx_int_t                   rc;
-    ngx_str_t                   value, *channel;
+    ngx_str_t                   value, *name;
     ngx_uint_t                  i;
-    ngx_http_rtbus_name_t      *name;
+    ngx_array_t                 rules;
+    const uint8_t              *pos;
+    rtbus_cursor_entry_t        entry;
+    ngx_http_rtbus_name_t      *names;
+    ngx_http_rtbus_channel_t   *channel;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (rlcf->subscribe == NULL) {
-        return NGX_OK;
+    if (ngx_http_rtbus_rules(r, &rules) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    name = rlcf->subscribe->elts;
+    names = rlcf->subscribe ? rlcf->subscribe->elts : NULL;
 
-    for (i = 0; i < rlcf->subscribe->nelts; i++) {
+    for (i = 0; rlcf->subscribe && i < rlcf->subscribe->nelts; i++) {
 
-        rc = ngx_http_rtbus_name_eval(r, &name[i], &value);
+        rc = ngx_http_rtbus_name_eval(r, &names[i], &value);
 
         if (rc == NGX_DECLINED) {
             continue;
@@ -452,29 +459,137 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_array_t *names)
                                         "bad channel", NULL, NULL);
         }
 
-        rc = ngx_http_rtbus_check_channel(r, &value);
-
-        if (rc == NGX_DECLINED) {
+        if (ngx_http_rtbus_check_rules(&rules, &value, r->connection->log)
+            != NGX_OK)
+        {
             return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
                                         "channel", &value);
         }
 
-        if (rc != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        if (ngx_http_rtbus_channel_find(channels, &value)) {
+            continue;
         }
 
-        if (names->nelts == rlcf->max_channels) {
-            return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                        "too many channels", NULL, NULL);
-        }
-
-        channel = ngx_array_push(names);
+        channel = ngx_array_push(channels);
         if (channel == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        *channel = value;
+        ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
+        channel->name = value;
     }
+
+    /* a cursor is not a key: what it names is subject to the same rules */
+
+    pos = cursor->data;
+
+    for ( ;; ) {
+
+        if (channels->nelts + refused->nelts > rlcf->max_channels) {
+            return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                        "too many channels", NULL, NULL);
+        }
+
+        rc = rtbus_cursor_next(&entry, &pos, cursor->data + cursor->len);
+
+        if (rc == RTBUS_AGAIN) {
+            return NGX_OK;
+        }
+
+        if (rc != RTBUS_OK) {
+            goto bad;
+        }
+
+        value.len = entry.channel.len;
+        value.data = entry.channel.data;
+
+        channel = ngx_http_rtbus_channel_find(channels, &value);
+
+        if (channel && channel->placed) {
+            goto bad;
+        }
+
+        if (channel == NULL) {
+
+            if (ngx_http_rtbus_check_rules(&rules, &value, r->connection->log)
+                != NGX_OK)
+            {
+                name = ngx_array_push(refused);
+                if (name == NULL) {
+                    return NGX_HTTP_INTERNAL_SERVER_ERROR;
+                }
+
+                *name = value;
+                continue;
+            }
+
+            channel = ngx_array_push(channels);
+            if (channel == NULL) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+
+            ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
+            channel->name = value;
+        }
+
+        channel->pos = entry.pos;
+        channel->placed = 1;
+    }
+
+bad:
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client sent malformed cursor \"%V\"", cursor);
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad cursor", NULL,
+                                NULL);
+}
+
+
+static ngx_http_rtbus_channel_t *
+ngx_http_rtbus_channel_find(ngx_array_t *channels, ngx_str_t *name)
+{
+    ngx_uint_t                 i;
+    ngx_http_rtbus_channel_t  *channel;
+
+    channel = channels->elts;
+
+    for (i = 0; i < channels->nelts; i++) {
+        if (channel[i].name.len == name->len
+            && ngx_memcmp(channel[i].name.data, name->data, name->len) == 0)
+        {
+            return &channel[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name, ngx_str_t *value)
+{
+    u_char     *dst, *src;
+    ngx_str_t   raw;
+
+    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), &raw) != NGX_OK
+        || raw.len == 0)
+    {
+        ngx_str_null(value);
+        return NGX_OK;
+    }
+
+    dst = ngx_pnalloc(r->pool, raw.len);
+    if (dst == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = dst;
+    src = raw.data;
+
+    ngx_unescape_uri(&dst, &src, raw.len, 0);
+
+    value->len = dst - value->data;
 
     return NGX_OK;
 }

@@ -60,12 +60,20 @@ ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r,
     ngx_str_t *channel);
 
 /*
- * The channels of rtbus_subscribe for this request: an array of ngx_str_t,
- * empty names left out, each checked and allowed.  NGX_OK; otherwise what the
- * content handler has to return, the answer has been sent.
+ * The channels of a new client: those of rtbus_subscribe, empty names left out,
+ * and those of its cursor (empty: none), each checked and allowed; arrays of
+ * ngx_http_rtbus_channel_t and, for what the cursor has but the rules do not
+ * allow, of ngx_str_t.  NGX_OK, unless r->header_sent; otherwise what the
+ * content handler has to return.
  */
 
-ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_array_t *names);
+ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
+    ngx_array_t *channels, ngx_array_t *refused);
+
+/* an argument of the request, decoded; empty: there is none */
+
+ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value);
 
 
 #endif /* _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_ */

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_inbox.h"
 #include "rtbus_ws.h"
 
 
@@ -10,8 +11,16 @@
 static void ngx_http_rtbus_client_cleanup(void *data);
 static void ngx_http_rtbus_client_clear(ngx_http_rtbus_client_t *cli,
     ngx_uint_t keep);
+static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
+    ngx_http_rtbus_client_t *cli, ngx_http_rtbus_channel_t *channel);
+static void ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli);
+static void ngx_http_rtbus_client_resume(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub,
     ngx_rtbus_frame_t *frame);
+static void ngx_http_rtbus_client_gap(ngx_rtbus_sub_t *sub, uint64_t lost,
+    rtbus_pos_t pos);
+static size_t ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub);
+static void ngx_http_rtbus_client_ready(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_joined(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_failed(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_free_sub(ngx_http_rtbus_sub_t *s);
@@ -22,6 +31,9 @@ static void ngx_http_rtbus_worker_goodbye(ngx_event_t *ev);
 
 static const ngx_rtbus_sub_handlers_t  ngx_http_rtbus_sub_handlers = {
     ngx_http_rtbus_client_deliver,
+    ngx_http_rtbus_client_gap,
+    ngx_http_rtbus_client_room,
+    ngx_http_rtbus_client_ready,
     ngx_http_rtbus_client_joined,
     ngx_http_rtbus_client_failed
 };
@@ -53,6 +65,7 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli, ngx_http_request_t *r,
 
     cli->last = &cli->first;
     ngx_queue_init(&cli->subs);
+    ngx_queue_init(&cli->asks);
 
     cli->tokens = cli->conf->message_rate * 1000;
     cli->tokens_at = ngx_current_msec;
@@ -77,6 +90,8 @@ ngx_http_rtbus_client_cleanup(void *data)
     ngx_http_rtbus_client_t  *cli = data;
 
     ngx_queue_t  *q;
+
+    ngx_http_rtbus_inbox_close(cli);
 
     while (!ngx_queue_empty(&cli->subs)) {
         q = ngx_queue_head(&cli->subs);
@@ -203,6 +218,11 @@ ngx_http_rtbus_client_sent(ngx_http_rtbus_client_t *cli, size_t n)
     ngx_http_rtbus_link_t  *link;
 
     cli->unsent -= n;
+
+    if (cli->paused) {
+        /* the replay goes on outside of whatever is being done now */
+        ngx_http_rtbus_client_mark(cli);
+    }
 
     while (n) {
         link = cli->first;
@@ -345,6 +365,10 @@ ngx_http_rtbus_worker_flush(ngx_event_t *ev)
             cli->broken = 1;
         }
 
+        if (cli->paused && !cli->broken) {
+            ngx_http_rtbus_client_resume(cli);
+        }
+
         if ((cli->closing || cli->broken) && !cli->closed) {
             cli->closed = 1;
             c = cli->connection;
@@ -385,21 +409,177 @@ ngx_http_rtbus_client_find(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 
 
 ngx_int_t
-ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
-    ngx_http_rtbus_joined_pt handler, uint64_t ack)
+ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
+    ngx_array_t *channels, ngx_array_t *refused)
+{
+    ngx_int_t                  rc;
+    ngx_uint_t                 i, waiting;
+    ngx_http_rtbus_sub_t      *s;
+    ngx_http_rtbus_channel_t  *channel;
+
+    cli->starting = 1;
+    cli->refused = *refused;
+
+    channel = channels->elts;
+    waiting = 0;
+
+    for (i = 0; i < channels->nelts; i++) {
+
+        s = ngx_http_rtbus_client_create_sub(cli, &channel[i]);
+        if (s == NULL) {
+            return NGX_ERROR;
+        }
+
+        s->sub.patient = 1;
+        s->sub.held = 1;
+
+        rc = ngx_rtbus_hub_join(&cli->worker->hub, &s->sub, &channel[i].name);
+
+        if (rc == NGX_ERROR) {
+            ngx_free(s);
+            return NGX_ERROR;
+        }
+
+        ngx_queue_insert_tail(&cli->subs, &s->queue);
+        cli->nsubs++;
+
+        if (rc == NGX_OK || channel[i].placed) {
+            s->ready = 1;
+
+        } else {
+            waiting = 1;
+        }
+    }
+
+    if (!waiting) {
+        ngx_http_rtbus_client_connected(cli);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_client_ready(ngx_rtbus_sub_t *sub)
+{
+    ngx_http_rtbus_sub_t  *s = sub->data;
+
+    ngx_queue_t              *q;
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = s->cli;
+    s->ready = 1;
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        if (!s->ready) {
+            return;
+        }
+    }
+
+    if (cli->starting) {
+        ngx_http_rtbus_client_connected(cli);
+    }
+}
+
+
+static void
+ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
+{
+    u_char                *p;
+    ngx_str_t              data, *refused;
+    ngx_uint_t             i;
+    ngx_time_t            *tp;
+    ngx_queue_t           *q;
+    ngx_http_rtbus_sub_t  *s;
+    u_char                 buf[RTBUS_CHANNEL_MAX + 128];
+
+    cli->starting = 0;
+
+    tp = ngx_timeofday();
+
+    p = ngx_snprintf(buf, sizeof(buf),
+                     "{\"sessionId\":\"%08xD%08xD%08xD%08xD\","
+                     "\"userId\":null,\"timestamp\":%uL}",
+                     (uint32_t) ngx_random(), (uint32_t) ngx_random(),
+                     (uint32_t) ngx_random(), (uint32_t) ngx_random(),
+                     (uint64_t) tp->sec * 1000 + tp->msec);
+    data.data = buf;
+    data.len = p - buf;
+
+    ngx_http_rtbus_client_event(cli, "connected", &data, NULL);
+
+    refused = cli->refused.elts;
+
+    for (i = 0; i < cli->refused.nelts; i++) {
+        p = ngx_snprintf(buf, sizeof(buf),
+                         "{\"channel\":\"%V\",\"error\":\"forbidden\"}",
+                         &refused[i]);
+        data.data = buf;
+        data.len = p - buf;
+
+        ngx_http_rtbus_client_event(cli, "sync:refused", &data,
+                                    &refused[i]);
+    }
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        (void) ngx_rtbus_hub_release(&s->sub);
+    }
+}
+
+
+static ngx_http_rtbus_sub_t *
+ngx_http_rtbus_client_create_sub(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel)
+{
+    ngx_http_rtbus_sub_t  *s;
+
+    s = ngx_alloc(sizeof(ngx_http_rtbus_sub_t), cli->connection->log);
+    if (s == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(s, sizeof(ngx_http_rtbus_sub_t));
+
+    s->cli = cli;
+
+    s->sub.handlers = &ngx_http_rtbus_sub_handlers;
+    s->sub.format = cli->transport->format;
+    s->sub.data = s;
+    s->sub.pos = channel->pos;
+    s->sub.placed = channel->placed;
+    s->sub.epochless = channel->epochless;
+
+    return s;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
+    uint64_t ack)
 {
     ngx_int_t              rc;
     ngx_http_rtbus_sub_t  *s;
 
-    s = ngx_http_rtbus_client_find(cli, channel);
+    s = ngx_http_rtbus_client_find(cli, &channel->name);
 
     if (s) {
-        if (s->sub.joined || handler == NULL) {
-            return NGX_OK;
-        }
-
         if (s->handler) {
             return NGX_BUSY;
+        }
+
+        if (s->sub.joined) {
+            return NGX_OK;
         }
 
         s->handler = handler;
@@ -412,35 +592,25 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
         return NGX_BUSY;
     }
 
-    s = ngx_alloc(sizeof(ngx_http_rtbus_sub_t), cli->connection->log);
+    s = ngx_http_rtbus_client_create_sub(cli, channel);
     if (s == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_memzero(s, sizeof(ngx_http_rtbus_sub_t));
-
-    s->cli = cli;
-    s->handler = handler;
-    s->ack = ack;
-
-    s->sub.handlers = &ngx_http_rtbus_sub_handlers;
-    s->sub.format = cli->transport->format;
-    s->sub.data = s;
-    s->sub.patient = (handler == NULL);
-
-    rc = ngx_rtbus_hub_join(&cli->worker->hub, &s->sub, channel);
-
-    if (rc == NGX_DECLINED || rc == NGX_ERROR) {
-        ngx_free(s);
-        return rc;
-    }
-
-    if (rc == NGX_OK) {
-        s->handler = NULL;
-    }
+    /* the client's cursor has the channel from now on */
 
     ngx_queue_insert_tail(&cli->subs, &s->queue);
     cli->nsubs++;
+
+    rc = ngx_rtbus_hub_join(&cli->worker->hub, &s->sub, &channel->name);
+
+    if (rc == NGX_AGAIN) {
+        s->handler = handler;
+        s->ack = ack;
+
+    } else if (rc != NGX_OK) {
+        ngx_http_rtbus_client_free_sub(s);
+    }
 
     return rc;
 }
@@ -480,7 +650,199 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
 {
     ngx_http_rtbus_sub_t  *s = sub->data;
 
-    ngx_http_rtbus_client_send(s->cli, frame);
+    size_t                    len;
+    u_char                   *p;
+    ngx_rtbus_frame_t        *own;
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = s->cli;
+    own = NULL;
+
+    if (frame && frame->cursor && cli->nsubs > 1) {
+
+        /* where it stands in its other channels is this client's alone */
+
+        len = ngx_http_rtbus_client_cursor(cli, NULL, s);
+
+        if (len) {
+            frame = ngx_rtbus_frame_extend(frame, len, &p);
+            own = frame;
+
+            if (frame) {
+                ngx_http_rtbus_client_cursor(cli, p, s);
+            }
+        }
+    }
+
+    if (frame == NULL) {
+        /* a hole in the stream would be worse than its end */
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+        return;
+    }
+
+    if (sub->joined) {
+        ngx_http_rtbus_client_send(cli, frame);
+
+    } else if (!cli->closing) {
+        /* a replay does not ask for more than there is room for */
+        ngx_http_rtbus_client_push(cli, frame);
+    }
+
+    if (own) {
+        ngx_rtbus_frame_unref(own);
+    }
+}
+
+
+static void
+ngx_http_rtbus_client_gap(ngx_rtbus_sub_t *sub, uint64_t lost, rtbus_pos_t pos)
+{
+    ngx_http_rtbus_sub_t  *s = sub->data;
+
+    u_char     *p;
+    ngx_str_t   data;
+    u_char      buf[RTBUS_CHANNEL_MAX + RTBUS_POSITION_MAX + 128];
+
+    p = ngx_snprintf(buf, sizeof(buf), "{\"channel\":\"%V\",\"lost\":",
+                     &sub->ch->name);
+
+    if (lost == NGX_RTBUS_LOST_UNKNOWN) {
+        p = ngx_cpymem(p, "null", 4);
+
+    } else {
+        p = ngx_sprintf(p, "%uL", lost);
+    }
+
+    p = ngx_cpymem(p, ",\"position\":\"", sizeof(",\"position\":\"") - 1);
+    p += rtbus_pos_write(p, pos);
+    *p++ = '"';
+    *p++ = '}';
+
+    data.data = buf;
+    data.len = p - buf;
+
+    ngx_http_rtbus_client_event(s->cli, "sync:gap", &data,
+                                &sub->ch->name);
+}
+
+
+static size_t
+ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub)
+{
+    ngx_http_rtbus_sub_t  *s = sub->data;
+
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = s->cli;
+
+    if (cli->unsent > cli->conf->send_buffer / 2) {
+        cli->paused = 1;
+        return 0;
+    }
+
+    return cli->conf->send_buffer / 2 - cli->unsent + 1;
+}
+
+
+static void
+ngx_http_rtbus_client_resume(ngx_http_rtbus_client_t *cli)
+{
+    ngx_queue_t           *q;
+    ngx_http_rtbus_sub_t  *s;
+
+    if (cli->unsent > cli->conf->send_buffer / 2) {
+        return;
+    }
+
+    cli->paused = 0;
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        if (!s->sub.joined) {
+            ngx_rtbus_hub_resume(&s->sub);
+        }
+    }
+}
+
+
+void
+ngx_http_rtbus_client_event(ngx_http_rtbus_client_t *cli, const char *name,
+    ngx_str_t *data, ngx_str_t *channel)
+{
+    ngx_str_t           cursor;
+    ngx_rtbus_frame_t  *frame;
+
+    frame = NULL;
+
+    cursor.len = ngx_http_rtbus_client_cursor(cli, NULL, NULL);
+    cursor.data = ngx_alloc(cursor.len + 1, cli->connection->log);
+
+    if (cursor.data) {
+        ngx_http_rtbus_client_cursor(cli, cursor.data, NULL);
+
+        frame = cli->transport->event(name, data, channel, &cursor);
+
+        ngx_free(cursor.data);
+    }
+
+    if (frame == NULL) {
+        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+        return;
+    }
+
+    ngx_http_rtbus_client_send(cli, frame);
+    ngx_rtbus_frame_unref(frame);
+}
+
+
+size_t
+ngx_http_rtbus_client_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
+    ngx_http_rtbus_sub_t *except)
+{
+    size_t                 len;
+    ngx_str_t             *name;
+    ngx_queue_t           *q;
+    rtbus_pos_t            pos;
+    ngx_http_rtbus_sub_t  *s;
+    u_char                 buf[RTBUS_POSITION_MAX];
+
+    len = 0;
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        if (s == except || s->sub.ch == NULL
+            || ngx_rtbus_hub_position(&s->sub, &pos) != NGX_OK)
+        {
+            continue;
+        }
+
+        name = &s->sub.ch->name;
+
+        if (dst == NULL) {
+            len += (len || except) + name->len + 1 + rtbus_pos_write(buf, pos);
+            continue;
+        }
+
+        if (len || except) {
+            dst[len++] = ',';
+        }
+
+        ngx_memcpy(dst + len, name->data, name->len);
+        len += name->len;
+
+        dst[len++] = '@';
+        len += rtbus_pos_write(dst + len, pos);
+    }
+
+    return len;
 }
 
 
@@ -625,7 +987,6 @@ ngx_http_rtbus_worker_goodbye(ngx_event_t *ev)
     ngx_uint_t                n, ticks;
     ngx_queue_t              *q;
     ngx_msec_int_t            left;
-    ngx_rtbus_frame_t        *frame;
     ngx_http_rtbus_client_t  *cli;
     ngx_http_rtbus_worker_t  *worker;
     u_char                    buf[128];
@@ -656,13 +1017,7 @@ ngx_http_rtbus_worker_goodbye(ngx_event_t *ev)
         data.data = buf;
         data.len = p - buf;
 
-        frame = cli->transport->event(cli, "server:shutdown", &data);
-
-        if (frame) {
-            ngx_http_rtbus_client_send(cli, frame);
-            ngx_rtbus_frame_unref(frame);
-        }
-
+        ngx_http_rtbus_client_event(cli, "server:shutdown", &data, NULL);
         ngx_http_rtbus_client_close(cli, RTBUS_WS_RESTART,
                                     "server is shutting down");
     }

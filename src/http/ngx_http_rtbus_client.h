@@ -51,9 +51,13 @@ typedef struct {
     ngx_int_t                        (*ack)(ngx_http_rtbus_client_t *cli,
                                          uint64_t id, ngx_str_t *data);
 
-    /* a frame with an event of the module itself; NULL: no memory */
-    ngx_rtbus_frame_t               *(*event)(ngx_http_rtbus_client_t *cli,
-                                         const char *name, ngx_str_t *data);
+    /*
+     * A frame with an event of the module itself; channel may be NULL, cursor
+     * may be empty.  NULL: no memory.
+     */
+    ngx_rtbus_frame_t               *(*event)(const char *name,
+                                         ngx_str_t *data, ngx_str_t *channel,
+                                         ngx_str_t *cursor);
 } ngx_http_rtbus_transport_t;
 
 
@@ -76,6 +80,9 @@ struct ngx_http_rtbus_client_s {
 
     ngx_queue_t                        subs;
     ngx_uint_t                         nsubs;
+    ngx_array_t                        refused;   /* ngx_str_t, of the cursor */
+    ngx_queue_t                        asks;      /* of the inbox, see there */
+    ngx_uint_t                         nasks;
 
     ngx_uint_t                         tokens;    /* of rtbus_message_rate, in
                                                      1/1000 */
@@ -84,6 +91,8 @@ struct ngx_http_rtbus_client_s {
     ngx_uint_t                         close_code;
     const char                        *close_reason;
 
+    unsigned                           starting:1;  /* not connected yet */
+    unsigned                           paused:1;  /* a replay waits for room */
     unsigned                           marked:1;  /* in worker->dirty */
     unsigned                           inflight:1;  /* the first frame's bytes
                                                      must stay as they are */
@@ -99,6 +108,7 @@ struct ngx_http_rtbus_sub_s {
     ngx_http_rtbus_client_t           *cli;
     ngx_http_rtbus_joined_pt           handler;   /* NULL: nobody waits */
     uint64_t                           ack;       /* for the handler */
+    unsigned                           ready:1;   /* when the client starts */
 };
 
 
@@ -145,14 +155,25 @@ void ngx_http_rtbus_client_close(ngx_http_rtbus_client_t *cli, ngx_uint_t code,
     const char *reason);
 
 /*
- * Joins a checked and allowed channel.  NGX_OK: joined, also when it was before;
- * NGX_AGAIN: the handler will be called; NGX_DECLINED: Redis is away; NGX_BUSY:
- * too many channels, or this one is being joined; NGX_ERROR.  Without a handler
- * the join waits as long as Redis is away.
+ * The channels of a new client, each checked and allowed, and those that were
+ * refused.  "connected" is sent before anything else, with the cursor; it waits
+ * until Redis has said where the channels stand, unless Redis is away.  NGX_OK
+ * or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
+    ngx_array_t *channels, ngx_array_t *refused);
+
+/*
+ * Joins a checked and allowed channel, at its present position or, with after,
+ * behind that one.  NGX_OK: joined, also when it was before; NGX_AGAIN: the
+ * handler will be called; NGX_DECLINED: Redis is away; NGX_BUSY: too many
+ * channels, or this one is being joined; NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
-    ngx_str_t *channel, ngx_http_rtbus_joined_pt handler, uint64_t ack);
+    ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
+    uint64_t ack);
 
 /* NGX_OK, NGX_DECLINED: was not joined */
 
@@ -163,6 +184,22 @@ ngx_int_t ngx_http_rtbus_client_leave(ngx_http_rtbus_client_t *cli,
 
 ngx_http_rtbus_sub_t *ngx_http_rtbus_client_find(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel);
+
+/*
+ * The cursor of the client.  except: left out, and each entry has its comma
+ * before it.  Answers the length; with dst NULL only the length.
+ */
+
+size_t ngx_http_rtbus_client_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
+    ngx_http_rtbus_sub_t *except);
+
+/*
+ * Sends an event of the module itself, with the cursor; data is JSON, channel
+ * the one that it is about, or NULL.
+ */
+
+void ngx_http_rtbus_client_event(ngx_http_rtbus_client_t *cli,
+    const char *name, ngx_str_t *data, ngx_str_t *channel);
 
 /* takes a token of rtbus_message_rate: NGX_OK or NGX_DECLINED */
 

@@ -1,6 +1,8 @@
 
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_state.h"
+#include "rtbus_ws.h"
 
 
 typedef ngx_int_t (*ngx_http_rtbus_inbox_pt)(ngx_http_rtbus_client_t *cli,
@@ -14,16 +16,54 @@ typedef struct {
 
 
 /* no client's number for an ack: no answer is wanted */
-#define NGX_HTTP_RTBUS_NO_ACK  ((uint64_t) -1)
+#define NGX_HTTP_RTBUS_NO_ACK    ((uint64_t) -1)
+
+/* snapshots that one client may wait for at a time */
+#define NGX_HTTP_RTBUS_MAX_ASKS  16
+
+
+/* a snapshot that a client waits for; malloc'ed */
+
+typedef struct {
+    ngx_queue_t               queue;       /* cli->asks */
+    ngx_http_rtbus_client_t  *cli;
+    ngx_rtbus_redis_call_t   *call;
+    uint64_t                  ack;
+    ngx_str_t                 channel;
+    u_char                    name[RTBUS_CHANNEL_MAX];
+} ngx_http_rtbus_ask_t;
 
 
 static ngx_int_t ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli,
     ngx_str_t *data, uint64_t *ack);
 static ngx_int_t ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
     ngx_str_t *data, uint64_t *ack);
+static ngx_int_t ngx_http_rtbus_inbox_subscribe_job(
+    ngx_http_rtbus_client_t *cli, ngx_str_t *data, uint64_t *ack);
+static ngx_int_t ngx_http_rtbus_inbox_unsubscribe_job(
+    ngx_http_rtbus_client_t *cli, ngx_str_t *data, uint64_t *ack);
+static ngx_int_t ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *data, uint64_t *ack);
+
+static ngx_int_t ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
+    uint64_t *ack);
 static void ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc);
-static ngx_int_t ngx_http_rtbus_inbox_channel(ngx_http_rtbus_client_t *cli,
-    ngx_str_t *data, ngx_str_t *channel, u_char *buf, uint64_t *ack);
+static void ngx_http_rtbus_inbox_job_joined(ngx_http_rtbus_sub_t *s,
+    ngx_int_t rc);
+static void ngx_http_rtbus_inbox_synced(ngx_http_rtbus_sub_t *s, ngx_int_t rc);
+static ngx_int_t ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *channel, uint64_t *ack);
+static void ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply);
+
+static const char *ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value,
+    u_char *buf, ngx_str_t *channel);
+static const char *ngx_http_rtbus_inbox_job(rtbus_json_value_t *value,
+    u_char *buf, ngx_str_t *channel);
+static const char *ngx_http_rtbus_inbox_position(rtbus_json_value_t *value,
+    rtbus_pos_t *pos);
+static void ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli,
+    const char *name, ngx_str_t *channel);
 static ngx_int_t ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel, uint64_t *ack);
 static ngx_int_t ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli,
@@ -33,6 +73,9 @@ static ngx_int_t ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli,
 static ngx_http_rtbus_inbox_event_t  ngx_http_rtbus_inbox_events[] = {
     { ngx_string("subscribe"), ngx_http_rtbus_inbox_subscribe },
     { ngx_string("unsubscribe"), ngx_http_rtbus_inbox_unsubscribe },
+    { ngx_string("subscribe:job"), ngx_http_rtbus_inbox_subscribe_job },
+    { ngx_string("unsubscribe:job"), ngx_http_rtbus_inbox_unsubscribe_job },
+    { ngx_string("reconnect:sync"), ngx_http_rtbus_inbox_sync },
     { ngx_null_string, NULL }
 };
 
@@ -63,42 +106,105 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_str_t *name,
 }
 
 
+/* {"channel":"...","after":"<position>","state":true} */
+
 static ngx_int_t
 ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     uint64_t *ack)
 {
-    ngx_int_t  rc;
-    ngx_str_t  channel;
-    u_char     buf[RTBUS_CHANNEL_MAX];
+    u_char                    buf[RTBUS_CHANNEL_MAX];
+    ngx_int_t                 rc;
+    const char               *error;
+    rtbus_json_type_e         type;
+    rtbus_json_member_t       m[] = { rtbus_json_member("channel"),
+                                      rtbus_json_member("after"),
+                                      rtbus_json_member("state") };
+    ngx_http_rtbus_channel_t  channel;
 
-    rc = ngx_http_rtbus_inbox_channel(cli, data, &channel, buf, ack);
-    if (rc != NGX_OK) {
-        return (rc == NGX_DECLINED) ? NGX_OK : rc;
+    rc = rtbus_json_object(cli->worker->hub.json, data->data, data->len, m, 3,
+                           &error);
+
+    if (rc == RTBUS_NOMEM) {
+        return NGX_ERROR;
     }
 
-    if (ngx_http_rtbus_check_rules(&cli->rules, &channel,
+    if (rc != RTBUS_OK) {
+        return ngx_http_rtbus_inbox_refuse(cli, "bad channel", ack);
+    }
+
+    ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
+
+    error = ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel.name);
+    if (error) {
+        return ngx_http_rtbus_inbox_refuse(cli, error, ack);
+    }
+
+    type = m[1].value.type;
+
+    if (type != RTBUS_JSON_NONE && type != RTBUS_JSON_NULL) {
+
+        error = ngx_http_rtbus_inbox_position(&m[1].value, &channel.pos);
+        if (error) {
+            return ngx_http_rtbus_inbox_refuse(cli, error, ack);
+        }
+
+        channel.placed = 1;
+    }
+
+    if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
                                    cli->connection->log)
         != NGX_OK)
     {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
     }
 
-    rc = ngx_http_rtbus_client_join(cli, &channel, ngx_http_rtbus_inbox_joined,
+    type = m[2].value.type;
+
+    if (type == RTBUS_JSON_NONE || type == RTBUS_JSON_NULL
+        || m[2].value.raw.len == sizeof("false") - 1)
+    {
+        return ngx_http_rtbus_inbox_join(cli, &channel,
+                                         ngx_http_rtbus_inbox_joined, ack);
+    }
+
+    if (type != RTBUS_JSON_BOOL) {
+        return ngx_http_rtbus_inbox_refuse(cli, "bad state", ack);
+    }
+
+    if (channel.placed) {
+        return ngx_http_rtbus_inbox_refuse(cli, "either after or state", ack);
+    }
+
+    return ngx_http_rtbus_inbox_ask(cli, &channel.name, ack);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
+    uint64_t *ack)
+{
+    ngx_int_t              rc;
+    ngx_http_rtbus_sub_t  *s;
+
+    rc = ngx_http_rtbus_client_join(cli, channel, handler,
                                     ack ? *ack : NGX_HTTP_RTBUS_NO_ACK);
+
+    s = ngx_http_rtbus_client_find(cli, &channel->name);
 
     switch (rc) {
 
     case NGX_OK:
-        return ngx_http_rtbus_inbox_ok(cli, &channel, ack);
+        s->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
+        handler(s, NGX_OK);
+        return NGX_OK;
 
     case NGX_AGAIN:
         return NGX_OK;
 
     case NGX_BUSY:
-        return ngx_http_rtbus_inbox_refuse(cli,
-                                 ngx_http_rtbus_client_find(cli, &channel)
-                                 ? "subscribe is under way"
-                                 : "too many channels", ack);
+        return ngx_http_rtbus_inbox_refuse(cli, s ? "subscribe is under way"
+                                                  : "too many channels", ack);
 
     case NGX_DECLINED:
         return ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
@@ -124,22 +230,201 @@ ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
     }
 
     if (rc != NGX_OK) {
-        ngx_http_rtbus_client_close(s->cli, 1011, "no memory");
+        ngx_http_rtbus_client_close(s->cli, RTBUS_WS_INTERNAL, "no memory");
     }
 }
 
+
+/*
+ * A snapshot first, then what came after it: whoever comes late to a long
+ * answer gets its text in one piece.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
+    uint64_t *ack)
+{
+    size_t                 len[4];
+    u_char                 key[NGX_RTBUS_HUB_MAX_KEY];
+    const char            *argv[4];
+    ngx_rtbus_hub_t       *hub;
+    ngx_http_rtbus_ask_t  *ask;
+
+    if (cli->nasks == NGX_HTTP_RTBUS_MAX_ASKS) {
+        return ngx_http_rtbus_inbox_refuse(cli, "too many requests", ack);
+    }
+
+    ask = ngx_alloc(sizeof(ngx_http_rtbus_ask_t), cli->connection->log);
+    if (ask == NULL) {
+        return NGX_ERROR;
+    }
+
+    ask->cli = cli;
+    ask->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
+    ask->channel.len = channel->len;
+    ask->channel.data = ask->name;
+    ngx_memcpy(ask->name, channel->data, channel->len);
+
+    hub = &cli->worker->hub;
+
+    argv[0] = "FCALL_RO";
+    len[0] = 8;
+    argv[1] = "rtbus_snapshot";
+    len[1] = 14;
+    argv[2] = "1";
+    len[2] = 1;
+    argv[3] = (char *) key;
+    len[3] = ngx_rtbus_hub_key(hub, key, channel, "");
+
+    ask->call = ngx_rtbus_redis_cmd_call(&hub->cmd, 4, argv, len,
+                                         ngx_http_rtbus_inbox_snapshot, ask);
+
+    if (ask->call == NULL) {
+        ngx_free(ask);
+        return ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
+    }
+
+    ngx_queue_insert_tail(&cli->asks, &ask->queue);
+    cli->nasks++;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
+{
+    ngx_http_rtbus_ask_t  *ask = data;
+
+    uint64_t                  *ack;
+    ngx_int_t                  rc;
+    ngx_str_t                  json;
+    ngx_pool_t                *pool;
+    ngx_http_rtbus_state_t     state;
+    ngx_http_rtbus_client_t   *cli;
+    ngx_http_rtbus_channel_t   channel;
+
+    cli = ask->cli;
+    ack = (ask->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &ask->ack;
+
+    ngx_queue_remove(&ask->queue);
+    cli->nasks--;
+
+    pool = NULL;
+
+    if (cli->closing) {
+        goto done;
+    }
+
+    rc = NGX_DECLINED;
+
+    if (reply) {
+        pool = ngx_create_pool(4096, cli->connection->log);
+        if (pool == NULL) {
+            goto nomem;
+        }
+
+        rc = ngx_http_rtbus_state_snapshot(pool, reply, &state);
+    }
+
+    if (rc == NGX_DECLINED) {
+
+        if (reply) {
+            ngx_log_error(NGX_LOG_ERR, cli->connection->log, 0,
+                          "rtbus: no snapshot of channel \"%V\": %s",
+                          &ask->channel,
+                          reply->type == REDIS_REPLY_ERROR ? reply->str
+                                                           : "bad reply");
+        }
+
+        rc = ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
+
+        if (rc != NGX_OK) {
+            goto nomem;
+        }
+
+        goto done;
+    }
+
+    if (rc != NGX_OK
+        || ngx_http_rtbus_state_json(pool, cli->worker->hub.json,
+                                     cli->conf->fields, &state, NULL, &json)
+           != NGX_OK)
+    {
+        goto nomem;
+    }
+
+    ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
+
+    channel.name = ask->channel;
+    channel.pos = state.pos;
+    channel.placed = 1;
+
+    /* a client that has the channel already gets the state of the moment */
+
+    ngx_http_rtbus_client_event(cli, "state", &json, &ask->channel);
+
+    if (ngx_http_rtbus_inbox_join(cli, &channel, ngx_http_rtbus_inbox_joined,
+                                  ack)
+        == NGX_OK)
+    {
+        goto done;
+    }
+
+nomem:
+
+    ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+
+done:
+
+    if (pool) {
+        ngx_destroy_pool(pool);
+    }
+
+    ngx_free(ask);
+}
+
+
+void
+ngx_http_rtbus_inbox_close(ngx_http_rtbus_client_t *cli)
+{
+    ngx_queue_t           *q;
+    ngx_http_rtbus_ask_t  *ask;
+
+    while (!ngx_queue_empty(&cli->asks)) {
+        q = ngx_queue_head(&cli->asks);
+        ask = ngx_queue_data(q, ngx_http_rtbus_ask_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_rtbus_redis_cmd_cancel(ask->call);
+        ngx_free(ask);
+    }
+}
+
+
+/* {"channel":"..."} */
 
 static ngx_int_t
 ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
     ngx_str_t *data, uint64_t *ack)
 {
-    ngx_int_t  rc;
-    ngx_str_t  channel;
-    u_char     buf[RTBUS_CHANNEL_MAX];
+    u_char                buf[RTBUS_CHANNEL_MAX];
+    ngx_int_t             rc;
+    ngx_str_t             channel;
+    const char           *error;
+    rtbus_json_member_t   m[] = { rtbus_json_member("channel") };
 
-    rc = ngx_http_rtbus_inbox_channel(cli, data, &channel, buf, ack);
-    if (rc != NGX_OK) {
-        return (rc == NGX_DECLINED) ? NGX_OK : rc;
+    rc = rtbus_json_object(cli->worker->hub.json, data->data, data->len, m, 1,
+                           &error);
+
+    if (rc == RTBUS_NOMEM) {
+        return NGX_ERROR;
+    }
+
+    error = ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel);
+
+    if (rc != RTBUS_OK || error) {
+        return ngx_http_rtbus_inbox_refuse(cli, "bad channel", ack);
     }
 
     if (ngx_http_rtbus_client_leave(cli, &channel) != NGX_OK) {
@@ -150,53 +435,259 @@ ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
 }
 
 
+/* "<jobId>" */
+
+static ngx_int_t
+ngx_http_rtbus_inbox_subscribe_job(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *data, uint64_t *ack)
+{
+    u_char                     buf[RTBUS_CHANNEL_MAX];
+    const char                *error;
+    rtbus_json_value_t         value;
+    ngx_http_rtbus_channel_t   channel;
+
+    ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
+
+    if (rtbus_json_value(cli->worker->hub.json, data->data, data->len, &value,
+                         &error)
+        == RTBUS_OK)
+    {
+        error = ngx_http_rtbus_inbox_job(&value, buf, &channel.name);
+    }
+
+    if (error) {
+        return ngx_http_rtbus_inbox_refuse(cli, "bad jobId", ack);
+    }
+
+    if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
+                                   cli->connection->log)
+        != NGX_OK)
+    {
+        return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
+    }
+
+    return ngx_http_rtbus_inbox_join(cli, &channel,
+                                     ngx_http_rtbus_inbox_job_joined, ack);
+}
+
+
+static void
+ngx_http_rtbus_inbox_job_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
+{
+    if (rc == NGX_OK) {
+        ngx_http_rtbus_inbox_event(s->cli, "subscribed", &s->sub.ch->name);
+    }
+
+    ngx_http_rtbus_inbox_joined(s, rc);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_inbox_unsubscribe_job(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *data, uint64_t *ack)
+{
+    u_char               buf[RTBUS_CHANNEL_MAX];
+    ngx_str_t            channel;
+    const char          *error;
+    rtbus_json_value_t   value;
+
+    if (rtbus_json_value(cli->worker->hub.json, data->data, data->len, &value,
+                         &error)
+        == RTBUS_OK)
+    {
+        error = ngx_http_rtbus_inbox_job(&value, buf, &channel);
+    }
+
+    if (error) {
+        return ngx_http_rtbus_inbox_refuse(cli, "bad jobId", ack);
+    }
+
+    if (ngx_http_rtbus_client_leave(cli, &channel) != NGX_OK) {
+        return ngx_http_rtbus_inbox_refuse(cli, "not subscribed", ack);
+    }
+
+    ngx_http_rtbus_inbox_event(cli, "unsubscribed", &channel);
+
+    return ngx_http_rtbus_inbox_ok(cli, &channel, ack);
+}
+
+
 /*
- * The channel of {"channel":"..."}, decoded to buf.  NGX_DECLINED: there is none
- * or it is bad, the client was told.
+ * {"jobId":"...","lastSequence":7}: clients that count by themselves.  They do
+ * not know the epoch; it is taken to be the channel's present one.
  */
 
 static ngx_int_t
-ngx_http_rtbus_inbox_channel(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
-    ngx_str_t *channel, u_char *buf, uint64_t *ack)
+ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
+    uint64_t *ack)
 {
-    size_t                len;
-    ngx_int_t             rc;
-    const char           *reason;
-    rtbus_json_member_t   m[] = { rtbus_json_member("channel") };
+    u_char                     buf[RTBUS_CHANNEL_MAX];
+    ngx_int_t                  rc;
+    const char                *error;
+    rtbus_json_member_t        m[] = { rtbus_json_member("jobId"),
+                                       rtbus_json_member("lastSequence") };
+    ngx_http_rtbus_sub_t      *s;
+    ngx_http_rtbus_channel_t   channel;
 
-    rc = rtbus_json_object(cli->worker->hub.json, data->data, data->len, m, 1,
-                           &reason);
+    rc = rtbus_json_object(cli->worker->hub.json, data->data, data->len, m, 2,
+                           &error);
 
     if (rc == RTBUS_NOMEM) {
         return NGX_ERROR;
     }
 
-    if (rc != RTBUS_OK || m[0].value.type != RTBUS_JSON_STRING) {
-        goto bad;
+    ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
+
+    if (rc != RTBUS_OK
+        || ngx_http_rtbus_inbox_job(&m[0].value, buf, &channel.name) != NULL)
+    {
+        return ngx_http_rtbus_inbox_refuse(cli, "bad jobId", ack);
     }
 
-    len = rtbus_json_unquote(NULL, &m[0].value.raw);
-
-    if (len > RTBUS_CHANNEL_MAX) {
-        goto bad;
+    if (m[1].value.type != RTBUS_JSON_NUMBER
+        || rtbus_json_uint(&m[1].value.raw, &channel.pos.seq) != RTBUS_OK)
+    {
+        return ngx_http_rtbus_inbox_refuse(cli, "bad lastSequence", ack);
     }
 
-    rtbus_json_unquote(buf, &m[0].value.raw);
+    channel.placed = 1;
+    channel.epochless = 1;
 
-    if (rtbus_channel_check(buf, len) != RTBUS_OK) {
-        goto bad;
+    if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
+                                   cli->connection->log)
+        != NGX_OK)
+    {
+        return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
+    }
+
+    /* who has the channel already goes back in it */
+
+    s = ngx_http_rtbus_client_find(cli, &channel.name);
+
+    if (s && s->handler) {
+        return ngx_http_rtbus_inbox_refuse(cli, "subscribe is under way", ack);
+    }
+
+    if (s) {
+        (void) ngx_http_rtbus_client_leave(cli, &channel.name);
+    }
+
+    return ngx_http_rtbus_inbox_join(cli, &channel,
+                                     ngx_http_rtbus_inbox_synced, ack);
+}
+
+
+static void
+ngx_http_rtbus_inbox_synced(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
+{
+    u_char     *p;
+    ngx_str_t   data, job;
+    u_char      buf[RTBUS_CHANNEL_MAX + 128];
+
+    if (rc == NGX_OK) {
+        job.data = s->sub.ch->name.data + sizeof("job:") - 1;
+        job.len = s->sub.ch->name.len - (sizeof("job:") - 1);
+
+        p = ngx_snprintf(buf, sizeof(buf),
+                         "{\"jobId\":\"%V\",\"replayed\":%uL,"
+                         "\"lastSequence\":%uL,\"complete\":%s}",
+                         &job, s->sub.replayed, s->sub.ch->pos.seq,
+                         s->sub.gapped ? "false" : "true");
+        data.data = buf;
+        data.len = p - buf;
+
+        ngx_http_rtbus_client_event(s->cli, "sync:complete", &data,
+                                    &s->sub.ch->name);
+    }
+
+    ngx_http_rtbus_inbox_joined(s, rc);
+}
+
+
+/* "subscribed" and the like, with the job id of the channel */
+
+static void
+ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli, const char *name,
+    ngx_str_t *channel)
+{
+    u_char     *p;
+    ngx_str_t   data, job;
+    u_char      buf[RTBUS_CHANNEL_MAX + 32];
+
+    job.data = channel->data + sizeof("job:") - 1;
+    job.len = channel->len - (sizeof("job:") - 1);
+
+    p = ngx_snprintf(buf, sizeof(buf), "{\"jobId\":\"%V\"}", &job);
+
+    data.data = buf;
+    data.len = p - buf;
+
+    ngx_http_rtbus_client_event(cli, name, &data, channel);
+}
+
+
+/*
+ * The two below decode a name to buf, RTBUS_CHANNEL_MAX bytes; NULL, or why it
+ * is none.
+ */
+
+static const char *
+ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value, u_char *buf,
+    ngx_str_t *channel)
+{
+    if (value->type != RTBUS_JSON_STRING
+        || rtbus_json_unquote(NULL, &value->raw) > RTBUS_CHANNEL_MAX)
+    {
+        return "bad channel";
     }
 
     channel->data = buf;
-    channel->len = len;
+    channel->len = rtbus_json_unquote(buf, &value->raw);
 
-    return NGX_OK;
+    return (rtbus_channel_check(buf, channel->len) == RTBUS_OK)
+           ? NULL : "bad channel";
+}
 
-bad:
 
-    rc = ngx_http_rtbus_inbox_refuse(cli, "bad channel", ack);
+static const char *
+ngx_http_rtbus_inbox_job(rtbus_json_value_t *value, u_char *buf,
+    ngx_str_t *channel)
+{
+    if (value->type != RTBUS_JSON_STRING
+        || value->raw.len == sizeof("\"\"") - 1
+        || rtbus_json_unquote(NULL, &value->raw)
+           > RTBUS_CHANNEL_MAX - (sizeof("job:") - 1))
+    {
+        return "bad jobId";
+    }
 
-    return (rc == NGX_OK) ? NGX_DECLINED : rc;
+    channel->data = buf;
+    channel->len = sizeof("job:") - 1
+                   + rtbus_json_unquote(ngx_cpymem(buf, "job:",
+                                                   sizeof("job:") - 1),
+                                        &value->raw);
+
+    return (rtbus_channel_check(buf, channel->len) == RTBUS_OK)
+           ? NULL : "bad jobId";
+}
+
+
+static const char *
+ngx_http_rtbus_inbox_position(rtbus_json_value_t *value, rtbus_pos_t *pos)
+{
+    size_t  len;
+    u_char  buf[RTBUS_POSITION_MAX];
+
+    if (value->type != RTBUS_JSON_STRING
+        || rtbus_json_unquote(NULL, &value->raw) > RTBUS_POSITION_MAX)
+    {
+        return "bad position";
+    }
+
+    len = rtbus_json_unquote(buf, &value->raw);
+
+    return (rtbus_pos_parse(pos, buf, len) == RTBUS_OK) ? NULL
+                                                        : "bad position";
 }
 
 
@@ -204,16 +695,30 @@ static ngx_int_t
 ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
     uint64_t *ack)
 {
-    u_char     *p;
-    ngx_str_t   data;
-    u_char      buf[RTBUS_CHANNEL_MAX + 64];
+    u_char                *p;
+    ngx_str_t              data;
+    rtbus_pos_t            pos;
+    ngx_http_rtbus_sub_t  *s;
+    u_char                 buf[RTBUS_CHANNEL_MAX + RTBUS_POSITION_MAX + 64];
 
     if (ack == NULL) {
         return NGX_OK;
     }
 
-    p = ngx_snprintf(buf, sizeof(buf), "{\"ok\":true,\"channel\":\"%V\"}",
+    p = ngx_snprintf(buf, sizeof(buf), "{\"ok\":true,\"channel\":\"%V\"",
                      channel);
+
+    s = ngx_http_rtbus_client_find(cli, channel);
+
+    if (s && ngx_rtbus_hub_position(&s->sub, &pos) == NGX_OK) {
+        p = ngx_cpymem(p, ",\"position\":\"",
+                       sizeof(",\"position\":\"") - 1);
+        p += rtbus_pos_write(p, pos);
+        *p++ = '"';
+    }
+
+    *p++ = '}';
+
     data.data = buf;
     data.len = p - buf;
 
@@ -225,10 +730,9 @@ static ngx_int_t
 ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
     uint64_t *ack)
 {
-    u_char             *p;
-    ngx_str_t           data;
-    ngx_rtbus_frame_t  *frame;
-    u_char              buf[128];
+    u_char     *p;
+    ngx_str_t   data;
+    u_char      buf[128];
 
     p = ngx_snprintf(buf, sizeof(buf), "{\"ok\":false,\"error\":\"%s\"}",
                      error);
@@ -239,13 +743,7 @@ ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
         return cli->transport->ack(cli, *ack, &data);
     }
 
-    frame = cli->transport->event(cli, "error", &data);
-    if (frame == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_http_rtbus_client_send(cli, frame);
-    ngx_rtbus_frame_unref(frame);
+    ngx_http_rtbus_client_event(cli, "error", &data, NULL);
 
     return NGX_OK;
 }

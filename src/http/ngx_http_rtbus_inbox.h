@@ -23,5 +23,9 @@
 ngx_int_t ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_str_t *name,
     ngx_str_t *data, uint64_t *ack);
 
+/* the client ends: replies that are still awaited on its behalf come to nobody */
+
+void ngx_http_rtbus_inbox_close(ngx_http_rtbus_client_t *cli);
+
 
 #endif /* _NGX_HTTP_RTBUS_INBOX_H_INCLUDED_ */

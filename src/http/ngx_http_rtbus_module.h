@@ -51,6 +51,16 @@ typedef enum {
 } ngx_http_rtbus_type_e;
 
 
+/* a channel that a client is to join: at its position, or after this one */
+
+typedef struct {
+    ngx_str_t                    name;
+    rtbus_pos_t                  pos;
+    unsigned                     placed:1;    /* pos is set */
+    unsigned                     epochless:1; /* of pos only seq is */
+} ngx_http_rtbus_channel_t;
+
+
 /* a field of the state that may leave the server */
 
 typedef struct {
@@ -91,6 +101,7 @@ typedef struct {
     ngx_str_t                    prefix;
     ngx_msec_t                   drain;
     size_t                       max_event;
+    ngx_uint_t                   functions;   /* unsigned  functions:1; */
 
     ngx_uint_t                   used;        /* a directive was seen */
     ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts */

@@ -5,7 +5,7 @@
 
 
 /* what an error reply of the function starts with when arguments are bad */
-#define NGX_HTTP_RTBUS_BADARG  "BADARG "
+#define NGX_HTTP_RTBUS_BADARG  "ERR rtbus: "
 
 /* fields in "set" */
 #define NGX_HTTP_RTBUS_MAX_SET  256
@@ -44,6 +44,8 @@ static ngx_int_t ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **reason);
 static ngx_int_t ngx_http_rtbus_publish_set(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **reason);
+static ngx_int_t ngx_http_rtbus_publish_key(ngx_http_request_t *r,
+    ngx_str_t *channel, ngx_str_t *key);
 static ngx_int_t ngx_http_rtbus_publish_name(ngx_http_request_t *r,
     ngx_str_t *channel, ngx_str_t *name);
 static ngx_int_t ngx_http_rtbus_publish_arg(ngx_http_rtbus_command_t *cmd,
@@ -249,24 +251,13 @@ ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
 {
     ngx_str_t  name;
 
-    /* the function writes data only */
-
-    if (ev->args.len) {
-        *reason = "args need a live event";
-        return NGX_DECLINED;
-    }
-
-    if (ev->attachments.len) {
-        *reason = "attachments need a live event";
-        return NGX_DECLINED;
-    }
-
     if (ev->data.len == 0) {
+        /* args stand in its place */
         ev->data.data = (uint8_t *) "null";
-        ev->data.len = 4;
+        ev->data.len = ev->args.len ? 0 : 4;
     }
 
-    if (ngx_http_rtbus_publish_name(r, channel, &name) != NGX_OK
+    if (ngx_http_rtbus_publish_key(r, channel, &name) != NGX_OK
         || ngx_http_rtbus_publish_word(cmd, "FCALL") != NGX_OK
         || ngx_http_rtbus_publish_word(cmd, "rtbus_publish") != NGX_OK
         || ngx_http_rtbus_publish_word(cmd, "1") != NGX_OK
@@ -275,6 +266,23 @@ ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
            != NGX_OK
         || ngx_http_rtbus_publish_arg(cmd, ev->data.data, ev->data.len)
            != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ev->args.len
+        && (ngx_http_rtbus_publish_word(cmd, "ARGS") != NGX_OK
+            || ngx_http_rtbus_publish_arg(cmd, ev->args.data, ev->args.len)
+               != NGX_OK))
+    {
+        return NGX_ERROR;
+    }
+
+    if (ev->attachments.len
+        && (ngx_http_rtbus_publish_word(cmd, "ATTACHMENTS") != NGX_OK
+            || ngx_http_rtbus_publish_arg(cmd, ev->attachments.data,
+                                          ev->attachments.len)
+               != NGX_OK))
     {
         return NGX_ERROR;
     }
@@ -406,7 +414,28 @@ ngx_http_rtbus_publish_set(ngx_http_request_t *r,
 }
 
 
-/* what Redis knows the channel by */
+/* what the functions know the channel by */
+
+static ngx_int_t
+ngx_http_rtbus_publish_key(ngx_http_request_t *r, ngx_str_t *channel,
+    ngx_str_t *key)
+{
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    key->data = ngx_pnalloc(r->pool, NGX_RTBUS_HUB_MAX_KEY);
+    if (key->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    key->len = ngx_rtbus_hub_key(&rmcf->worker->hub, key->data, channel, "");
+
+    return NGX_OK;
+}
+
+
+/* the pub/sub channel */
 
 static ngx_int_t
 ngx_http_rtbus_publish_name(ngx_http_request_t *r, ngx_str_t *channel,

@@ -17,6 +17,8 @@ typedef struct {
 } ngx_http_rtbus_sse_t;
 
 
+static ngx_int_t ngx_http_rtbus_sse_cursor(ngx_http_request_t *r,
+    ngx_str_t *cursor);
 static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r);
 static void ngx_http_rtbus_sse_cleanup(void *data);
 static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
@@ -33,8 +35,8 @@ static ngx_rtbus_frame_t *ngx_http_rtbus_sse_frame(rtbus_str_t *name,
     rtbus_str_t *data, rtbus_str_t *id);
 static ngx_int_t ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli,
     uint64_t id, ngx_str_t *data);
-static ngx_rtbus_frame_t *ngx_http_rtbus_sse_event(
-    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sse_event(const char *name,
+    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor);
 
 
 static const ngx_rtbus_format_t  ngx_http_rtbus_sse_format = {
@@ -56,9 +58,8 @@ ngx_int_t
 ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 {
     ngx_int_t              rc;
-    ngx_str_t             *channel;
-    ngx_uint_t             i;
-    ngx_array_t            channels;
+    ngx_str_t              cursor, *name;
+    ngx_array_t            channels, refused;
     ngx_connection_t      *c;
     ngx_pool_cleanup_t    *cln;
     ngx_http_rtbus_sse_t  *sse;
@@ -87,16 +88,28 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK) {
+    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
+        != NGX_OK
+        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK
+        || ngx_http_rtbus_sse_cursor(r, &cursor) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_channels(r, &channels);
+    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused);
     if (rc != NGX_OK || r->header_sent) {
         return rc;
     }
 
     if (channels.nelts == 0) {
+
+        if (refused.nelts) {
+            name = refused.elts;
+
+            return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
+                                        "channel", name);
+        }
+
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "no channel",
                                     NULL, NULL);
     }
@@ -151,19 +164,36 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 
     ngx_add_timer(&sse->heartbeat, sse->client.conf->ping_interval);
 
-    channel = channels.elts;
-
-    for (i = 0; i < channels.nelts; i++) {
-        if (ngx_http_rtbus_client_join(&sse->client, &channel[i], NULL, 0)
-            == NGX_ERROR)
-        {
-            ngx_http_rtbus_client_close(&sse->client, RTBUS_WS_INTERNAL,
-                                        "no memory");
-            break;
-        }
+    if (ngx_http_rtbus_client_start(&sse->client, &channels, &refused)
+        != NGX_OK)
+    {
+        ngx_http_rtbus_client_close(&sse->client, RTBUS_WS_INTERNAL,
+                                    "no memory");
     }
 
     return NGX_DONE;
+}
+
+
+/*
+ * EventSource sends the last id it has seen, but only when it reconnects by
+ * itself; a page that was loaded anew puts it into the URL.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_sse_cursor(ngx_http_request_t *r, ngx_str_t *cursor)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_rtbus_header_in(r, "last-event-id",
+                                 sizeof("last-event-id") - 1);
+
+    if (h && h->value.len) {
+        *cursor = h->value;
+        return NGX_OK;
+    }
+
+    return ngx_http_rtbus_arg(r, "last_event_id", cursor);
 }
 
 
@@ -491,7 +521,10 @@ static ngx_rtbus_frame_t *
 ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
-    rtbus_str_t   data, id;
+    u_char             *p;
+    rtbus_str_t         data, id;
+    ngx_rtbus_frame_t  *frame;
+    u_char              cursor[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
 
     data = msg->event->args.len ? msg->event->args : msg->event->data;
 
@@ -500,10 +533,21 @@ ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
         data.len = 4;
     }
 
-    id.len = 0;
-    id.data = NULL;
+    p = ngx_cpymem(cursor, msg->channel.data, msg->channel.len);
+    *p++ = '@';
+    p += rtbus_pos_write(p, msg->pos);
 
-    return ngx_http_rtbus_sse_frame(&msg->event->name, &data, &id);
+    id.data = cursor;
+    id.len = p - cursor;
+
+    frame = ngx_http_rtbus_sse_frame(&msg->event->name, &data, &id);
+
+    if (frame) {
+        /* the id line is the last one, an empty line follows */
+        frame->cursor = frame->len - 2;
+    }
+
+    return frame;
 }
 
 
@@ -533,8 +577,8 @@ ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
 
 
 static ngx_rtbus_frame_t *
-ngx_http_rtbus_sse_event(ngx_http_rtbus_client_t *cli, const char *name,
-    ngx_str_t *data)
+ngx_http_rtbus_sse_event(const char *name, ngx_str_t *data, ngx_str_t *channel,
+    ngx_str_t *cursor)
 {
     rtbus_str_t  n, d, id;
 
@@ -544,8 +588,8 @@ ngx_http_rtbus_sse_event(ngx_http_rtbus_client_t *cli, const char *name,
     d.len = data->len;
     d.data = data->data;
 
-    id.len = 0;
-    id.data = NULL;
+    id.len = cursor->len;
+    id.data = cursor->data;
 
     return ngx_http_rtbus_sse_frame(&n, &d, &id);
 }

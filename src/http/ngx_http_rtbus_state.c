@@ -35,8 +35,13 @@ static ngx_int_t ngx_http_rtbus_state_call(ngx_http_request_t *r,
 static ngx_int_t ngx_http_rtbus_state_get(ngx_http_request_t *r,
     const char *command, ngx_str_t *key, ngx_http_rtbus_call_pt handler,
     void *data);
-static ngx_int_t ngx_http_rtbus_state_output(ngx_http_request_t *r, void *data,
-    redisReply *reply);
+static ngx_int_t ngx_http_rtbus_state_send(ngx_http_request_t *r, int argc,
+    const char **argv, size_t *len, ngx_http_rtbus_call_pt handler,
+    void *data);
+static ngx_int_t ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r,
+    void *data, redisReply *reply);
+static ngx_int_t ngx_http_rtbus_state_pairs(ngx_pool_t *pool,
+    redisReply *reply, ngx_http_rtbus_state_t *state);
 static ngx_int_t ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data,
     redisReply *reply);
 static ngx_int_t ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
@@ -139,14 +144,13 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (rlcf->state_key) {
-        rc = ngx_http_complex_value(r, rlcf->state_key, &ctx->key);
-
-    } else {
-        rc = ngx_http_rtbus_state_key(r, &ctx->channel, "state", &ctx->key);
+    if (rlcf->state_key
+        && ngx_http_complex_value(r, rlcf->state_key, &ctx->key) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (rc != NGX_OK || ngx_http_rtbus_state_only(r, &ctx->only) != NGX_OK) {
+    if (ngx_http_rtbus_state_only(r, &ctx->only) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -154,29 +158,23 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
 }
 
 
-/* <prefix>{<channel>}:<name> */
+/* the channel as the functions know it */
 
 static ngx_int_t
 ngx_http_rtbus_state_key(ngx_http_request_t *r, ngx_str_t *channel,
-    const char *name, ngx_str_t *key)
+    const char *suffix, ngx_str_t *key)
 {
-    u_char                      *p;
-    size_t                       len;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
-    len = rmcf->prefix.len + sizeof("{}:") - 1 + channel->len
-          + ngx_strlen(name);
-
-    p = ngx_pnalloc(r->pool, len);
-    if (p == NULL) {
+    key->data = ngx_pnalloc(r->pool, NGX_RTBUS_HUB_MAX_KEY);
+    if (key->data == NULL) {
         return NGX_ERROR;
     }
 
-    key->data = p;
-    key->len = ngx_sprintf(p, "%V{%V}:%s", &rmcf->prefix, channel, name) - p;
-
+    key->len = ngx_rtbus_hub_key(&rmcf->worker->hub, key->data, channel,
+                                 suffix);
     return NGX_OK;
 }
 
@@ -210,24 +208,37 @@ ngx_http_rtbus_state_only(ngx_http_request_t *r, ngx_str_t *only)
 
 
 /*
- * The output is asked for first: then the state can be written out of the
- * second reply as it is, and only the output has to be copied.
+ * One step in Redis: what the events behind the position say is all that the
+ * answer does not have.  Where the state is kept elsewhere (key=), it is read
+ * after the position, so that an event may be in both, and none in neither.
  */
 
 static ngx_int_t
 ngx_http_rtbus_state_call(ngx_http_request_t *r,
     ngx_http_rtbus_state_ctx_t *ctx)
 {
-    ngx_int_t  rc;
-    ngx_str_t  key;
+    size_t       len[4];
+    ngx_int_t    rc;
+    ngx_str_t    key;
+    const char  *argv[4];
 
-    if (ngx_http_rtbus_state_key(r, &ctx->channel, "output", &key) != NGX_OK) {
+    if (ngx_http_rtbus_state_key(r, &ctx->channel, "", &key) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_state_get(r, "GET", &key, ngx_http_rtbus_state_output,
-                                  ctx);
-    if (rc != NGX_DONE) {
+    argv[0] = "FCALL_RO";
+    len[0] = 8;
+    argv[1] = "rtbus_snapshot";
+    len[1] = 14;
+    argv[2] = "1";
+    len[2] = 1;
+    argv[3] = (const char *) key.data;
+    len[3] = key.len;
+
+    rc = ngx_http_rtbus_state_send(r, 4, argv, len,
+                                   ngx_http_rtbus_state_snapshot_handler, ctx);
+
+    if (rc != NGX_DONE || ctx->key.len == 0) {
         return rc;
     }
 
@@ -254,7 +265,15 @@ ngx_http_rtbus_state_get(ngx_http_request_t *r, const char *command,
     argv[1] = (const char *) key->data;
     len[1] = key->len;
 
-    switch (ngx_http_rtbus_call(r, 2, argv, len, handler, data)) {
+    return ngx_http_rtbus_state_send(r, 2, argv, len, handler, data);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_send(ngx_http_request_t *r, int argc, const char **argv,
+    size_t *len, ngx_http_rtbus_call_pt handler, void *data)
+{
+    switch (ngx_http_rtbus_call(r, argc, argv, len, handler, data)) {
 
     case NGX_DONE:
         return NGX_DONE;
@@ -269,40 +288,137 @@ ngx_http_rtbus_state_get(ngx_http_request_t *r, const char *command,
 
 
 static ngx_int_t
-ngx_http_rtbus_state_output(ngx_http_request_t *r, void *data,
+ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
     redisReply *reply)
 {
     ngx_http_rtbus_state_ctx_t  *ctx = data;
 
     ngx_str_t  *output;
 
-    if (ctx->answered || reply == NULL || reply->type == REDIS_REPLY_NIL) {
-
-        /* a lost connection is found by the second call, too */
-
+    if (ctx->answered) {
         return NGX_DONE;
     }
 
-    if (reply->type != REDIS_REPLY_STRING) {
-        ctx->answered = 1;
+    if (reply == NULL && ctx->key.len) {
+        /* a lost connection is found by the second call, too */
+        return NGX_DONE;
+    }
+
+    if (reply == NULL) {
         return ngx_http_rtbus_unavailable(r, reply);
     }
 
-    output = &ctx->state.output;
+    switch (ngx_http_rtbus_state_snapshot(r->pool, reply, &ctx->state)) {
 
-    /* a byte more: an empty output is one, too */
+    case NGX_OK:
+        break;
 
-    output->data = ngx_pnalloc(r->pool, reply->len + 1);
+    case NGX_DECLINED:
+        ctx->answered = 1;
+        return ngx_http_rtbus_unavailable(r, reply);
 
-    if (output->data == NULL) {
+    default: /* NGX_ERROR */
         ctx->answered = 1;
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_memcpy(output->data, reply->str, reply->len);
-    output->len = reply->len;
+    if (ctx->key.len == 0) {
+
+        if (ctx->state.nfields == 0) {
+            return ngx_http_rtbus_state_missing(r, &ctx->channel);
+        }
+
+        return ngx_http_rtbus_state_reply(r, ctx);
+    }
+
+    /* the fields come with the second reply, the rest has to outlive this one */
+
+    output = &ctx->state.output;
+
+    if (output->data) {
+        output->data = ngx_pstrdup(r->pool, output);
+        if (output->data == NULL) {
+            ctx->answered = 1;
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    ctx->state.nfields = 0;
 
     return NGX_DONE;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_state_snapshot(ngx_pool_t *pool, redisReply *reply,
+    ngx_http_rtbus_state_t *state)
+{
+    redisReply  *fields, *output, *pos;
+
+    ngx_memzero(state, sizeof(ngx_http_rtbus_state_t));
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3) {
+        return NGX_DECLINED;
+    }
+
+    fields = reply->element[0];
+    output = reply->element[1];
+    pos = reply->element[2];
+
+    if (output->type != REDIS_REPLY_STRING || pos->type != REDIS_REPLY_STRING
+        || rtbus_pos_parse(&state->pos, (u_char *) pos->str, pos->len)
+           != RTBUS_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (output->len) {
+        state->output.data = (u_char *) output->str;
+        state->output.len = output->len;
+    }
+
+    return ngx_http_rtbus_state_pairs(pool, fields, state);
+}
+
+
+/* names and values in turn, as HGETALL has them */
+
+static ngx_int_t
+ngx_http_rtbus_state_pairs(ngx_pool_t *pool, redisReply *reply,
+    ngx_http_rtbus_state_t *state)
+{
+    ngx_uint_t     i;
+    redisReply   **element;
+    ngx_keyval_t  *field;
+
+    if (reply->type != REDIS_REPLY_ARRAY) {
+        return NGX_DECLINED;
+    }
+
+    state->nfields = reply->elements / 2;
+
+    field = ngx_palloc(pool, (state->nfields + 1) * sizeof(ngx_keyval_t));
+    if (field == NULL) {
+        return NGX_ERROR;
+    }
+
+    state->fields = field;
+    element = reply->element;
+
+    for (i = 0; i < 2 * state->nfields; i++) {
+        if (element[i]->type != REDIS_REPLY_STRING) {
+            return NGX_DECLINED;
+        }
+    }
+
+    for (i = 0; i < state->nfields; i++) {
+        field[i].key.data = (u_char *) element[2 * i]->str;
+        field[i].key.len = element[2 * i]->len;
+        field[i].value.data = (u_char *) element[2 * i + 1]->str;
+        field[i].value.len = element[2 * i + 1]->len;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -310,11 +426,6 @@ static ngx_int_t
 ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data, redisReply *reply)
 {
     ngx_http_rtbus_state_ctx_t  *ctx = data;
-
-    ngx_uint_t               i;
-    redisReply             **element;
-    ngx_keyval_t            *field;
-    ngx_http_rtbus_state_t  *state;
 
     if (ctx->answered) {
         return NGX_DONE;
@@ -327,33 +438,25 @@ ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data, redisReply *reply)
                                         ngx_http_rtbus_state_string, ctx);
     }
 
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
+    if (reply == NULL) {
         return ngx_http_rtbus_unavailable(r, reply);
     }
 
-    if (reply->elements == 0) {
-        return ngx_http_rtbus_state_missing(r, &ctx->channel);
-    }
+    switch (ngx_http_rtbus_state_pairs(r->pool, reply, &ctx->state)) {
 
-    state = &ctx->state;
-    state->nfields = reply->elements / 2;
+    case NGX_OK:
+        break;
 
-    field = ngx_palloc(r->pool, state->nfields * sizeof(ngx_keyval_t));
-    if (field == NULL) {
+    case NGX_DECLINED:
+        return ngx_http_rtbus_unavailable(r, reply);
+
+    default: /* NGX_ERROR */
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    state->fields = field;
-    element = reply->element;
-
-    for (i = 0; i < state->nfields; i++) {
-        field[i].key.data = (u_char *) element[2 * i]->str;
-        field[i].key.len = element[2 * i]->len;
-        field[i].value.data = (u_char *) element[2 * i + 1]->str;
-        field[i].value.len = element[2 * i + 1]->len;
+    if (ctx->state.nfields == 0) {
+        return ngx_http_rtbus_state_missing(r, &ctx->channel);
     }
-
-    ngx_http_rtbus_state_position(state);
 
     return ngx_http_rtbus_state_reply(r, ctx);
 }
@@ -397,8 +500,6 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    ngx_http_rtbus_state_position(&ctx->state);
 
     return ngx_http_rtbus_state_reply(r, ctx);
 }
@@ -613,41 +714,6 @@ ngx_http_rtbus_state_json(ngx_pool_t *pool, rtbus_json_t *json,
     }
 
     return ngx_http_rtbus_state_write(pool, members, member - members, text);
-}
-
-
-void
-ngx_http_rtbus_state_position(ngx_http_rtbus_state_t *state)
-{
-    ngx_str_t    *epoch, *seq;
-    rtbus_str_t   raw;
-    rtbus_pos_t   pos;
-
-    state->pos.epoch = 0;
-    state->pos.seq = 0;
-
-    epoch = ngx_http_rtbus_state_find(state, &ngx_http_rtbus_epoch);
-    seq = ngx_http_rtbus_state_find(state, &ngx_http_rtbus_seq);
-
-    if (epoch == NULL || seq == NULL) {
-        return;
-    }
-
-    raw.data = epoch->data;
-    raw.len = epoch->len;
-
-    if (rtbus_json_uint(&raw, &pos.epoch) != RTBUS_OK) {
-        return;
-    }
-
-    raw.data = seq->data;
-    raw.len = seq->len;
-
-    if (rtbus_json_uint(&raw, &pos.seq) != RTBUS_OK) {
-        return;
-    }
-
-    state->pos = pos;
 }
 
 

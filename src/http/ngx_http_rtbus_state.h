@@ -33,9 +33,13 @@ ngx_int_t ngx_http_rtbus_state_json(ngx_pool_t *pool, rtbus_json_t *json,
     ngx_array_t *declared, ngx_http_rtbus_state_t *state, ngx_str_t *only,
     ngx_str_t *text);
 
-/* sets pos from the fields "epoch" and "seq"; 0-0 unless both are there */
+/*
+ * Reads the reply of rtbus_snapshot; all but the array of fields (memory of the
+ * pool) stays the reply's.  NGX_OK, NGX_DECLINED: it is none, NGX_ERROR.
+ */
 
-void ngx_http_rtbus_state_position(ngx_http_rtbus_state_t *state);
+ngx_int_t ngx_http_rtbus_state_snapshot(ngx_pool_t *pool, redisReply *reply,
+    ngx_http_rtbus_state_t *state);
 
 
 /* the fields declared where there is no rtbus_state_fields; NULL: no memory */

@@ -90,8 +90,8 @@ static ngx_rtbus_frame_t *ngx_http_rtbus_ws_encode(
 static size_t ngx_http_rtbus_ws_header(u_char *dst, size_t len);
 static ngx_int_t ngx_http_rtbus_ws_ack(ngx_http_rtbus_client_t *cli,
     uint64_t id, ngx_str_t *data);
-static ngx_rtbus_frame_t *ngx_http_rtbus_ws_event(ngx_http_rtbus_client_t *cli,
-    const char *name, ngx_str_t *data);
+static ngx_rtbus_frame_t *ngx_http_rtbus_ws_event(const char *name,
+    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor);
 
 
 static const ngx_rtbus_format_t  ngx_http_rtbus_ws_format = {
@@ -113,9 +113,8 @@ ngx_int_t
 ngx_http_rtbus_ws_handler(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
-    ngx_str_t                  key, *channel;
-    ngx_uint_t                 i;
-    ngx_array_t                channels;
+    ngx_str_t                  key, cursor;
+    ngx_array_t                channels, refused;
     ngx_connection_t          *c;
     ngx_pool_cleanup_t        *cln;
     ngx_http_rtbus_ws_t       *ws;
@@ -129,11 +128,15 @@ ngx_http_rtbus_ws_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK) {
+    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
+        != NGX_OK
+        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK
+        || ngx_http_rtbus_arg(r, "cursor", &cursor) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_channels(r, &channels);
+    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused);
     if (rc != NGX_OK || r->header_sent) {
         return rc;
     }
@@ -182,16 +185,11 @@ ngx_http_rtbus_ws_handler(ngx_http_request_t *r)
 
     ngx_add_timer(c->read, ws->client.conf->ping_interval);
 
-    channel = channels.elts;
-
-    for (i = 0; i < channels.nelts; i++) {
-        if (ngx_http_rtbus_client_join(&ws->client, &channel[i], NULL, 0)
-            == NGX_ERROR)
-        {
-            ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL,
-                                        "no memory");
-            break;
-        }
+    if (ngx_http_rtbus_client_start(&ws->client, &channels, &refused)
+        != NGX_OK)
+    {
+        ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL,
+                                    "no memory");
     }
 
     /* what came with the handshake, and after it, is read at its own event */
@@ -1124,15 +1122,18 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
 }
 
 
+/* {"event":...,"data":...,"channel":"...","cursor":"<channel>@<position>"} */
+
 static ngx_rtbus_frame_t *
 ngx_http_rtbus_ws_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
     u_char             *p;
-    size_t              len, header;
+    size_t              len, header, n;
     rtbus_str_t         data, *name, *attachments;
     const char         *member;
     ngx_rtbus_frame_t  *frame;
+    u_char              pos[RTBUS_POSITION_MAX];
 
     name = &msg->event->name_json;
     attachments = &msg->event->attachments;
@@ -1151,9 +1152,13 @@ ngx_http_rtbus_ws_encode(const ngx_rtbus_format_t *format,
         }
     }
 
+    n = rtbus_pos_write(pos, msg->pos);
+
     len = sizeof("{\"event\":") - 1 + name->len
           + sizeof(",\"data\":") - 1 + data.len
-          + sizeof(",\"channel\":\"\"}") - 1 + msg->channel.len;
+          + sizeof(",\"channel\":\"") - 1 + msg->channel.len
+          + sizeof("\",\"cursor\":\"") - 1 + msg->channel.len + 1 + n
+          + sizeof("\"}") - 1;
 
     if (attachments->len) {
         len += sizeof(",\"attachments\":") - 1 + attachments->len;
@@ -1181,11 +1186,16 @@ ngx_http_rtbus_ws_encode(const ngx_rtbus_format_t *format,
 
     p = ngx_cpymem(p, ",\"channel\":\"", sizeof(",\"channel\":\"") - 1);
     p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
+    p = ngx_cpymem(p, "\",\"cursor\":\"", sizeof("\",\"cursor\":\"") - 1);
+    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
+    *p++ = '@';
+    p = ngx_cpymem(p, pos, n);
+
+    frame->payload = header;
+    frame->cursor = p - frame->data;
 
     *p++ = '"';
     *p = '}';
-
-    frame->payload = header;
 
     return frame;
 }
@@ -1228,8 +1238,8 @@ ngx_http_rtbus_ws_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
 
 
 static ngx_rtbus_frame_t *
-ngx_http_rtbus_ws_event(ngx_http_rtbus_client_t *cli, const char *name,
-    ngx_str_t *data)
+ngx_http_rtbus_ws_event(const char *name, ngx_str_t *data, ngx_str_t *channel,
+    ngx_str_t *cursor)
 {
     u_char             *p;
     size_t              len;
@@ -1238,13 +1248,31 @@ ngx_http_rtbus_ws_event(ngx_http_rtbus_client_t *cli, const char *name,
     len = sizeof("{\"event\":\"\",\"data\":}") - 1 + ngx_strlen(name)
           + data->len;
 
+    if (channel) {
+        len += sizeof(",\"channel\":\"\"") - 1 + channel->len;
+    }
+
+    if (cursor->len) {
+        len += sizeof(",\"cursor\":\"\"") - 1 + cursor->len;
+    }
+
     frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
     if (frame == NULL) {
         return NULL;
     }
 
     p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
-    ngx_sprintf(p, "{\"event\":\"%s\",\"data\":%V}", name, data);
+    p = ngx_sprintf(p, "{\"event\":\"%s\",\"data\":%V", name, data);
+
+    if (channel) {
+        p = ngx_sprintf(p, ",\"channel\":\"%V\"", channel);
+    }
+
+    if (cursor->len) {
+        p = ngx_sprintf(p, ",\"cursor\":\"%V\"", cursor);
+    }
+
+    *p = '}';
 
     return frame;
 }

@@ -1,23 +1,36 @@
 
 #include "ngx_rtbus_hub.h"
+#include "ngx_rtbus_history.h"
 
 
 #define NGX_RTBUS_HUB_LINGER    5000    /* ms */
+#define NGX_RTBUS_HUB_RETRY     1000    /* ms */
 
+/* bytes of messages kept while their channel is read: of one, of all */
+#define NGX_RTBUS_HUB_KEEP      (4 * 1024 * 1024)
+#define NGX_RTBUS_HUB_KEEP_ALL  (64 * 1024 * 1024)
+
+
+static void ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub);
+static ngx_rtbus_channel_t *ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub,
+    ngx_str_t *name);
+static void ngx_rtbus_hub_linger_handler(ngx_event_t *ev);
 
 static void ngx_rtbus_hub_ready(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
-static void ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
-    const char *reason);
-static void ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch,
-    ngx_rtbus_msg_t *msg);
+static void ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data,
+    size_t len);
+static void ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data,
+    size_t len, ngx_uint_t first);
+static void ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch);
+
 static void ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs);
+static void ngx_rtbus_hub_up(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_hub_retry_handler(ngx_event_t *ev);
+static void ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub);
 static void ngx_rtbus_hub_exiting(ngx_rtbus_redis_conn_t *rc);
-static ngx_rtbus_channel_t *ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub,
-    ngx_str_t *name);
-static void ngx_rtbus_hub_linger_handler(ngx_event_t *ev);
 
 
 ngx_int_t
@@ -31,6 +44,11 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     hub->linger.data = hub;
     hub->linger.log = log;
     hub->linger.cancelable = 1;
+
+    hub->retry.handler = ngx_rtbus_hub_retry_handler;
+    hub->retry.data = hub;
+    hub->retry.log = log;
+    hub->retry.cancelable = 1;
 
     hub->json = rtbus_json_create(RTBUS_EVENT_DEPTH);
     if (hub->json == NULL) {
@@ -47,6 +65,9 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         return NGX_ERROR;
     }
 
+    hub->cmd.up_handler = ngx_rtbus_hub_up;
+    hub->cmd.data = hub;
+
     return ngx_rtbus_redis_cmd_init(&hub->cmd, hub->redis, log);
 }
 
@@ -56,6 +77,10 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
 {
     if (hub->linger.timer_set) {
         ngx_del_timer(&hub->linger);
+    }
+
+    if (hub->retry.timer_set) {
+        ngx_del_timer(&hub->retry);
     }
 
     ngx_rtbus_redis_cmd_close(&hub->cmd);
@@ -71,9 +96,12 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
 ngx_int_t
 ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
 {
+    ngx_uint_t            up;
     ngx_rtbus_channel_t  *ch;
 
-    if (!hub->sub.conn.up && !sub->patient) {
+    up = hub->sub.conn.up && hub->cmd.conn.up;
+
+    if (!up && !sub->patient) {
         return NGX_DECLINED;
     }
 
@@ -88,17 +116,98 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
     }
 
     sub->ch = ch;
-
-    if (ch->topic.ready) {
-        sub->joined = 1;
-        ngx_queue_insert_tail(&ch->subs, &sub->queue);
-        return NGX_OK;
-    }
-
     sub->joined = 0;
+    sub->gapped = 0;
+    sub->checked = 0;
+    sub->paused = 0;
+    sub->replayed = 0;
+    sub->read = NULL;
+
     ngx_queue_insert_tail(&ch->waiting, &sub->queue);
 
-    return NGX_AGAIN;
+    if (sub->held) {
+        return (ch->known || !up) ? NGX_OK : NGX_AGAIN;
+    }
+
+    return ngx_rtbus_hub_release(sub);
+}
+
+
+ngx_int_t
+ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub)
+{
+    sub->held = 0;
+
+    if (sub->ch->known) {
+        ngx_rtbus_hub_start(sub);
+    }
+
+    return sub->joined ? NGX_OK : NGX_AGAIN;
+}
+
+
+/* a subscriber of a known channel is brought to where the channel is */
+
+static void
+ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub)
+{
+    ngx_rtbus_channel_t  *ch;
+
+    ch = sub->ch;
+
+    if (!sub->placed) {
+        sub->pos = ch->pos;
+        ngx_rtbus_hub_live(sub);
+        return;
+    }
+
+    if (sub->epochless) {
+        sub->pos.epoch = sub->pos.seq ? ch->pos.epoch : 0;
+        sub->epochless = 0;
+    }
+
+    if (rtbus_pos_cmp(sub->pos, ch->pos) > 0) {
+
+        /* the wake-up may be late, or have never been sent: ask the stream */
+
+        if (!sub->checked) {
+            sub->checked = 1;
+            ngx_rtbus_history_channel(ch);
+            return;
+        }
+
+        sub->pos = ch->pos;
+        sub->gapped = 1;
+        sub->handlers->gap(sub, NGX_RTBUS_LOST_UNKNOWN, ch->pos);
+    }
+
+    ngx_rtbus_history_replay(sub);
+}
+
+
+void
+ngx_rtbus_hub_resume(ngx_rtbus_sub_t *sub)
+{
+    if (!sub->paused) {
+        return;
+    }
+
+    sub->paused = 0;
+
+    if (sub->ch->known) {
+        ngx_rtbus_history_replay(sub);
+    }
+}
+
+
+void
+ngx_rtbus_hub_live(ngx_rtbus_sub_t *sub)
+{
+    ngx_queue_remove(&sub->queue);
+    ngx_queue_insert_tail(&sub->ch->subs, &sub->queue);
+
+    sub->joined = 1;
+    sub->handlers->joined(sub);
 }
 
 
@@ -113,6 +222,8 @@ ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub)
     if (ch == NULL) {
         return;
     }
+
+    ngx_rtbus_history_leave(sub);
 
     ngx_queue_remove(&sub->queue);
 
@@ -182,6 +293,9 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
 
     ngx_queue_init(&ch->subs);
     ngx_queue_init(&ch->waiting);
+    ngx_queue_init(&ch->reads);
+
+    ch->kept_last = &ch->kept;
 
     ch->topic.sn.node.key = hash;
     ch->topic.sn.str.len = len;
@@ -219,6 +333,8 @@ ngx_rtbus_hub_linger_handler(ngx_event_t *ev)
 
         ngx_queue_remove(q);
         ngx_rtbus_redis_sub_remove(&hub->sub, &ch->topic);
+        ngx_rtbus_history_stop(ch);
+        ngx_rtbus_hub_drop_kept(ch);
         ngx_free(ch);
     }
 }
@@ -227,21 +343,70 @@ ngx_rtbus_hub_linger_handler(ngx_event_t *ev)
 static void
 ngx_rtbus_hub_ready(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 {
-    ngx_queue_t          *q;
-    ngx_rtbus_sub_t      *sub;
-    ngx_rtbus_channel_t  *ch;
+    /* what was published before the subscription is only in the stream */
 
-    ch = ngx_rtbus_hub_topic_channel(topic);
+    ngx_rtbus_history_channel(ngx_rtbus_hub_topic_channel(topic));
+}
 
-    while (!ngx_queue_empty(&ch->waiting)) {
-        q = ngx_queue_head(&ch->waiting);
+
+void
+ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch)
+{
+    ngx_queue_t        waiting, *q;
+    ngx_rtbus_hub_t   *hub;
+    ngx_rtbus_sub_t   *sub;
+    ngx_rtbus_kept_t  *kept;
+
+    hub = ch->hub;
+
+    while (ch->kept) {
+        kept = ch->kept;
+
+        ch->kept = kept->next;
+
+        if (ch->kept == NULL) {
+            ch->kept_last = &ch->kept;
+        }
+
+        ch->kept_size -= kept->len;
+        hub->kept_size -= kept->len;
+
+        ngx_rtbus_hub_event(ch, kept->data, kept->len);
+
+        ngx_free(kept);
+
+        if (!ch->known) {
+            /* a hole, and the event is kept behind the others of its like */
+            return;
+        }
+    }
+
+    if (ch->overflow) {
+        ch->overflow = 0;
+        ngx_rtbus_history_channel(ch);
+        return;
+    }
+
+    ngx_queue_init(&waiting);
+
+    if (!ngx_queue_empty(&ch->waiting)) {
+        ngx_queue_add(&waiting, &ch->waiting);
+        ngx_queue_init(&ch->waiting);
+    }
+
+    while (!ngx_queue_empty(&waiting)) {
+        q = ngx_queue_head(&waiting);
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
         ngx_queue_remove(q);
-        ngx_queue_insert_tail(&ch->subs, q);
+        ngx_queue_insert_tail(&ch->waiting, q);
 
-        sub->joined = 1;
-        sub->handlers->joined(sub);
+        if (sub->held) {
+            sub->handlers->ready(sub);
+
+        } else if (ch->known && sub->read == NULL && !sub->paused) {
+            ngx_rtbus_hub_start(sub);
+        }
     }
 }
 
@@ -250,11 +415,7 @@ static void
 ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len)
 {
-    ngx_int_t             rc;
-    const char           *reason;
-    rtbus_event_t         event;
     ngx_rtbus_hub_t      *hub;
-    ngx_rtbus_msg_t       msg;
     ngx_rtbus_channel_t  *ch;
 
     hub = rs->data;
@@ -265,11 +426,52 @@ ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
         return;
     }
 
+    if (!ch->known) {
+        ngx_rtbus_hub_keep(ch, data, len, 0);
+        return;
+    }
+
+    ngx_rtbus_hub_event(ch, data, len);
+}
+
+
+static void
+ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len)
+{
+    ngx_int_t         rc;
+    const char       *reason;
+    rtbus_event_t     event;
+    ngx_rtbus_hub_t  *hub;
+    ngx_rtbus_msg_t   msg;
+
+    hub = ch->hub;
+
     rc = rtbus_event_parse(hub->json, &event, data, len, &reason);
 
     if (rc != RTBUS_OK) {
         ngx_rtbus_hub_invalid(hub, &ch->name,
                               rc == RTBUS_ERROR ? reason : "no memory");
+        return;
+    }
+
+    if (event.pos.epoch == 0 && event.pos.seq == 0) {
+        /* a live event */
+        event.pos = ch->pos;
+
+    } else if (!rtbus_pos_next(ch->pos, event.pos)) {
+
+        if (rtbus_pos_cmp(event.pos, ch->pos) <= 0) {
+            /* a double */
+            return;
+        }
+
+        ngx_log_debug5(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                       "rtbus hole in \"%V\": %uL-%uL after %uL-%uL",
+                       &ch->name, event.pos.epoch, event.pos.seq,
+                       ch->pos.epoch, ch->pos.seq);
+
+        ngx_rtbus_hub_keep(ch, data, len, 1);
+        ngx_rtbus_history_channel(ch);
         return;
     }
 
@@ -284,12 +486,86 @@ ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
 }
 
 
+/*
+ * Keeps a message until its channel is known.  What cannot be kept is only the
+ * wake-up of an event that is in the stream, or a live one, which nobody was
+ * promised.
+ */
+
 static void
+ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
+    ngx_uint_t first)
+{
+    ngx_rtbus_hub_t   *hub;
+    ngx_rtbus_kept_t  *kept;
+
+    hub = ch->hub;
+
+    if (ngx_queue_empty(&ch->subs) && ngx_queue_empty(&ch->waiting)) {
+        ch->overflow = 1;
+        return;
+    }
+
+    if (ch->kept_size + len > NGX_RTBUS_HUB_KEEP
+        || hub->kept_size + len > NGX_RTBUS_HUB_KEEP_ALL)
+    {
+        ch->overflow = 1;
+        return;
+    }
+
+    kept = ngx_alloc(offsetof(ngx_rtbus_kept_t, data) + len, hub->log);
+
+    if (kept == NULL) {
+        ch->overflow = 1;
+        return;
+    }
+
+    kept->len = len;
+    ngx_memcpy(kept->data, data, len);
+
+    if (first) {
+        kept->next = ch->kept;
+
+        if (ch->kept == NULL) {
+            ch->kept_last = &kept->next;
+        }
+
+        ch->kept = kept;
+
+    } else {
+        kept->next = NULL;
+        *ch->kept_last = kept;
+        ch->kept_last = &kept->next;
+    }
+
+    ch->kept_size += len;
+    hub->kept_size += len;
+}
+
+
+static void
+ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch)
+{
+    ngx_rtbus_kept_t  *kept;
+
+    while (ch->kept) {
+        kept = ch->kept;
+        ch->kept = kept->next;
+
+        ch->hub->kept_size -= kept->len;
+        ngx_free(kept);
+    }
+}
+
+
+void
 ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 {
     ngx_queue_t        *q;
     ngx_rtbus_sub_t    *sub;
     ngx_rtbus_frame_t  *frame;
+
+    ch->pos = msg->pos;
 
     for (q = ngx_queue_head(&ch->subs);
          q != ngx_queue_sentinel(&ch->subs);
@@ -298,16 +574,13 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
         frame = ngx_rtbus_msg_frame(msg, sub->format);
-        if (frame == NULL) {
-            return;
-        }
 
         sub->handlers->deliver(sub, frame);
     }
 }
 
 
-static void
+void
 ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason)
 {
@@ -334,8 +607,6 @@ ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs)
     ngx_rtbus_hub_t          *hub;
     ngx_rbtree_t             *tree;
     ngx_rbtree_node_t        *node;
-    ngx_queue_t              *q, *next;
-    ngx_rtbus_sub_t          *sub;
     ngx_rtbus_channel_t      *ch;
     ngx_rtbus_redis_topic_t  *topic;
 
@@ -353,6 +624,108 @@ ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs)
         topic = (ngx_rtbus_redis_topic_t *) node;
         ch = ngx_rtbus_hub_topic_channel(topic);
 
+        /* no more is known than that it was there */
+
+        ch->known = 0;
+        ngx_rtbus_history_stop(ch);
+
+        ngx_rtbus_hub_away(ch);
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus subscriptions lost, redis up:%d", rs->conn.up);
+}
+
+
+void
+ngx_rtbus_hub_away(ngx_rtbus_channel_t *ch)
+{
+    ngx_queue_t      *q, *next;
+    ngx_rtbus_sub_t  *sub;
+
+    for (q = ngx_queue_head(&ch->waiting);
+         q != ngx_queue_sentinel(&ch->waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        if (sub->held) {
+            sub->handlers->ready(sub);
+
+        } else if (!sub->patient) {
+            sub->handlers->failed(sub);
+        }
+    }
+}
+
+
+static void
+ngx_rtbus_hub_up(ngx_rtbus_redis_cmd_t *rm)
+{
+    ngx_rtbus_hub_t  *hub;
+
+    hub = rm->data;
+
+    ngx_rtbus_library_check(&hub->library, rm, hub->functions, hub->log);
+
+    ngx_rtbus_hub_again(hub);
+}
+
+
+void
+ngx_rtbus_hub_retry(ngx_rtbus_hub_t *hub)
+{
+    if (!hub->retry.timer_set) {
+        ngx_add_timer(&hub->retry, NGX_RTBUS_HUB_RETRY);
+    }
+}
+
+
+static void
+ngx_rtbus_hub_retry_handler(ngx_event_t *ev)
+{
+    ngx_rtbus_hub_again(ev->data);
+}
+
+
+/* takes up what was left because the command connection was not there */
+
+static void
+ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub)
+{
+    ngx_queue_t              *q, *next;
+    ngx_rbtree_t             *tree;
+    ngx_rtbus_sub_t          *sub;
+    ngx_rbtree_node_t        *node;
+    ngx_rtbus_channel_t      *ch;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    tree = &hub->sub.topics;
+
+    if (!hub->cmd.conn.up || tree->root == tree->sentinel) {
+        return;
+    }
+
+    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
+         node;
+         node = ngx_rbtree_next(tree, node))
+    {
+        topic = (ngx_rtbus_redis_topic_t *) node;
+        ch = ngx_rtbus_hub_topic_channel(topic);
+
+        if (!topic->ready) {
+            continue;
+        }
+
+        if (!ch->known) {
+            if (ch->read == NULL) {
+                ngx_rtbus_history_channel(ch);
+            }
+
+            continue;
+        }
+
         for (q = ngx_queue_head(&ch->waiting);
              q != ngx_queue_sentinel(&ch->waiting);
              q = next)
@@ -360,16 +733,52 @@ ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs)
             next = ngx_queue_next(q);
             sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-            if (sub->patient) {
-                continue;
+            if (!sub->held && !sub->paused && sub->read == NULL) {
+                ngx_rtbus_history_replay(sub);
             }
-
-            sub->handlers->failed(sub);
         }
     }
+}
 
-    ngx_log_debug1(NGX_LOG_DEBUG_CORE, hub->log, 0,
-                   "rtbus subscriptions lost, redis up:%d", rs->conn.up);
+
+ngx_int_t
+ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos)
+{
+    if (sub->joined) {
+        *pos = sub->ch->pos;
+        return NGX_OK;
+    }
+
+    if (sub->placed && !sub->epochless) {
+        *pos = sub->pos;
+        return NGX_OK;
+    }
+
+    if (sub->held && sub->ch->known) {
+        /* it will be released before the channel moves on */
+        *pos = sub->ch->pos;
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+size_t
+ngx_rtbus_hub_key(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel,
+    const char *suffix)
+{
+    u_char  *p;
+
+    p = ngx_cpymem(dst, hub->prefix.data, hub->prefix.len);
+
+    *p++ = '{';
+    p = ngx_cpymem(p, channel->data, channel->len);
+    *p++ = '}';
+
+    p = ngx_cpymem(p, suffix, ngx_strlen(suffix));
+
+    return p - dst;
 }
 
 

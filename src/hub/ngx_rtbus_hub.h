@@ -5,10 +5,17 @@
  * One subscription in Redis per channel, however many subscribers; it is made
  * for the first one and lingers for some seconds after the last one has left.
  *
+ * A channel that is "known" has a position, and every durable event is handed
+ * out exactly when it is the next one: a smaller position is a double, a larger
+ * one has the hole before it read from the stream first (ngx_rtbus_history).
+ * All joined subscribers of a channel stand at its position, so none of them
+ * needs a number of its own.
+ *
  * A subscriber is embedded in what the layer above keeps per client and
- * channel.  Its handlers are called from the event loop, never from within
- * ngx_rtbus_hub_join() or _leave().  A deliver handler only enqueues: it must
- * neither join nor leave nor end the client; what it has to end it posts.
+ * channel.  Its handlers are called from the event loop, and joined also from
+ * within ngx_rtbus_hub_join(), _release() and _resume().  A deliver or gap
+ * handler only enqueues: it must neither join nor leave nor end the client;
+ * what it has to end it posts.
  */
 
 
@@ -22,6 +29,7 @@
 #include "ngx_rtbus_msg.h"
 #include "ngx_rtbus_redis_sub.h"
 #include "ngx_rtbus_redis_cmd.h"
+#include "ngx_rtbus_library.h"
 
 
 #define NGX_RTBUS_HUB_MAX_NAME  (RTBUS_CHANNEL_MAX + NGX_RTBUS_HUB_MAX_PREFIX)
@@ -31,6 +39,10 @@
 typedef struct ngx_rtbus_hub_s      ngx_rtbus_hub_t;
 typedef struct ngx_rtbus_channel_s  ngx_rtbus_channel_t;
 typedef struct ngx_rtbus_sub_s      ngx_rtbus_sub_t;
+typedef struct ngx_rtbus_read_s     ngx_rtbus_read_t;
+
+
+#define NGX_RTBUS_LOST_UNKNOWN  ((uint64_t) -1)
 
 
 typedef struct {
@@ -38,10 +50,23 @@ typedef struct {
     void                      (*deliver)(ngx_rtbus_sub_t *sub,
                                   ngx_rtbus_frame_t *frame);
 
-    /* NGX_AGAIN of a join has come to its good end */
+    /*
+     * Events are missing: lost ones, or NGX_RTBUS_LOST_UNKNOWN; from pos on
+     * there are none missing again.
+     */
+    void                      (*gap)(ngx_rtbus_sub_t *sub, uint64_t lost,
+                                  rtbus_pos_t pos);
+
+    /* bytes that a replay may hand out now; 0: not before _resume() */
+    size_t                    (*room)(ngx_rtbus_sub_t *sub);
+
+    /* held: where the channel stands is known, or Redis is away; once or more */
+    void                      (*ready)(ngx_rtbus_sub_t *sub);
+
+    /* events are live from now on */
     void                      (*joined)(ngx_rtbus_sub_t *sub);
 
-    /* ... or not: Redis is away; the owner has the subscriber leave */
+    /* not patient, and Redis is away: the owner has the subscriber leave */
     void                      (*failed)(ngx_rtbus_sub_t *sub);
 } ngx_rtbus_sub_handlers_t;
 
@@ -52,17 +77,40 @@ struct ngx_rtbus_sub_s {
     const ngx_rtbus_sub_handlers_t  *handlers;
     const ngx_rtbus_format_t        *format;
     void                            *data;
+    rtbus_pos_t                      pos;        /* with placed: what comes
+                                                    after it is replayed first */
+    unsigned                         placed:1;
+    unsigned                         epochless:1;  /* pos has a seq only */
     unsigned                         patient:1;  /* waits for Redis to come
                                                     back, does not fail */
+    unsigned                         held:1;     /* until ..._release() */
 
     /* may be read by the owner */
 
-    ngx_rtbus_channel_t             *ch;         /* NULL: not in the hub */
     unsigned                         joined:1;
+    unsigned                         gapped:1;   /* gap was called */
+    ngx_rtbus_channel_t             *ch;         /* NULL: not in the hub */
+    uint64_t                         replayed;   /* events so far */
 
     /* private */
 
-    ngx_queue_t                      queue;
+    unsigned                         checked:1;  /* the stream was asked whether
+                                                    it is really behind pos */
+    unsigned                         paused:1;   /* waits for _resume() */
+    ngx_queue_t                      queue;      /* ch->subs or ch->waiting */
+    ngx_queue_t                      readers;    /* of the read */
+    ngx_rtbus_read_t                *read;       /* under way, or NULL */
+};
+
+
+/* a message that came while its channel was being read; malloc'ed */
+
+typedef struct ngx_rtbus_kept_s  ngx_rtbus_kept_t;
+
+struct ngx_rtbus_kept_s {
+    ngx_rtbus_kept_t                *next;
+    size_t                           len;
+    u_char                           data[1];
 };
 
 
@@ -74,7 +122,19 @@ struct ngx_rtbus_channel_s {
     ngx_queue_t                      waiting;    /* not joined yet */
     ngx_queue_t                      queue;      /* of lingering channels */
     ngx_msec_t                       until;      /* end of the linger */
+
+    rtbus_pos_t                      pos;        /* of the last event */
+    ngx_rtbus_read_t                *read;       /* the channel's own, or NULL */
+    ngx_queue_t                      reads;      /* for its subscribers */
+    ngx_rtbus_kept_t                *kept;
+    ngx_rtbus_kept_t               **kept_last;
+    size_t                           kept_size;  /* bytes */
+    size_t                           average;    /* bytes of an event read */
+
     unsigned                         lingering:1;
+    unsigned                         placed:1;   /* pos is set */
+    unsigned                         known:1;    /* ... and nothing is missing */
+    unsigned                         overflow:1; /* events were not kept */
 };
 
 
@@ -92,6 +152,7 @@ struct ngx_rtbus_hub_s {
     ngx_rtbus_redis_conf_t          *redis;
     ngx_str_t                        prefix;
     size_t                           max_event;  /* bytes of an envelope */
+    ngx_uint_t                       functions;  /* load the library */
     ngx_rtbus_hub_exiting_pt         exiting_handler;
     void                            *data;
 
@@ -103,9 +164,13 @@ struct ngx_rtbus_hub_s {
     /* private */
 
     ngx_rtbus_redis_sub_t            sub;
+    ngx_rtbus_library_t              library;
     ngx_queue_t                      lingering;
     ngx_event_t                      linger;
+    ngx_event_t                      retry;      /* timer: unknown channels */
+    size_t                           kept_size;  /* bytes, of all channels */
     ngx_log_t                       *log;
+    time_t                           failed;     /* a read was logged, when */
     time_t                           complained; /* of invalid events, when */
     ngx_uint_t                       invalid;    /* ... not logged since */
 };
@@ -120,10 +185,11 @@ ngx_int_t ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log);
 void ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub);
 
 /*
- * Subscribes to a channel (name: checked, without prefix).
+ * Subscribes to a channel (name: checked, without prefix), at its present
+ * position or after sub->pos.
  *
- * NGX_OK:       joined, events follow
- * NGX_AGAIN:    one of the handlers joined or failed will be called
+ * NGX_OK:       joined, events follow; or, held: ready
+ * NGX_AGAIN:    handlers will be called
  * NGX_DECLINED: Redis is away, and the subscriber is not patient
  * NGX_ERROR:    no memory
  */
@@ -131,9 +197,60 @@ void ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub);
 ngx_int_t ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub,
     ngx_str_t *name);
 
+/* a held subscriber goes on: NGX_OK: joined, NGX_AGAIN: handlers are called */
+
+ngx_int_t ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub);
+
+/* there is room again; for subscribers that are not joined */
+
+void ngx_rtbus_hub_resume(ngx_rtbus_sub_t *sub);
+
 /* no handler is called any more */
 
 void ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub);
+
+/* where the subscriber stands: NGX_OK, or NGX_DECLINED: not known yet */
+
+ngx_int_t ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos);
+
+/*
+ * A key of a channel as the contract has it: "<prefix>{<channel>}<suffix>"; the
+ * key of the functions has no suffix.  Answers the length; at most
+ * NGX_RTBUS_HUB_MAX_KEY bytes are written.
+ */
+
+#define NGX_RTBUS_HUB_MAX_KEY  (NGX_RTBUS_HUB_MAX_NAME + sizeof("{}:events"))
+
+size_t ngx_rtbus_hub_key(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel,
+    const char *suffix);
+
+
+/* for ngx_rtbus_history: */
+
+/* hands an event to all joined subscribers; the channel moves to msg->pos */
+
+void ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg);
+
+/* the channel has come to be known: what was kept, and who waited, goes on */
+
+void ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch);
+
+/* the channel cannot come to be known now: those who do not wait are told */
+
+void ngx_rtbus_hub_away(ngx_rtbus_channel_t *ch);
+
+/* the subscriber stands where the channel does: from now on it is live */
+
+void ngx_rtbus_hub_live(ngx_rtbus_sub_t *sub);
+
+/* an event that cannot be handed out: logged at a limited rate */
+
+void ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
+    const char *reason);
+
+/* asks again, in a second, for what could not be had from Redis now */
+
+void ngx_rtbus_hub_retry(ngx_rtbus_hub_t *hub);
 
 
 #endif /* _NGX_RTBUS_HUB_H_INCLUDED_ */

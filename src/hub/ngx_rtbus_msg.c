@@ -56,7 +56,7 @@ ngx_rtbus_msg_frame(ngx_rtbus_msg_t *msg, const ngx_rtbus_format_t *format)
 
 
 ngx_rtbus_frame_t *
-ngx_rtbus_frame_extend(ngx_rtbus_frame_t *frame, u_char *more, size_t len)
+ngx_rtbus_frame_extend(ngx_rtbus_frame_t *frame, size_t len, u_char **more)
 {
     u_char             *p;
     size_t              header, payload;
@@ -76,7 +76,8 @@ ngx_rtbus_frame_extend(ngx_rtbus_frame_t *frame, u_char *more, size_t len)
 
     p = ngx_cpymem(copy->data + header, frame->data + frame->payload,
                    frame->cursor - frame->payload);
-    p = ngx_cpymem(p, more, len);
+    *more = p;
+    p += len;
     ngx_memcpy(p, frame->data + frame->cursor, frame->len - frame->cursor);
 
     copy->format = frame->format;

@@ -86,12 +86,13 @@ ngx_rtbus_frame_t *ngx_rtbus_msg_frame(ngx_rtbus_msg_t *msg,
     const ngx_rtbus_format_t *format);
 
 /*
- * A copy of a frame with more cursor text (",<channel>@<position>...") put at
- * its cursor: one client's own frame, with one reference.  NULL: no memory.
+ * A copy of a frame with room for len more bytes of cursor text
+ * (",<channel>@<position>...") at *more: one client's own frame, with one
+ * reference.  NULL: no memory.
  */
 
-ngx_rtbus_frame_t *ngx_rtbus_frame_extend(ngx_rtbus_frame_t *frame,
-    u_char *more, size_t len);
+ngx_rtbus_frame_t *ngx_rtbus_frame_extend(ngx_rtbus_frame_t *frame, size_t len,
+    u_char **more);
 
 /* gives back the message's references */
 

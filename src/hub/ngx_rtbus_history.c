@@ -1,0 +1,788 @@
+
+#include "ngx_rtbus_history.h"
+
+
+#define NGX_RTBUS_HISTORY_BATCH    131072  /* bytes, about */
+#define NGX_RTBUS_HISTORY_FIRST    32      /* events, of unknown size */
+#define NGX_RTBUS_HISTORY_MAX      512     /* events */
+
+
+/* a read of the stream that is under way; malloc'ed */
+
+struct ngx_rtbus_read_s {
+    ngx_queue_t                   queue;   /* ch->reads */
+    ngx_queue_t                   subs;    /* who asked; none: the channel */
+    ngx_rtbus_channel_t          *ch;
+    ngx_rtbus_redis_call_t       *call;
+    rtbus_pos_t                   pos;     /* after this one */
+    rtbus_pos_t                   target;  /* of the channel when it was sent:
+                                              so far the stream has to go */
+    ngx_uint_t                    count;   /* events asked for */
+    unsigned                      own:1;   /* the channel's */
+};
+
+
+static ngx_rtbus_read_t *ngx_rtbus_history_create(ngx_rtbus_channel_t *ch,
+    rtbus_pos_t pos);
+static void ngx_rtbus_history_free(ngx_rtbus_read_t *read);
+static ngx_int_t ngx_rtbus_history_range(ngx_rtbus_read_t *read);
+static ngx_int_t ngx_rtbus_history_info(ngx_rtbus_read_t *read);
+static void ngx_rtbus_history_range_handler(void *data, redisReply *reply);
+static void ngx_rtbus_history_info_handler(void *data, redisReply *reply);
+static ngx_int_t ngx_rtbus_history_last(ngx_rtbus_channel_t *ch,
+    redisReply *reply, rtbus_pos_t *pos);
+static ngx_int_t ngx_rtbus_history_entry(ngx_rtbus_read_t *read,
+    redisReply *entry);
+static void ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost,
+    rtbus_pos_t pos);
+static void ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
+    redisReply *fields);
+static const char *ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub,
+    rtbus_event_t *event, redisReply *fields, u_char *name);
+static void ngx_rtbus_history_done(ngx_rtbus_read_t *read);
+static void ngx_rtbus_history_failed(ngx_rtbus_read_t *read,
+    redisReply *reply);
+
+
+void
+ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch)
+{
+    ngx_int_t          rc;
+    ngx_rtbus_read_t  *read;
+
+    ch->known = 0;
+
+    if (ch->read) {
+        /* what it brings may be from before the connection was lost */
+        ngx_rtbus_history_stop(ch);
+    }
+
+    read = ngx_rtbus_history_create(ch, ch->pos);
+
+    if (read == NULL) {
+        ngx_rtbus_hub_retry(ch->hub);
+        return;
+    }
+
+    read->own = 1;
+    ch->read = read;
+
+    rc = ch->placed ? ngx_rtbus_history_range(read)
+                    : ngx_rtbus_history_info(read);
+
+    if (rc != NGX_OK) {
+        ngx_rtbus_history_failed(read, NULL);
+    }
+}
+
+
+void
+ngx_rtbus_history_stop(ngx_rtbus_channel_t *ch)
+{
+    if (ch->read) {
+        ngx_rtbus_redis_cmd_cancel(ch->read->call);
+        ngx_rtbus_history_free(ch->read);
+    }
+}
+
+
+void
+ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub)
+{
+    ngx_queue_t          *q;
+    ngx_rtbus_read_t     *read;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = sub->ch;
+
+    if (sub->handlers->room(sub) == 0) {
+        sub->paused = 1;
+        return;
+    }
+
+    if (rtbus_pos_cmp(sub->pos, ch->pos) == 0) {
+        ngx_rtbus_hub_live(sub);
+        return;
+    }
+
+    for (q = ngx_queue_head(&ch->reads);
+         q != ngx_queue_sentinel(&ch->reads);
+         q = ngx_queue_next(q))
+    {
+        read = ngx_queue_data(q, ngx_rtbus_read_t, queue);
+
+        if (rtbus_pos_cmp(read->pos, sub->pos) == 0) {
+            goto found;
+        }
+    }
+
+    read = ngx_rtbus_history_create(ch, sub->pos);
+
+    if (read == NULL) {
+        goto failed;
+    }
+
+    ngx_queue_insert_tail(&ch->reads, &read->queue);
+
+    if (ngx_rtbus_history_range(read) != NGX_OK) {
+        ngx_rtbus_history_free(read);
+        goto failed;
+    }
+
+found:
+
+    sub->read = read;
+    ngx_queue_insert_tail(&read->subs, &sub->readers);
+
+    return;
+
+failed:
+
+    ngx_rtbus_hub_retry(ch->hub);
+}
+
+
+void
+ngx_rtbus_history_leave(ngx_rtbus_sub_t *sub)
+{
+    ngx_rtbus_read_t  *read;
+
+    read = sub->read;
+
+    if (read == NULL) {
+        return;
+    }
+
+    ngx_queue_remove(&sub->readers);
+    sub->read = NULL;
+
+    if (ngx_queue_empty(&read->subs) && read->call) {
+        ngx_rtbus_redis_cmd_cancel(read->call);
+        ngx_rtbus_history_free(read);
+    }
+}
+
+
+static ngx_rtbus_read_t *
+ngx_rtbus_history_create(ngx_rtbus_channel_t *ch, rtbus_pos_t pos)
+{
+    ngx_rtbus_read_t  *read;
+
+    read = ngx_alloc(sizeof(ngx_rtbus_read_t), ch->hub->log);
+    if (read == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(read, sizeof(ngx_rtbus_read_t));
+
+    ngx_queue_init(&read->subs);
+
+    read->ch = ch;
+    read->pos = pos;
+
+    return read;
+}
+
+
+static void
+ngx_rtbus_history_free(ngx_rtbus_read_t *read)
+{
+    if (read->own) {
+        read->ch->read = NULL;
+
+    } else {
+        ngx_queue_remove(&read->queue);
+    }
+
+    ngx_free(read);
+}
+
+
+/*
+ * The entry at the position itself is asked for too: where it is the first one
+ * of the answer, nothing can be missing after it.
+ */
+
+static ngx_int_t
+ngx_rtbus_history_range(ngx_rtbus_read_t *read)
+{
+    size_t                n, len[6];
+    u_char                key[NGX_RTBUS_HUB_MAX_KEY];
+    u_char                from[RTBUS_POSITION_MAX], count[NGX_INT_T_LEN];
+    const char           *argv[6];
+    ngx_rtbus_hub_t      *hub;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+    hub = ch->hub;
+
+    if (ch->average) {
+        n = NGX_RTBUS_HISTORY_BATCH / ch->average;
+        read->count = ngx_max(1, ngx_min(n, NGX_RTBUS_HISTORY_MAX));
+
+    } else {
+        read->count = NGX_RTBUS_HISTORY_FIRST;
+    }
+
+    read->target = ch->pos;
+
+    argv[0] = "XRANGE";
+    len[0] = 6;
+    argv[1] = (char *) key;
+    len[1] = ngx_rtbus_hub_key(hub, key, &ch->name, ":events");
+    argv[2] = (char *) from;
+    len[2] = rtbus_pos_write(from, read->pos);
+    argv[3] = "+";
+    len[3] = 1;
+    argv[4] = "COUNT";
+    len[4] = 5;
+    argv[5] = (char *) count;
+    len[5] = ngx_sprintf(count, "%ui", read->count + 1) - count;
+
+    read->call = ngx_rtbus_redis_cmd_call(&hub->cmd, 6, argv, len,
+                                          ngx_rtbus_history_range_handler,
+                                          read);
+
+    return read->call ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_rtbus_history_info(ngx_rtbus_read_t *read)
+{
+    size_t                len[3];
+    u_char                key[NGX_RTBUS_HUB_MAX_KEY];
+    const char           *argv[3];
+    ngx_rtbus_hub_t      *hub;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+    hub = ch->hub;
+
+    argv[0] = "XINFO";
+    len[0] = 5;
+    argv[1] = "STREAM";
+    len[1] = 6;
+    argv[2] = (char *) key;
+    len[2] = ngx_rtbus_hub_key(hub, key, &ch->name, ":events");
+
+    read->call = ngx_rtbus_redis_cmd_call(&hub->cmd, 3, argv, len,
+                                          ngx_rtbus_history_info_handler,
+                                          read);
+
+    return read->call ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_rtbus_history_range_handler(void *data, redisReply *reply)
+{
+    ngx_rtbus_read_t  *read = data;
+
+    size_t                i;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+    read->call = NULL;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
+        ngx_rtbus_history_failed(read, reply);
+        return;
+    }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                   "rtbus history of \"%V\": entries:%uz of:%ui",
+                   &ch->name, reply->elements, read->count + 1);
+
+    if (reply->elements == 0 && read->own && read->pos.epoch) {
+
+        /* trimmed to nothing, made anew, or gone: the stream knows its end */
+
+        if (ngx_rtbus_history_info(read) != NGX_OK) {
+            ngx_rtbus_history_failed(read, NULL);
+        }
+
+        return;
+    }
+
+    for (i = 0; i < reply->elements; i++) {
+        if (ngx_rtbus_history_entry(read, reply->element[i]) != NGX_OK) {
+            break;
+        }
+    }
+
+    if (i < reply->elements) {
+        /* the subscribers have come to where the channel is */
+        ngx_rtbus_history_done(read);
+        return;
+    }
+
+    if (reply->elements <= read->count
+        && rtbus_pos_cmp(read->pos, read->target) < 0)
+    {
+        /* the stream ends before the place where the channel was already */
+
+        ngx_rtbus_history_gap(read,
+                              read->pos.epoch == read->target.epoch
+                              ? read->target.seq - read->pos.seq
+                              : NGX_RTBUS_LOST_UNKNOWN,
+                              read->target);
+    }
+
+    if (read->own && reply->elements > read->count) {
+
+        /* there may be more */
+
+        if (ngx_rtbus_history_range(read) != NGX_OK) {
+            ngx_rtbus_history_failed(read, NULL);
+        }
+
+        return;
+    }
+
+    ngx_rtbus_history_done(read);
+}
+
+
+static void
+ngx_rtbus_history_info_handler(void *data, redisReply *reply)
+{
+    ngx_rtbus_read_t  *read = data;
+
+    uint64_t              lost;
+    rtbus_pos_t           last;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+    read->call = NULL;
+
+    if (reply == NULL || ngx_rtbus_history_last(ch, reply, &last) != NGX_OK) {
+        ngx_rtbus_history_failed(read, reply);
+        return;
+    }
+
+    if (!ch->placed) {
+        ch->pos = last;
+        ch->placed = 1;
+
+    } else if (rtbus_pos_cmp(last, read->pos) != 0) {
+
+        lost = NGX_RTBUS_LOST_UNKNOWN;
+
+        if (last.epoch == read->pos.epoch && last.seq > read->pos.seq) {
+            lost = last.seq - read->pos.seq;
+        }
+
+        ngx_rtbus_history_gap(read, lost, last);
+    }
+
+    ngx_rtbus_history_done(read);
+}
+
+
+/* the last id of the stream, from XINFO STREAM; "0-0" where there is none */
+
+static ngx_int_t
+ngx_rtbus_history_last(ngx_rtbus_channel_t *ch, redisReply *reply,
+    rtbus_pos_t *pos)
+{
+    size_t       i;
+    redisReply  *name, *value;
+
+    pos->epoch = 0;
+    pos->seq = 0;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+
+        if (ngx_strncmp(reply->str, "ERR no such key", 15) == 0) {
+            return NGX_OK;
+        }
+
+        if (ngx_strncmp(reply->str, "WRONGTYPE", 9) == 0) {
+            ngx_log_error(NGX_LOG_ERR, ch->hub->log, 0,
+                          "rtbus: the events key of channel \"%V\" is not a "
+                          "stream, there are live events only", &ch->name);
+            return NGX_OK;
+        }
+    }
+
+    if (reply->type != REDIS_REPLY_ARRAY) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i + 1 < reply->elements; i += 2) {
+        name = reply->element[i];
+        value = reply->element[i + 1];
+
+        if (name->type == REDIS_REPLY_STRING
+            && value->type == REDIS_REPLY_STRING
+            && name->len == sizeof("last-generated-id") - 1
+            && ngx_strncmp(name->str, "last-generated-id", name->len) == 0)
+        {
+            return rtbus_pos_parse(pos, (u_char *) value->str, value->len)
+                   == RTBUS_OK ? NGX_OK : NGX_ERROR;
+        }
+    }
+
+    return NGX_ERROR;
+}
+
+
+/* NGX_DONE: it lies beyond the channel's position, subscribers get it live */
+
+static ngx_int_t
+ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
+{
+    uint64_t              lost;
+    rtbus_pos_t           pos, before;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2
+        || entry->element[0]->type != REDIS_REPLY_STRING
+        || rtbus_pos_parse(&pos, (u_char *) entry->element[0]->str,
+                           entry->element[0]->len)
+           != RTBUS_OK)
+    {
+        ngx_rtbus_hub_invalid(ch->hub, &ch->name, "bad stream entry");
+        return NGX_OK;
+    }
+
+    if (rtbus_pos_cmp(pos, read->pos) <= 0) {
+        return NGX_OK;
+    }
+
+    before = pos;
+    before.seq = pos.seq ? pos.seq - 1 : 0;
+
+    if (!read->own && rtbus_pos_cmp(pos, ch->pos) > 0) {
+
+        if (rtbus_pos_cmp(read->pos, ch->pos) == 0) {
+            return NGX_DONE;
+        }
+
+        /* what the channel has had is not in the stream any more */
+
+        before = ch->pos;
+    }
+
+    if (!rtbus_pos_next(read->pos, pos)) {
+
+        lost = NGX_RTBUS_LOST_UNKNOWN;
+
+        if (before.epoch == read->pos.epoch || read->pos.epoch == 0) {
+            lost = before.seq - read->pos.seq;
+        }
+
+        ngx_rtbus_history_gap(read, lost, before);
+
+        if (!read->own && rtbus_pos_cmp(pos, ch->pos) > 0) {
+            return NGX_DONE;
+        }
+    }
+
+    read->pos = pos;
+
+    ngx_rtbus_history_event(read, pos, entry->element[1]);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost, rtbus_pos_t pos)
+{
+    ngx_uint_t            level;
+    ngx_queue_t          *q, *queue;
+    ngx_rtbus_sub_t      *sub;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+    read->pos = pos;
+
+    level = read->own ? NGX_LOG_NOTICE : NGX_LOG_INFO;
+
+    ngx_log_error(level, ch->hub->log, 0,
+                  "rtbus: gap in channel \"%V\", lost:%L, on from %uL-%uL",
+                  &ch->name, (int64_t) lost, pos.epoch, pos.seq);
+
+    if (read->own) {
+        ch->pos = pos;
+        queue = &ch->subs;
+
+    } else {
+        queue = &read->subs;
+    }
+
+    for (q = ngx_queue_head(queue);
+         q != ngx_queue_sentinel(queue);
+         q = ngx_queue_next(q))
+    {
+        if (read->own) {
+            sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        } else {
+            sub = ngx_queue_data(q, ngx_rtbus_sub_t, readers);
+            sub->pos = pos;
+        }
+
+        sub->gapped = 1;
+        sub->handlers->gap(sub, lost, pos);
+    }
+}
+
+
+static void
+ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
+    redisReply *fields)
+{
+    const char           *reason;
+    ngx_queue_t          *q;
+    rtbus_event_t         event;
+    ngx_rtbus_msg_t       msg;
+    ngx_rtbus_sub_t      *sub;
+    ngx_rtbus_frame_t    *frame;
+    ngx_rtbus_channel_t  *ch;
+    u_char                name[6 * RTBUS_EVENT_NAME_MAX + 2];
+
+    ch = read->ch;
+
+    reason = ngx_rtbus_history_parse(ch->hub, &event, fields, name);
+
+    if (reason) {
+        ngx_rtbus_hub_invalid(ch->hub, &ch->name, reason);
+
+        /* it has its place in the row all the same */
+
+        if (read->own) {
+            ch->pos = pos;
+        }
+
+        for (q = ngx_queue_head(&read->subs);
+             q != ngx_queue_sentinel(&read->subs);
+             q = ngx_queue_next(q))
+        {
+            sub = ngx_queue_data(q, ngx_rtbus_sub_t, readers);
+            sub->pos = pos;
+        }
+
+        return;
+    }
+
+    ch->average = (ch->average * 7 + event.data.len + event.args.len
+                   + event.attachments.len + 256) / 8;
+
+    event.pos = pos;
+
+    msg.event = &event;
+    msg.channel = ch->name;
+    msg.pos = pos;
+    msg.frames = NULL;
+
+    if (read->own) {
+        ngx_rtbus_hub_deliver(ch, &msg);
+
+    } else {
+
+        for (q = ngx_queue_head(&read->subs);
+             q != ngx_queue_sentinel(&read->subs);
+             q = ngx_queue_next(q))
+        {
+            sub = ngx_queue_data(q, ngx_rtbus_sub_t, readers);
+
+            sub->pos = pos;
+            sub->replayed++;
+
+            frame = ngx_rtbus_msg_frame(&msg, sub->format);
+
+            sub->handlers->deliver(sub, frame);
+        }
+    }
+
+    ngx_rtbus_msg_done(&msg);
+}
+
+
+/* the fields of a stream entry as an event; NULL, or why it is none */
+
+static const char *
+ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
+    redisReply *fields, u_char *name)
+{
+    size_t               i, n, size;
+    rtbus_str_t          raw, *slice;
+    const char          *reason;
+    redisReply          *f, *v;
+    rtbus_json_type_e    type;
+    rtbus_json_value_t   value;
+
+    ngx_memzero(event, offsetof(rtbus_event_t, name_buf));
+
+    if (fields->type != REDIS_REPLY_ARRAY) {
+        return "bad stream entry";
+    }
+
+    raw.len = 0;
+    size = 0;
+
+    for (i = 0; i + 1 < fields->elements; i += 2) {
+        f = fields->element[i];
+        v = fields->element[i + 1];
+
+        if (f->type != REDIS_REPLY_STRING || v->type != REDIS_REPLY_STRING) {
+            return "bad stream entry";
+        }
+
+        size += v->len;
+
+        if (f->len == 5 && ngx_strncmp(f->str, "event", 5) == 0) {
+
+            if (v->len > RTBUS_EVENT_NAME_MAX) {
+                return "event name too long";
+            }
+
+            raw.data = name;
+            raw.len = rtbus_json_quote(name, (u_char *) v->str, v->len);
+
+            continue;
+        }
+
+        if (f->len == 4 && ngx_strncmp(f->str, "data", 4) == 0) {
+            slice = &event->data;
+            type = RTBUS_JSON_NONE;
+
+        } else if (f->len == 4 && ngx_strncmp(f->str, "args", 4) == 0) {
+            slice = &event->args;
+            type = RTBUS_JSON_ARRAY;
+
+        } else if (f->len == 11
+                   && ngx_strncmp(f->str, "attachments", 11) == 0)
+        {
+            slice = &event->attachments;
+            type = RTBUS_JSON_ARRAY;
+
+        } else if (f->len == 9 && ngx_strncmp(f->str, "timestamp", 9) == 0) {
+            n = (size_t) ngx_atosz((u_char *) v->str, v->len);
+            event->timestamp = (n == (size_t) NGX_ERROR) ? 0 : n;
+            continue;
+
+        } else {
+            continue;
+        }
+
+        if (v->len == 0) {
+            continue;
+        }
+
+        if (rtbus_json_value(hub->json, (u_char *) v->str, v->len, &value,
+                             &reason)
+            != RTBUS_OK)
+        {
+            return reason;
+        }
+
+        if (type != RTBUS_JSON_NONE && value.type != type) {
+            return "args or attachments is not an array";
+        }
+
+        *slice = value.raw;
+    }
+
+    if (raw.len == 0) {
+        return "no event name";
+    }
+
+    if (size > hub->max_event) {
+        return "too long";
+    }
+
+    if (rtbus_event_name(event, &raw, &reason) != RTBUS_OK) {
+        return reason;
+    }
+
+    return NULL;
+}
+
+
+static void
+ngx_rtbus_history_done(ngx_rtbus_read_t *read)
+{
+    ngx_queue_t           subs;
+    ngx_rtbus_sub_t      *sub;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+
+    if (read->own) {
+        ngx_rtbus_history_free(read);
+
+        ch->known = 1;
+        ngx_rtbus_hub_known(ch);
+
+        return;
+    }
+
+    /* each goes on by itself: they may have room or not */
+
+    ngx_queue_init(&subs);
+
+    if (!ngx_queue_empty(&read->subs)) {
+        ngx_queue_add(&subs, &read->subs);
+    }
+
+    ngx_rtbus_history_free(read);
+
+    while (!ngx_queue_empty(&subs)) {
+        sub = ngx_queue_data(ngx_queue_head(&subs), ngx_rtbus_sub_t, readers);
+
+        ngx_queue_remove(&sub->readers);
+        sub->read = NULL;
+
+        ngx_rtbus_history_replay(sub);
+    }
+}
+
+
+/* the reply is NULL where Redis is away: the next connection starts afresh */
+
+static void
+ngx_rtbus_history_failed(ngx_rtbus_read_t *read, redisReply *reply)
+{
+    ngx_uint_t            own;
+    ngx_queue_t          *q;
+    ngx_rtbus_sub_t      *sub;
+    ngx_rtbus_hub_t      *hub;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+    hub = ch->hub;
+
+    if (reply && hub->failed != ngx_time()) {
+        hub->failed = ngx_time();
+
+        ngx_log_error(NGX_LOG_ERR, hub->log, 0,
+                      "rtbus: cannot read the history of channel \"%V\": %s",
+                      &ch->name,
+                      reply->type == REDIS_REPLY_ERROR ? reply->str
+                                                       : "unexpected reply");
+    }
+
+    while (!ngx_queue_empty(&read->subs)) {
+        q = ngx_queue_head(&read->subs);
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, readers);
+
+        ngx_queue_remove(q);
+        sub->read = NULL;
+    }
+
+    own = read->own;
+
+    ngx_rtbus_history_free(read);
+
+    if (own) {
+        ngx_rtbus_hub_away(ch);
+    }
+
+    ngx_rtbus_hub_retry(hub);
+}

@@ -1,0 +1,46 @@
+
+/*
+ * The past of a channel: its stream in Redis, read to find the channel's
+ * position, to fill holes, and to bring subscribers from a position of theirs
+ * up to the channel's.
+ *
+ * What is read is checked by the numbers alone: after seq 7 comes 8.  Where it
+ * does not, a gap is told, and the reader goes on behind it.
+ *
+ * Subscribers that stand at the same position of a channel share the read.  No
+ * more is read for a subscriber than it has room for.
+ */
+
+
+#ifndef _NGX_RTBUS_HISTORY_H_INCLUDED_
+#define _NGX_RTBUS_HISTORY_H_INCLUDED_
+
+
+#include "ngx_rtbus_hub.h"
+
+
+/*
+ * Makes a channel whose topic is ready known: finds its position at first, reads
+ * what comes after the position later on.  ngx_rtbus_hub_known() follows when
+ * it is done, ngx_rtbus_hub_retry() when it could not be.
+ */
+
+void ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch);
+
+/*
+ * Brings a subscriber of a known channel from sub->pos to the channel's;
+ * ngx_rtbus_hub_live() follows, maybe at once.
+ */
+
+void ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub);
+
+/* the subscriber leaves */
+
+void ngx_rtbus_history_leave(ngx_rtbus_sub_t *sub);
+
+/* the channel's own read is not wanted any more, or the channel goes */
+
+void ngx_rtbus_history_stop(ngx_rtbus_channel_t *ch);
+
+
+#endif /* _NGX_RTBUS_HISTORY_H_INCLUDED_ */
