@@ -166,7 +166,9 @@ sub frame {
 sub _xor {
 	my ($s, $key) = @_;
 
-	return $s ^ substr $key x (length($s) / 4 + 1), 0, length $s;
+	# "^" on a number would be that of numbers
+
+	return "$s" ^ substr $key x (length($s) / 4 + 1), 0, length $s;
 }
 
 sub send_frame {
