@@ -51,6 +51,7 @@ ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch)
     ngx_rtbus_read_t  *read;
 
     ch->known = 0;
+    ch->fills++;
 
     if (ch->read) {
         /* what it brings may be from before the connection was lost */

@@ -21,7 +21,7 @@ static void ngx_rtbus_hub_ready(ngx_rtbus_redis_sub_t *rs,
 static void ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data,
-    size_t len);
+    size_t len, ngx_uint_t filled);
 static void ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data,
     size_t len, ngx_uint_t first);
 static void ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch);
@@ -371,7 +371,8 @@ ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch)
         ch->kept_size -= kept->len;
         hub->kept_size -= kept->len;
 
-        ngx_rtbus_hub_event(ch, kept->data, kept->len);
+        ngx_rtbus_hub_event(ch, kept->data, kept->len,
+                            kept->fills != ch->fills);
 
         ngx_free(kept);
 
@@ -431,12 +432,15 @@ ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
         return;
     }
 
-    ngx_rtbus_hub_event(ch, data, len);
+    ngx_rtbus_hub_event(ch, data, len, 0);
 }
 
 
+/* filled: the stream was read after the message had come */
+
 static void
-ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len)
+ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
+    ngx_uint_t filled)
 {
     ngx_int_t         rc;
     const char       *reason;
@@ -462,6 +466,12 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len)
 
         if (rtbus_pos_cmp(event.pos, ch->pos) <= 0) {
             /* a double */
+            return;
+        }
+
+        if (filled) {
+            /* the stream is the truth, and it knows nothing of that */
+            ngx_rtbus_hub_invalid(hub, &ch->name, "id is not in the stream");
             return;
         }
 
@@ -520,6 +530,7 @@ ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
         return;
     }
 
+    kept->fills = ch->fills;
     kept->len = len;
     ngx_memcpy(kept->data, data, len);
 

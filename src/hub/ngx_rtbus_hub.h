@@ -109,6 +109,7 @@ typedef struct ngx_rtbus_kept_s  ngx_rtbus_kept_t;
 
 struct ngx_rtbus_kept_s {
     ngx_rtbus_kept_t                *next;
+    ngx_uint_t                       fills;      /* of the channel by then */
     size_t                           len;
     u_char                           data[1];
 };
@@ -130,6 +131,7 @@ struct ngx_rtbus_channel_s {
     ngx_rtbus_kept_t               **kept_last;
     size_t                           kept_size;  /* bytes */
     size_t                           average;    /* bytes of an event read */
+    ngx_uint_t                       fills;      /* own reads started so far */
 
     unsigned                         lingering:1;
     unsigned                         placed:1;   /* pos is set */
