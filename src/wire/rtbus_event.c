@@ -33,7 +33,7 @@ int
 rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
     size_t len, const char **reason)
 {
-    int                   rc;
+    int                   rc, i;
     rtbus_json_value_t   *value;
     rtbus_json_member_t   members[RTBUS_EVENT_MEMBERS] = {
         rtbus_json_member("event"),
@@ -47,6 +47,24 @@ rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
     rc = rtbus_json_object(json, p, len, members, RTBUS_EVENT_MEMBERS, reason);
     if (rc != RTBUS_OK) {
         return rc;
+    }
+
+    /* some producers write out what they do not have */
+
+    for (i = RTBUS_EVENT_ARGS; i < RTBUS_EVENT_MEMBERS; i++) {
+        value = &members[i].value;
+
+        if (value->type == RTBUS_JSON_NULL) {
+            value->type = RTBUS_JSON_NONE;
+            value->raw.len = 0;
+        }
+    }
+
+    value = &members[RTBUS_EVENT_DATA].value;
+
+    if (value->type == RTBUS_JSON_NULL && members[RTBUS_EVENT_ARGS].value.type)
+    {
+        value->raw.len = 0;
     }
 
     value = &members[RTBUS_EVENT_NAME].value;

@@ -13,8 +13,9 @@
  * id           position of a durable event, a string; not "0-0"
  * timestamp    ms since 1970, a number; a fraction is dropped
  *
- * Other members are ignored.  The nesting allowed is the one that the parser
- * was created with.
+ * All but event and data may also be null, which is as good as absent, and so is
+ * null data beside args.  Other members are ignored.  The nesting allowed is the
+ * one that the parser was created with.
  */
 
 

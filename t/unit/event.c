@@ -63,6 +63,11 @@ static const good_t  good[] = {
 
     { T("{\"event\":\"a\",\"data\":null}"), "a", "\"a\"", "null", "", "",
       0, 0, 0 },
+    { T("{\"event\":\"a\",\"data\":null,\"id\":null,\"timestamp\":null,\"args\":null,"
+        "\"attachments\":null}"), "a", "\"a\"", "null", "", "",
+      0, 0, 0 },
+    { T("{\"event\":\"a\",\"args\":[],\"data\":null}"), "a", "\"a\"", "", "[]", "",
+      0, 0, 0 },
     { T("{\"event\":\"a\",\"data\":false}"), "a", "\"a\"", "false", "", "",
       0, 0, 0 },
     { T("{\"event\":\"a\",\"data\":-1.50E+03 }"), "a", "\"a\"", "-1.50E+03",
@@ -192,7 +197,6 @@ static const struct {
     { T("{\"event\":\"a\x7f\"}"), NAME_CONTROL },
 
     { T("{\"event\":\"a\",\"id\":7}"), BAD_ID },
-    { T("{\"event\":\"a\",\"id\":null}"), BAD_ID },
     { T("{\"event\":\"a\",\"id\":\"\"}"), BAD_ID },
     { T("{\"event\":\"a\",\"id\":\"7\"}"), BAD_ID },
     { T("{\"event\":\"a\",\"id\":\"1-01\"}"), BAD_ID },
@@ -204,7 +208,6 @@ static const struct {
     { T("{\"event\":\"a\",\"id\":[\"1-1\"]}"), BAD_ID },
 
     { T("{\"event\":\"a\",\"timestamp\":\"5\"}"), BAD_TIMESTAMP },
-    { T("{\"event\":\"a\",\"timestamp\":null}"), BAD_TIMESTAMP },
     { T("{\"event\":\"a\",\"timestamp\":true}"), BAD_TIMESTAMP },
     { T("{\"event\":\"a\",\"timestamp\":-1}"), BAD_TIMESTAMP },
     { T("{\"event\":\"a\",\"timestamp\":-0.5}"), BAD_TIMESTAMP },
@@ -217,19 +220,16 @@ static const struct {
     { T("{\"event\":\"a\",\"timestamp\":[1.5]}"), BAD_TIMESTAMP },
 
     { T("{\"event\":\"a\",\"args\":{}}"), BAD_ARGS },
-    { T("{\"event\":\"a\",\"args\":null}"), BAD_ARGS },
     { T("{\"event\":\"a\",\"args\":\"[]\"}"), BAD_ARGS },
     { T("{\"event\":\"a\",\"data\":1,\"args\":2}"), BAD_ARGS },
 
     { T("{\"event\":\"a\",\"attachments\":\"AAEC\"}"), BAD_ATTACH },
-    { T("{\"event\":\"a\",\"attachments\":null}"), BAD_ATTACH },
     { T("{\"event\":\"a\",\"attachments\":{}}"), BAD_ATTACH },
     { T("{\"event\":\"a\",\"attachments\":[1]}"), BAD_ATTACH },
     { T("{\"event\":\"a\",\"attachments\":[\"AAEC\",null]}"), BAD_ATTACH },
     { T("{\"event\":\"a\",\"attachments\":[[\"AAEC\"]]}"), BAD_ATTACH },
 
     { T("{\"event\":\"a\",\"data\":1,\"args\":[1]}"), BOTH },
-    { T("{\"event\":\"a\",\"args\":[],\"data\":null}"), BOTH },
 };
 
 
