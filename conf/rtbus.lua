@@ -1,6 +1,7 @@
 #!lua name=rtbus
 --
--- rtbus: durable job events in Redis.  A function library for Redis 7 and later:
+-- rtbus: durable job events in Redis.  A library of functions for Redis 7 and
+-- later:
 --
 --     redis-cli -x FUNCTION LOAD REPLACE < rtbus.lua
 --
@@ -36,9 +37,9 @@
 --     data         any JSON (RFC 8259), UTF-8, nested 63 deep at most (the
 --                  message around it makes 64); kept byte for byte
 --     APPEND       UTF-8 text that the output grows by
---     TTL          seconds that the keys live after the last event, up to
---                  315360000; default 86400.  A key that has less than 1 %
---                  and less than 1 s of it behind it is not touched
+--     TTL          seconds that the keys live from now on, up to 315360000;
+--                  default 86400.  Within a second, and 1 % of it, one
+--                  event renews it for all
 --     MAXLEN       entries that the stream keeps (~: some more), up to
 --                  1000000000; default 10000
 --     ARGS         JSON array, several arguments in place of data, which has
@@ -93,23 +94,28 @@
 -- ERRORS
 --
 -- "ERR rtbus: <reason>" says what is wrong with the arguments.  Redis' own
--- errors (WRONGTYPE, OOM, NOPERM ...) come as they are.  Either way nothing has
--- been written.  What ensures this, as Redis rolls nothing back: arguments are
--- checked first; the hash is read before anything is written; the first write
--- is the one that may be refused for what the keys hold, and any write when
--- memory is short (later ones never are); permissions for what comes after it
--- are asked for beforehand.
+-- errors (WRONGTYPE, OOM, READONLY ...) come as they are, and "NOPERM rtbus:"
+-- if they would have come too late.  In all cases nothing has been written.
+-- Redis rolls nothing back; what ensures it is the order: the arguments are
+-- checked; the hash is read, which fails if it is none; permissions for what
+-- comes last are asked for; the first write is the one that may be refused for
+-- what its key holds, and the only one that may be refused for want of memory.
 --
--- A user needs, besides FCALL, the commands used below for the three keys and
--- PUBLISH for the channel; in a cluster SPUBLISH and CLUSTER INFO, too.
+-- A user needs FCALL, the commands used below for the three keys, and PUBLISH
+-- for the channel; in a cluster SPUBLISH and CLUSTER INFO instead.
 --
 
 local VERSION = 1
 
-local TTL = 86400
-local TTL_MAX = 315360000
-local MAXLEN = '10000'
-local MAXLEN_MAX = 1000000000
+local OPTIONS = {
+    APPEND = true, TTL = true, MAXLEN = true, ARGS = true,
+    ATTACHMENTS = true, SET = true
+}
+
+local TTL, TTL_MAX = 86400, 315360000
+local MAXLEN, MAXLEN_MAX = '10000', 1000000000
+
+local NO_OPTIONS = { ttl = 1000 * TTL, maxlen = MAXLEN, more = {} }
 
 local CHANNEL_MAX = 200
 local EVENT_MAX = 128
@@ -131,9 +137,10 @@ local EPOCH_MAX = 9e15
 
 -- Redis gives a library these when it is called, not when it is loaded.
 
-local call, try, allowed, decode, guard
-local byte, find, floor, format, gsub, match, upper
-local select, tonumber, type, unpack
+local call, try, allowed, decode
+local byte, find, format, gsub, match, sub, upper
+local floor, max
+local guard, tonumber, type, unpack
 
 local cluster
 local last_epoch = 0
@@ -151,9 +158,10 @@ local function prepare()
     decode = json.decode
 
     byte, find, format = string.byte, string.find, string.format
-    gsub, match, upper = string.gsub, string.match, string.upper
-    floor, guard, select = math.floor, _G.pcall, _G.select
-    tonumber, type, unpack = _G.tonumber, _G.type, _G.unpack
+    gsub, match, sub, upper = string.gsub, string.match, string.sub,
+                              string.upper
+    floor, max = math.floor, math.max
+    guard, tonumber, type, unpack = _G.pcall, _G.tonumber, _G.type, _G.unpack
 
     allowed, try, call = redis.acl_check_cmd, redis.pcall, redis.call
 end
@@ -170,21 +178,19 @@ local function no_permission(what)
 end
 
 
--- A reply of redis.pcall; those asked for here are never tables otherwise.
+-- Of a reply of redis.pcall that is no table otherwise.
 
 local function is_error(reply)
     return type(reply) == 'table' and reply.err
 end
 
 
--- PUBLISH, or SPUBLISH in a cluster; a user who may not ask leaves it open.
+-- It stays open as long as those who call may not ask.
 
-local function publish_command()
-    if cluster == nil and allowed('CLUSTER', 'INFO') then
+local function find_cluster()
+    if allowed('CLUSTER', 'INFO') then
         cluster = not is_error(try('CLUSTER', 'INFO'))
     end
-
-    return cluster and 'SPUBLISH' or 'PUBLISH'
 end
 
 
@@ -274,9 +280,9 @@ local function is_strict(s)
 end
 
 
--- The value is returned as well; nil with a reason.
+-- What is wrong with it, if anything; and the value.
 
-local function json_value(s, what)
+local function json_fault(s)
     local ok, value = guard(decode, s)
 
     if not ok then
@@ -284,27 +290,25 @@ local function json_value(s, what)
         -- half of a surrogate pair is good grammar, and what you get when
         -- text is cut in two by those who count in UTF-16
 
-        local bare, halves = gsub(gsub(s, '\\\\', ''),
+        local rest, halves = gsub(gsub(s, '\\\\', ''),
                                   '\\u[dD][89a-fA-F]%x%x', '')
 
-        ok = halves > 0
-
-        if ok then
-            ok, value = guard(decode, bare)
+        if halves > 0 then
+            ok, value = guard(decode, rest)
         end
 
         if not ok then
-            return nil, what .. ' is not JSON'
+            return ' is not JSON'
         end
     end
 
     if not find(s, '^[ -~]*$') then
         if not is_utf8(s) then
-            return nil, what .. ' is not UTF-8'
+            return ' is not UTF-8'
         end
 
         if find(s, '[%z\1-\31]') and not is_strict(s) then
-            return nil, what .. ' is not JSON'
+            return ' is not JSON'
         end
     end
 
@@ -312,29 +316,14 @@ local function json_value(s, what)
         and (find(s, '%d%.%D') or find(s, '%d%.$') or find(s, '%-%.'))
         and not is_strict(s)
     then
-        return nil, what .. ' is not JSON'
+        return ' is not JSON'
     end
 
-    return value
+    return nil, value
 end
 
 
-local function json_array(s, what)
-    local value, reason = json_value(s, what)
-
-    if reason then
-        return nil, reason
-    end
-
-    if not find(s, '^%s*%[') then
-        return nil, what .. ' is not an array'
-    end
-
-    return value
-end
-
-
--- What the message begins with: {"event":"<name>","
+-- What the message begins with: {"event":"<name>","data":
 
 local function event_head(event)
     if event == '' then
@@ -357,7 +346,7 @@ local function event_head(event)
         heads, heads_count = {}, 0
     end
 
-    local head = '{"event":"' .. gsub(event, '["\\]', '\\%0') .. '","'
+    local head = '{"event":"' .. gsub(event, '["\\]', '\\%0') .. '","data":'
 
     heads[event] = head
     heads_count = heads_count + 1
@@ -366,94 +355,109 @@ local function event_head(event)
 end
 
 
-local function whole_number(s, max)
-    if not find(s, '^[1-9]%d*$') or #s > 10 or tonumber(s) > max then
-        return nil
-    end
-
-    return tonumber(s)
+local function is_number(s, max)
+    return #s <= 10 and find(s, '^[1-9]%d*$') and tonumber(s) <= max
 end
 
 
--- The options from args[3] on, as a table, or nil and a reason.
+-- What is wrong with the value of an option, if anything.
 
-local function read_options(args, count)
-    local options, i = {}, 3
+local function option_fault(name, value)
+    if name == 'APPEND' then
+        return not is_utf8(value) and ' is not UTF-8'
+    end
 
-    while i <= count do
-        local name, value = upper(args[i]), args[i + 1]
+    if name == 'TTL' then
+        return not is_number(value, TTL_MAX)
+               and ' is not a number from 1 to ' .. TTL_MAX
+    end
 
-        if options[name] then
+    if name == 'MAXLEN' then
+        return not is_number(value, MAXLEN_MAX)
+               and ' is not a number from 1 to ' .. MAXLEN_MAX
+    end
+
+    local fault, list = json_fault(value)
+
+    if fault then
+        return fault
+    end
+
+    if not find(value, '^%s*%[') then
+        return ' is not an array'
+    end
+
+    if name == 'ATTACHMENTS' then
+        for i = 1, #list do
+            if type(list[i]) ~= 'string' then
+                return ' is not an array of strings'
+            end
+        end
+    end
+end
+
+
+local function set_fault(args, first)
+    local count = #args - first + 1
+
+    if count == 0 or count % 2 == 1 then
+        return ' needs pairs of field and value'
+    end
+
+    if count > 2 * FIELDS_MAX then
+        return ' has too many fields'
+    end
+
+    for i = first, #args, 2 do
+        if args[i] == 'epoch' or args[i] == 'seq' then
+            return ' may not set "' .. args[i] .. '"'
+        end
+    end
+end
+
+
+-- The options from args[3] on; nil and what is wrong with them.
+
+local function read_options(args)
+    local given, i = {}, 3
+
+    while args[i] do
+        local name, value, fault = upper(args[i]), args[i + 1]
+
+        if not OPTIONS[name] then
+            return nil, 'unknown option'
+        end
+
+        if given[name] then
             return nil, name .. ' is given twice'
         end
 
         if name == 'SET' then
-            local fields = count - i
+            fault = set_fault(args, i + 1)
+            given.SET, i = i + 1, #args + 1
 
-            if fields == 0 or fields % 2 == 1 then
-                return nil, 'SET needs pairs of field and value'
-            end
-
-            if fields > 2 * FIELDS_MAX then
-                return nil, 'SET has too many fields'
-            end
-
-            for k = i + 1, count, 2 do
-                if args[k] == 'epoch' or args[k] == 'seq' then
-                    return nil, 'SET may not set ' .. args[k]
-                end
-            end
-
-            options.SET = i + 1
-            return options
-        end
-
-        if name ~= 'APPEND' and name ~= 'TTL' and name ~= 'MAXLEN'
-            and name ~= 'ARGS' and name ~= 'ATTACHMENTS'
-        then
-            return nil, 'unknown option'
-        end
-
-        if not value then
-            return nil, name .. ' has no value'
-        end
-
-        if name == 'APPEND' then
-            if not is_utf8(value) then
-                return nil, 'APPEND is not UTF-8'
-            end
-
-        elseif name == 'TTL' then
-            if not whole_number(value, TTL_MAX) then
-                return nil, 'TTL is not a number from 1 to ' .. TTL_MAX
-            end
-
-        elseif name == 'MAXLEN' then
-            if not whole_number(value, MAXLEN_MAX) then
-                return nil, 'MAXLEN is not a number from 1 to ' .. MAXLEN_MAX
-            end
+        elseif value then
+            fault = option_fault(name, value)
+            given[name], i = value, i + 2
 
         else
-            local list, reason = json_array(value, name)
-
-            if reason then
-                return nil, reason
-            end
-
-            if name == 'ATTACHMENTS' then
-                for k = 1, #list do
-                    if type(list[k]) ~= 'string' then
-                        return nil, 'ATTACHMENTS is not an array of strings'
-                    end
-                end
-            end
+            fault = ' has no value'
         end
 
-        options[name] = value
-        i = i + 2
+        if fault then
+            return nil, name .. fault
+        end
     end
 
-    return options
+    return {
+        text = given.APPEND ~= '' and given.APPEND or nil,
+        ttl = 1000 * (given.TTL or TTL),
+        maxlen = given.MAXLEN or MAXLEN,
+        list = given.ARGS,
+        binary = given.ATTACHMENTS,
+        more = { given.ATTACHMENTS and 'attachments', given.ATTACHMENTS },
+        fields = given.SET,
+    }
 end
 
 
@@ -498,24 +502,20 @@ local function is_later(a, b)
 end
 
 
-local function new_epoch(now, ...)
-    local epoch = now > last_epoch and now or last_epoch + 1
+-- What a new epoch has to be greater than, if this is one.
 
-    for i = 1, select('#', ...) do
-        local past = (select(i, ...))
+local function past(epoch)
+    epoch = epoch and find(epoch, '^%d+$') and tonumber(epoch)
 
-        if past and find(past, '^%d+$') then
-            past = tonumber(past)
+    return epoch and epoch < EPOCH_MAX and epoch or 0
+end
 
-            if past >= epoch and past < EPOCH_MAX then
-                epoch = past + 1
-            end
-        end
-    end
 
-    last_epoch = epoch
+local function new_epoch(now, hash_epoch, stream_epoch)
+    last_epoch = max(tonumber(now), 1 + max(last_epoch, past(hash_epoch),
+                                            past(stream_epoch)))
 
-    return format('%.0f', epoch)
+    return format('%.0f', last_epoch)
 end
 
 
@@ -552,33 +552,26 @@ local function take_back(events, id)
 end
 
 
-local function add(events, create, maxlen, id, now, event, kind, body, binary)
-    if create then
-        if binary then
-            return try('XADD', events, 'MAXLEN', '~', maxlen, id,
-                       'event', event, kind, body, 'attachments', binary,
-                       'timestamp', now)
-        end
+-- Adds to a stream that is there; false if it is not.
 
-        return try('XADD', events, 'MAXLEN', '~', maxlen, id,
-                   'event', event, kind, body, 'timestamp', now)
-    end
-
-    if binary then
-        return try('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', maxlen, id,
-                   'event', event, kind, body, 'attachments', binary,
-                   'timestamp', now)
-    end
-
-    return try('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', maxlen, id,
-               'event', event, kind, body, 'timestamp', now)
+local function add(events, id, now, event, kind, data, options)
+    return try('XADD', events, 'NOMKSTREAM', 'MAXLEN', '~', options.maxlen,
+               id, 'event', event, kind, data, 'timestamp', now,
+               unpack(options.more))
 end
 
 
--- Adds where the stream's own last id says, or makes the channel anew.  "id" is
--- what add() has made of the epoch in the hash, if it was asked.
+local function create(events, id, now, event, kind, data, options)
+    return try('XADD', events, 'MAXLEN', '~', options.maxlen, id,
+               'event', event, kind, data, 'timestamp', now,
+               unpack(options.more))
+end
 
-local function add_slowly(names, epoch, id, maxlen, now, ...)
+
+-- Adds where the stream's own last id says, or makes the channel anew.  "id":
+-- what add() has answered, if there was an epoch to ask it for.
+
+local function add_slowly(names, epoch, id, now, ...)
     local events, info, err, restored = names.events
 
     if type(id) == 'string' then
@@ -599,12 +592,24 @@ local function add_slowly(names, epoch, id, maxlen, now, ...)
     local stream_epoch = last and match(last, '^%d+')
 
     if last and last ~= '0-0' and restored ~= false then
-        return add(events, false, maxlen, stream_epoch .. '-*', now, ...)
+        return add(events, stream_epoch .. '-*', now, ...)
     end
 
-    epoch = new_epoch(tonumber(now), epoch, stream_epoch)
+    epoch = new_epoch(now, epoch, stream_epoch)
 
-    return add(events, true, maxlen, epoch .. '-1', now, ...)
+    return create(events, epoch .. '-1', now, ...)
+end
+
+
+-- What the next event of a channel needs to know if the hash says so, too.
+
+local function remember(names, epoch)
+    names.epoch, names.next_id = epoch, nil
+    names.ttl, names.left = nil, nil
+
+    if epoch and #epoch <= 15 and find(epoch, '^[1-9]%d*$') then
+        names.next_id = epoch .. '-*'
+    end
 end
 
 
@@ -620,94 +625,25 @@ local function shorten(output, length)
 end
 
 
-local function publish(keys, args)
-    if not call then
-        prepare()
-    end
+-- Reads, asks, and only then writes; args has the fields of SET.
 
-    -- the arguments
-
-    local key, count = keys[1], #args
-
-    if #keys ~= 1 then
-        return refuse('one key is expected, the channel')
-    end
-
-    local names = channels[key] or channel_names(key)
-
-    if not names then
-        return refuse('bad channel')
-    end
-
-    if count < 2 then
-        return refuse('an event name and data are expected')
-    end
-
-    local event, data, reason = args[1], args[2]
-    local head = heads[event]
-
-    if not head then
-        head, reason = event_head(event)
-
-        if reason then
-            return refuse(reason)
-        end
-    end
-
-    local ttl, maxlen, kind = TTL * 1000, MAXLEN, 'data'
-    local text, binary, fields
-
-    if count > 2 then
-        local options
-
-        options, reason = read_options(args, count)
-
-        if reason then
-            return refuse(reason)
-        end
-
-        text, binary, fields = options.APPEND, options.ATTACHMENTS, options.SET
-        maxlen = options.MAXLEN or maxlen
-
-        if options.TTL then
-            ttl = tonumber(options.TTL) * 1000
-        end
-
-        if options.ARGS then
-            if data ~= '' then
-                return refuse('with ARGS the data has to be ""')
-            end
-
-            data, kind = options.ARGS, 'args'
-        end
-
-        if text == '' then
-            text = nil
-        end
-    end
-
-    if kind == 'data' then
-        local _
-
-        _, reason = json_value(data, 'data')
-
-        if reason then
-            return refuse(reason)
-        end
-    end
-
-    -- what there is, and what may be done
-
+local function write(names, event, head, kind, data, options, args)
     local events, state, output = names.events, names.state, names.output
+    local text, ttl = options.text, options.ttl
+
     local epoch = try('HGET', state, 'epoch')
 
-    if type(epoch) == 'table' then
-        return epoch
+    if epoch ~= names.epoch then
+        if is_error(epoch) then
+            return epoch
+        end
+
+        remember(names, epoch)
     end
 
-    local known = epoch and #epoch <= 15
+    local next_id = names.next_id
 
-    if not known then
+    if not next_id then
         local _, err = stream_info(events)
 
         if err then
@@ -722,25 +658,45 @@ local function publish(keys, args)
         end
     end
 
-    local left = call('PTTL', events)
-    local renew = left > ttl or left < ttl - 1000 or left < ttl * 0.99
+    -- it is known when the keys expire, if the last event set that: what is
+    -- left until then also tells the time, for much less than TIME does
 
-    local command = publish_command()
+    local left = call('PTTL', events)
+    local now, expires
+
+    if left == names.left and ttl == names.ttl then
+        now = names.now
+
+    elseif ttl == names.ttl and left <= ttl and left > ttl - 1000
+        and left > ttl * 0.99
+    then
+        now = names.expires - left .. ''
+        names.left, names.now = left, now
+
+    else
+        local time = call('TIME')
+
+        now = format('%s%03d', time[1], floor(time[2] / 1000))
+        expires = now + ttl
+    end
+
+    if cluster == nil then
+        find_cluster()
+    end
+
+    local verb = cluster and 'SPUBLISH' or 'PUBLISH'
     local channel = cluster and names.shard or names.plain
 
-    local denied = not allowed(command, channel, '') and command
+    local denied = not allowed(verb, channel, '') and verb
                    or not allowed('HSET', state, '', '') and 'HSET'
-                   or renew and not allowed('PEXPIRE', state, '1')
-                       and 'PEXPIRE'
+                   or expires and not allowed('PEXPIREAT', state, '1')
+                       and 'PEXPIREAT'
                    or text and not allowed('XADD', events, '*', '', '')
                        and 'XADD'
 
     if denied then
         return no_permission(denied)
     end
-
-    local time = call('TIME')
-    local now = format('%s%03d', time[1], floor(time[2] / 1000))
 
     -- the first write is the text, if there is any, else the entry
 
@@ -754,20 +710,18 @@ local function publish(keys, args)
         end
     end
 
-    local id, id_epoch, seq
+    local id, seq
 
-    if known then
-        id = add(events, false, maxlen, epoch .. '-*', now, event, kind, data,
-                 binary)
+    if next_id then
+        id = add(events, next_id, now, event, kind, data, options)
 
         if type(id) == 'string' then
-            id_epoch, seq = match(id, '^(%d+)-(%d+)$')
+            seq = sub(id, #epoch + 2)
         end
     end
 
     if not seq or seq == '0' then
-        id = add_slowly(names, epoch, id, maxlen, now, event, kind, data,
-                        binary)
+        id = add_slowly(names, epoch, id, now, event, kind, data, options)
 
         if is_error(id) then
             if text then
@@ -777,42 +731,104 @@ local function publish(keys, args)
             return id
         end
 
-        id_epoch, seq = match(id, '^(%d+)-(%d+)$')
-    end
+        epoch, seq = match(id, '^(%d+)-(%d+)$')
 
-    -- nothing is refused from here on
-
-    if fields then
-        call('HSET', state, 'seq', seq, 'updatedAt', now,
-             unpack(args, fields, count))
-    else
-        call('HSET', state, 'seq', seq, 'updatedAt', now)
-    end
-
-    if id_epoch ~= epoch then
-        call('HSET', state, 'epoch', id_epoch)
+        call('HSET', state, 'epoch', epoch)
 
         if not call('HGET', state, 'createdAt') then
             call('HSET', state, 'createdAt', now)
         end
-
-        renew = true
     end
 
-    if renew then
-        call('PEXPIRE', events, ttl)
-        call('PEXPIRE', state, ttl)
-        call('PEXPIRE', output, ttl)
+    if options.fields then
+        call('HSET', state, 'seq', seq, 'updatedAt', now,
+             unpack(args, options.fields))
+    else
+        call('HSET', state, 'seq', seq, 'updatedAt', now)
+    end
+
+    if expires then
+        call('PEXPIREAT', events, expires)
+        call('PEXPIREAT', state, expires)
+        call('PEXPIREAT', output, expires)
+
+        remember(names, epoch)
+        names.ttl, names.expires = ttl, expires
 
     elseif text and length == #text then
-        call('PEXPIRE', output, ttl)
+        call('PEXPIREAT', output, names.expires)
     end
 
-    call(command, channel, head .. kind .. '":' .. data
-         .. (binary and ',"attachments":' .. binary or '')
-         .. ',"id":"' .. id .. '","timestamp":' .. now .. '}')
+    if options.binary then
+        data = data .. ',"attachments":' .. options.binary
+    end
+
+    call(verb, channel, head .. data .. ',"id":"' .. id .. '","timestamp":'
+                        .. now .. '}')
 
     return id
+end
+
+
+local function publish(keys, args)
+    if not call then
+        prepare()
+    end
+
+    local key, event, data, reason = keys[1], args[1], args[2]
+
+    if keys[2] or not key then
+        return refuse('one key is expected, the channel')
+    end
+
+    local names = channels[key] or channel_names(key)
+
+    if not names then
+        return refuse('bad channel')
+    end
+
+    if not data then
+        return refuse('an event name and data are expected')
+    end
+
+    local head = heads[event]
+
+    if not head then
+        head, reason = event_head(event)
+
+        if reason then
+            return refuse(reason)
+        end
+    end
+
+    local options, kind = NO_OPTIONS, 'data'
+
+    if args[3] then
+        options, reason = read_options(args)
+
+        if reason then
+            return refuse(reason)
+        end
+
+        if options.list then
+            if data ~= '' then
+                return refuse('with ARGS the data has to be ""')
+            end
+
+            kind, data = 'args', options.list
+            head = sub(head, 1, -7) .. 'args":'
+        end
+    end
+
+    if kind == 'data' then
+        reason = json_fault(data)
+
+        if reason then
+            return refuse('data' .. reason)
+        end
+    end
+
+    return write(names, event, head, kind, data, options, args)
 end
 
 
@@ -859,8 +875,8 @@ local function snapshot(keys, args)
 end
 
 
--- The key that keeps a dedupe id in the slot of the stream; nil if the name has
--- braces that no tag can be made around.
+-- The key for a dedupe id, in the slot of the stream; nil if the name has
+-- braces that no tag can be put around.
 
 local function dedupe_key(stream, id)
     if not find(stream, '^[^{]*{[^}]+}') then
