@@ -141,7 +141,7 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
         if (reply->type != REDIS_REPLY_ERROR) {
             ngx_str_set(&text, "unexpected reply");
 
-        } else if (ngx_strncmp(reply->str, "ERR Function not found", 22) == 0) {
+        } else if (ngx_rtbus_library_missing(reply)) {
             ngx_str_set(&text, "function library rtbus is not loaded");
 
         } else {
@@ -151,7 +151,9 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
 
         level = NGX_LOG_INFO;
 
-        if (ngx_time() - ngx_http_rtbus_complained >= NGX_HTTP_RTBUS_COMPLAIN) {
+        if (ngx_time() - ngx_http_rtbus_complained
+            >= NGX_HTTP_RTBUS_COMPLAIN)
+        {
             ngx_http_rtbus_complained = ngx_time();
             level = NGX_LOG_ERR;
         }

@@ -46,6 +46,7 @@ static ngx_int_t ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data,
     redisReply *reply);
 static ngx_int_t ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
     redisReply *reply);
+static ngx_uint_t ngx_http_rtbus_state_wrong(redisReply *reply);
 static ngx_int_t ngx_http_rtbus_state_members(ngx_http_request_t *r,
     ngx_http_rtbus_state_t *state, redisReply *reply);
 static ngx_int_t ngx_http_rtbus_state_reply(ngx_http_request_t *r,
@@ -90,7 +91,6 @@ static ngx_conf_enum_t  ngx_http_rtbus_types[] = {
 static ngx_str_t  ngx_http_rtbus_output = ngx_string("output");
 static ngx_str_t  ngx_http_rtbus_position = ngx_string("position");
 static ngx_str_t  ngx_http_rtbus_sequence = ngx_string("lastSequence");
-static ngx_str_t  ngx_http_rtbus_epoch = ngx_string("epoch");
 static ngx_str_t  ngx_http_rtbus_seq = ngx_string("seq");
 
 
@@ -308,6 +308,20 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
         return ngx_http_rtbus_unavailable(r, reply);
     }
 
+    if (ctx->key.len == 0 && ngx_http_rtbus_state_wrong(reply)) {
+
+        /* not a hash: of a channel without events it may be a JSON object */
+
+        if (ngx_http_rtbus_state_key(r, &ctx->channel, ":state", &ctx->key)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_rtbus_state_get(r, "GET", &ctx->key,
+                                        ngx_http_rtbus_state_string, ctx);
+    }
+
     switch (ngx_http_rtbus_state_snapshot(r->pool, reply, &ctx->state)) {
 
     case NGX_OK:
@@ -331,7 +345,7 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
         return ngx_http_rtbus_state_reply(r, ctx);
     }
 
-    /* the fields come with the second reply, the rest has to outlive this one */
+    /* the fields come with the second reply, which the rest has to outlive */
 
     output = &ctx->state.output;
 
@@ -431,9 +445,7 @@ ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data, redisReply *reply)
         return NGX_DONE;
     }
 
-    if (reply && reply->type == REDIS_REPLY_ERROR
-        && ngx_strncmp(reply->str, "WRONGTYPE", 9) == 0)
-    {
+    if (reply && ngx_http_rtbus_state_wrong(reply)) {
         return ngx_http_rtbus_state_get(r, "GET", &ctx->key,
                                         ngx_http_rtbus_state_string, ctx);
     }
@@ -474,7 +486,7 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
 
     if (reply == NULL
         || (reply->type == REDIS_REPLY_ERROR
-            && ngx_strncmp(reply->str, "WRONGTYPE", 9) != 0))
+            && !ngx_http_rtbus_state_wrong(reply)))
     {
         return ngx_http_rtbus_unavailable(r, reply);
     }
@@ -505,6 +517,16 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
 }
 
 
+/* the key holds something else than what was asked for */
+
+static ngx_uint_t
+ngx_http_rtbus_state_wrong(redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR
+           && ngx_strncmp(reply->str, "WRONGTYPE", 9) == 0;
+}
+
+
 /* NGX_OK, NGX_DECLINED: not a JSON object, NGX_ERROR */
 
 static ngx_int_t
@@ -525,7 +547,7 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
     field = rlcf->fields->elts;
     n = rlcf->fields->nelts;
 
-    member = ngx_pcalloc(r->pool, (n + 2) * sizeof(rtbus_json_member_t));
+    member = ngx_pcalloc(r->pool, (n + 1) * sizeof(rtbus_json_member_t));
     if (member == NULL) {
         return NGX_ERROR;
     }
@@ -535,8 +557,6 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
         member[i].len = field[i].name.len;
     }
 
-    member[n].name = (const char *) ngx_http_rtbus_epoch.data;
-    member[n++].len = ngx_http_rtbus_epoch.len;
     member[n].name = (const char *) ngx_http_rtbus_seq.data;
     member[n++].len = ngx_http_rtbus_seq.len;
 

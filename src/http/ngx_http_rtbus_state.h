@@ -1,7 +1,7 @@
 
 /*
- * The state of a channel as JSON: what the state endpoint answers, and the data
- * of a "state" event.
+ * The state of a channel as JSON: what the state endpoint answers, and the
+ * data of a "state" event.
  */
 
 
