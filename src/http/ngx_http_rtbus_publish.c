@@ -8,7 +8,7 @@
 #define NGX_HTTP_RTBUS_BADARG  "ERR rtbus: "
 
 /* fields in "set" */
-#define NGX_HTTP_RTBUS_MAX_SET  256
+#define NGX_HTTP_RTBUS_MAX_SET  1000
 
 
 /* the indices of the table in ngx_http_rtbus_publish_options() */
