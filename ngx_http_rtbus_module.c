@@ -9,11 +9,11 @@
 
 #include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_plain.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_sse.h"
 #include "ngx_http_rtbus_state.h"
-#include "ngx_http_rtbus_ws.h"
+#include "ngx_http_rtbus_worker.h"
 
 
 #define NGX_HTTP_RTBUS_MAX_PASSWORD  4096
@@ -227,7 +227,7 @@ ngx_http_rtbus_handler(ngx_http_request_t *r)
         || ((rlcf->protocols & NGX_HTTP_RTBUS_WEBSOCKET)
             && r->headers_in.upgrade))
     {
-        return ngx_http_rtbus_ws_handler(r);
+        return ngx_http_rtbus_plain_handler(r);
     }
 
     return ngx_http_rtbus_sse_handler(r);

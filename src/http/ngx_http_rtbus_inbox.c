@@ -86,7 +86,7 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_str_t *name,
 {
     ngx_http_rtbus_inbox_event_t  *event;
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->connection->log, 0,
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->connection->log, 0,
                    "rtbus client event \"%V\" ack:%d", name, ack != NULL);
 
     if (ngx_http_rtbus_client_rate(cli) != NGX_OK) {
@@ -121,7 +121,7 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
                                       rtbus_json_member("state") };
     ngx_http_rtbus_channel_t  channel;
 
-    rc = rtbus_json_object(cli->worker->hub.json, data->data, data->len, m, 3,
+    rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 3,
                            &error);
 
     if (rc == RTBUS_NOMEM) {
@@ -152,7 +152,7 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     }
 
     if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
-                                   cli->connection->log)
+                                   cli->carrier->connection->log)
         != NGX_OK)
     {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
@@ -230,7 +230,8 @@ ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
     }
 
     if (rc != NGX_OK) {
-        ngx_http_rtbus_client_close(s->cli, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_close(s->cli->carrier, RTBUS_WS_INTERNAL,
+                                     "no memory");
     }
 }
 
@@ -254,7 +255,8 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
         return ngx_http_rtbus_inbox_refuse(cli, "too many requests", ack);
     }
 
-    ask = ngx_alloc(sizeof(ngx_http_rtbus_ask_t), cli->connection->log);
+    ask = ngx_alloc(sizeof(ngx_http_rtbus_ask_t),
+                    cli->carrier->connection->log);
     if (ask == NULL) {
         return NGX_ERROR;
     }
@@ -265,7 +267,7 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
     ask->channel.data = ask->name;
     ngx_memcpy(ask->name, channel->data, channel->len);
 
-    hub = &cli->worker->hub;
+    hub = cli->hub;
 
     argv[0] = "FCALL_RO";
     len[0] = 8;
@@ -312,14 +314,14 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
     pool = NULL;
 
-    if (cli->closing) {
+    if (cli->carrier->closing) {
         goto done;
     }
 
     rc = NGX_DECLINED;
 
     if (reply) {
-        pool = ngx_create_pool(4096, cli->connection->log);
+        pool = ngx_create_pool(4096, cli->carrier->connection->log);
         if (pool == NULL) {
             goto nomem;
         }
@@ -330,7 +332,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     if (rc == NGX_DECLINED) {
 
         if (reply) {
-            ngx_log_error(NGX_LOG_ERR, cli->connection->log, 0,
+            ngx_log_error(NGX_LOG_ERR, cli->carrier->connection->log, 0,
                           "rtbus: no snapshot of channel \"%V\": %s",
                           &ask->channel,
                           reply->type == REDIS_REPLY_ERROR ? reply->str
@@ -347,8 +349,8 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     }
 
     if (rc != NGX_OK
-        || ngx_http_rtbus_state_json(pool, cli->worker->hub.json,
-                                     cli->conf->fields, &state, NULL, &json)
+        || ngx_http_rtbus_state_json(pool, cli->hub->json,
+                                     cli->carrier->conf->fields, &state, NULL, &json)
            != NGX_OK)
     {
         goto nomem;
@@ -373,7 +375,8 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
 nomem:
 
-    ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+    ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
+                                 "no memory");
 
 done:
 
@@ -414,7 +417,7 @@ ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
     const char           *error;
     rtbus_json_member_t   m[] = { rtbus_json_member("channel") };
 
-    rc = rtbus_json_object(cli->worker->hub.json, data->data, data->len, m, 1,
+    rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 1,
                            &error);
 
     if (rc == RTBUS_NOMEM) {
@@ -448,7 +451,7 @@ ngx_http_rtbus_inbox_subscribe_job(ngx_http_rtbus_client_t *cli,
 
     ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
 
-    if (rtbus_json_value(cli->worker->hub.json, data->data, data->len, &value,
+    if (rtbus_json_value(cli->hub->json, data->data, data->len, &value,
                          &error)
         == RTBUS_OK)
     {
@@ -460,7 +463,7 @@ ngx_http_rtbus_inbox_subscribe_job(ngx_http_rtbus_client_t *cli,
     }
 
     if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
-                                   cli->connection->log)
+                                   cli->carrier->connection->log)
         != NGX_OK)
     {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
@@ -491,7 +494,7 @@ ngx_http_rtbus_inbox_unsubscribe_job(ngx_http_rtbus_client_t *cli,
     const char          *error;
     rtbus_json_value_t   value;
 
-    if (rtbus_json_value(cli->worker->hub.json, data->data, data->len, &value,
+    if (rtbus_json_value(cli->hub->json, data->data, data->len, &value,
                          &error)
         == RTBUS_OK)
     {
@@ -529,7 +532,7 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     ngx_http_rtbus_sub_t      *s;
     ngx_http_rtbus_channel_t   channel;
 
-    rc = rtbus_json_object(cli->worker->hub.json, data->data, data->len, m, 2,
+    rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 2,
                            &error);
 
     if (rc == RTBUS_NOMEM) {
@@ -554,7 +557,7 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     channel.epochless = 1;
 
     if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
-                                   cli->connection->log)
+                                   cli->carrier->connection->log)
         != NGX_OK)
     {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
@@ -722,7 +725,7 @@ ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
     data.data = buf;
     data.len = p - buf;
 
-    return cli->transport->ack(cli, *ack, &data);
+    return cli->protocol->ack(cli, *ack, &data);
 }
 
 
@@ -740,7 +743,7 @@ ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
     data.len = p - buf;
 
     if (ack) {
-        return cli->transport->ack(cli, *ack, &data);
+        return cli->protocol->ack(cli, *ack, &data);
     }
 
     ngx_http_rtbus_client_event(cli, "error", &data, NULL);

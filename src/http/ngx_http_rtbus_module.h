@@ -69,8 +69,8 @@ typedef struct {
 } ngx_http_rtbus_field_t;
 
 
-typedef struct ngx_http_rtbus_client_s  ngx_http_rtbus_client_t;
-typedef struct ngx_http_rtbus_link_s    ngx_http_rtbus_link_t;
+typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;
+typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
 
 
 /* what a worker has while it lives; in cycle->pool */
@@ -78,8 +78,8 @@ typedef struct ngx_http_rtbus_link_s    ngx_http_rtbus_link_t;
 typedef struct {
     ngx_rtbus_hub_t              hub;
 
-    ngx_queue_t                  clients;     /* all of them */
-    ngx_uint_t                   nclients;
+    ngx_queue_t                  carriers;    /* all of them */
+    ngx_uint_t                   ncarriers;
     ngx_queue_t                  dirty;       /* those with something to do at
                                                  the end of the loop turn */
     ngx_event_t                  flush;       /* posted: does it */

@@ -1,5 +1,7 @@
 
 #include "ngx_http_rtbus_sse.h"
+#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_worker.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 #include "rtbus_sse.h"
@@ -7,7 +9,8 @@
 
 
 typedef struct {
-    ngx_http_rtbus_client_t   client;      /* the first member */
+    ngx_http_rtbus_carrier_t  carrier;     /* the first member */
+    ngx_http_rtbus_client_t   client;
 
     ngx_event_handler_pt      handler;     /* nginx's own, of the connection */
     ngx_event_t               heartbeat;
@@ -24,9 +27,12 @@ static void ngx_http_rtbus_sse_cleanup(void *data);
 static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
 static void ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r);
 static void ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev);
-static ngx_int_t ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli);
-static void ngx_http_rtbus_sse_close(ngx_http_rtbus_client_t *cli,
+static ngx_int_t ngx_http_rtbus_sse_flush(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_sse_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
+static void ngx_http_rtbus_sse_room(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_sse_leave(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_sse_ended(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sse_finalize(ngx_http_rtbus_sse_t *sse,
     ngx_int_t rc);
 static ngx_rtbus_frame_t *ngx_http_rtbus_sse_encode(
@@ -35,8 +41,9 @@ static ngx_rtbus_frame_t *ngx_http_rtbus_sse_frame(rtbus_str_t *name,
     rtbus_str_t *data, rtbus_str_t *id);
 static ngx_int_t ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli,
     uint64_t id, ngx_str_t *data);
-static ngx_rtbus_frame_t *ngx_http_rtbus_sse_event(const char *name,
-    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sse_event(
+    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data,
+    ngx_str_t *channel, ngx_str_t *cursor);
 
 
 static const ngx_rtbus_format_t  ngx_http_rtbus_sse_format = {
@@ -46,9 +53,13 @@ static const ngx_rtbus_format_t  ngx_http_rtbus_sse_format = {
 
 
 static const ngx_http_rtbus_transport_t  ngx_http_rtbus_sse_transport = {
-    &ngx_http_rtbus_sse_format,
     ngx_http_rtbus_sse_flush,
-    ngx_http_rtbus_sse_close,
+    ngx_http_rtbus_sse_close
+};
+
+
+static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_sse_protocol = {
+    &ngx_http_rtbus_sse_format,
     ngx_http_rtbus_sse_ack,
     ngx_http_rtbus_sse_event
 };
@@ -124,9 +135,16 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 
     cln->handler = ngx_http_rtbus_sse_cleanup;
 
-    if (ngx_http_rtbus_client_init(&sse->client, r,
-                                   &ngx_http_rtbus_sse_transport)
-        != NGX_OK)
+    sse->carrier.transport = &ngx_http_rtbus_sse_transport;
+    sse->carrier.room_handler = ngx_http_rtbus_sse_room;
+    sse->carrier.leave_handler = ngx_http_rtbus_sse_leave;
+    sse->carrier.ended_handler = ngx_http_rtbus_sse_ended;
+    sse->carrier.data = &sse->client;
+
+    if (ngx_http_rtbus_carrier_init(&sse->carrier, r) != NGX_OK
+        || ngx_http_rtbus_client_init(&sse->client, &sse->carrier,
+                                      &ngx_http_rtbus_sse_protocol)
+           != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -162,12 +180,12 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
     sse->heartbeat.data = sse;
     sse->heartbeat.log = c->log;
 
-    ngx_add_timer(&sse->heartbeat, sse->client.conf->ping_interval);
+    ngx_add_timer(&sse->heartbeat, sse->carrier.conf->ping_interval);
 
     if (ngx_http_rtbus_client_start(&sse->client, &channels, &refused)
         != NGX_OK)
     {
-        ngx_http_rtbus_client_close(&sse->client, RTBUS_WS_INTERNAL,
+        ngx_http_rtbus_carrier_close(&sse->carrier, RTBUS_WS_INTERNAL,
                                     "no memory");
     }
 
@@ -266,7 +284,7 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r)
 
     sse = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
 
-    ngx_http_rtbus_client_send(&sse->client, frame);
+    ngx_http_rtbus_carrier_send(&sse->carrier, frame);
     ngx_rtbus_frame_unref(frame);
 
     return NGX_OK;
@@ -300,7 +318,7 @@ ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev)
 
     if (c->close && !c->error) {
         c->close = 0;
-        ngx_http_rtbus_worker_drain(sse->client.worker);
+        ngx_http_rtbus_worker_drain(sse->carrier.worker);
     }
 
     sse->handler(rev);
@@ -315,14 +333,14 @@ ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r)
     sse = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "rtbus sse write handler unsent:%uz", sse->client.unsent);
+                   "rtbus sse write handler unsent:%uz", sse->carrier.unsent);
 
-    if (ngx_http_rtbus_sse_flush(&sse->client) != NGX_OK) {
+    if (ngx_http_rtbus_sse_flush(&sse->carrier) != NGX_OK) {
         ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
         return;
     }
 
-    if (sse->client.closed && sse->client.first == NULL) {
+    if (sse->carrier.closed && sse->carrier.first == NULL) {
         ngx_http_rtbus_sse_finalize(sse, NGX_OK);
     }
 }
@@ -333,33 +351,33 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 {
     ngx_rtbus_frame_t        *frame;
     ngx_http_rtbus_sse_t     *sse;
-    ngx_http_rtbus_client_t  *cli;
+    ngx_http_rtbus_carrier_t  *car;
 
     sse = ev->data;
-    cli = &sse->client;
+    car = &sse->carrier;
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->connection->log, 0,
-                   "rtbus sse heartbeat unsent:%uz", cli->unsent);
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->connection->log, 0,
+                   "rtbus sse heartbeat unsent:%uz", car->unsent);
 
-    if (cli->closed) {
+    if (car->closed) {
         /* the last bytes were not taken in time */
         ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
         return;
     }
 
-    if (cli->unsent) {
+    if (car->unsent) {
 
         /* there is no pong: a client is alive as long as it takes bytes */
 
-        if (sse->waited == cli->connection->sent + 1) {
-            cli->broken = 1;
-            ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL,
+        if (sse->waited == car->connection->sent + 1) {
+            car->broken = 1;
+            ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
                                         "ping timeout");
             return;
         }
 
-        sse->waited = cli->connection->sent + 1;
-        ngx_add_timer(ev, cli->conf->ping_timeout);
+        sse->waited = car->connection->sent + 1;
+        ngx_add_timer(ev, car->conf->ping_timeout);
         return;
     }
 
@@ -368,16 +386,16 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
     frame = ngx_rtbus_frame_create(3);
 
     if (frame == NULL) {
-        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
         return;
     }
 
     ngx_memcpy(frame->data, ":\n\n", 3);
 
-    ngx_http_rtbus_client_send(cli, frame);
+    ngx_http_rtbus_carrier_send(car, frame);
     ngx_rtbus_frame_unref(frame);
 
-    ngx_add_timer(ev, cli->conf->ping_interval);
+    ngx_add_timer(ev, car->conf->ping_interval);
 }
 
 
@@ -387,7 +405,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
  */
 
 static ngx_int_t
-ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli)
+ngx_http_rtbus_sse_flush(ngx_http_rtbus_carrier_t *car)
 {
     ngx_int_t              rc;
     ngx_buf_t             *b;
@@ -395,28 +413,28 @@ ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli)
     ngx_http_request_t    *r;
     ngx_http_rtbus_sse_t  *sse;
 
-    sse = (ngx_http_rtbus_sse_t *) cli;
+    sse = (ngx_http_rtbus_sse_t *) car;
 
-    r = cli->request;
+    r = car->request;
     b = &sse->buf;
 
-    if (cli->inflight) {
+    if (car->inflight) {
 
         rc = ngx_http_output_filter(r, NULL);
 
         goto sent;
     }
 
-    while (cli->first) {
+    while (car->first) {
 
-        if (ngx_http_rtbus_client_merge(cli) != NGX_OK) {
+        if (ngx_http_rtbus_carrier_merge(car) != NGX_OK) {
             return NGX_ERROR;
         }
 
         ngx_memzero(b, sizeof(ngx_buf_t));
 
-        b->pos = cli->first->frame->data;
-        b->last = b->pos + cli->first->frame->len;
+        b->pos = car->first->frame->data;
+        b->last = b->pos + car->first->frame->len;
         b->start = b->pos;
         b->end = b->last;
         b->memory = 1;
@@ -426,7 +444,7 @@ ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli)
         out.buf = b;
         out.next = NULL;
 
-        cli->inflight = 1;
+        car->inflight = 1;
 
         rc = ngx_http_output_filter(r, &out);
 
@@ -442,7 +460,7 @@ ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli)
 #if (NGX_HTTP_V2)
                 r->stream == NULL &&
 #endif
-                ngx_handle_write_event(cli->connection->write, 0) != NGX_OK)
+                ngx_handle_write_event(car->connection->write, 0) != NGX_OK)
             {
                 return NGX_ERROR;
             }
@@ -450,8 +468,8 @@ ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli)
             return NGX_OK;
         }
 
-        cli->inflight = 0;
-        ngx_http_rtbus_client_sent(cli, cli->first->frame->len);
+        car->inflight = 0;
+        ngx_http_rtbus_carrier_sent(car, car->first->frame->len);
     }
 
     return NGX_OK;
@@ -459,25 +477,46 @@ ngx_http_rtbus_sse_flush(ngx_http_rtbus_client_t *cli)
 
 
 static void
-ngx_http_rtbus_sse_close(ngx_http_rtbus_client_t *cli, ngx_uint_t code,
+ngx_http_rtbus_sse_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
     const char *reason)
 {
     ngx_http_rtbus_sse_t  *sse;
 
-    sse = (ngx_http_rtbus_sse_t *) cli;
+    sse = (ngx_http_rtbus_sse_t *) car;
 
-    if (cli->broken) {
+    if (car->broken) {
         ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
         return;
     }
 
-    if (cli->first) {
+    if (car->first) {
         /* what is under way is an event cut in the middle: its rest goes out */
-        ngx_add_timer(&sse->heartbeat, cli->conf->ping_timeout);
+        ngx_add_timer(&sse->heartbeat, car->conf->ping_timeout);
         return;
     }
 
     ngx_http_rtbus_sse_finalize(sse, NGX_OK);
+}
+
+
+static void
+ngx_http_rtbus_sse_room(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_client_resume(car->data);
+}
+
+
+static void
+ngx_http_rtbus_sse_leave(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_client_goodbye(car->data);
+}
+
+
+static void
+ngx_http_rtbus_sse_ended(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_client_done(car->data);
 }
 
 
@@ -487,14 +526,14 @@ ngx_http_rtbus_sse_finalize(ngx_http_rtbus_sse_t *sse, ngx_int_t rc)
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
-    r = sse->client.request;
+    r = sse->carrier.request;
     c = r->connection;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus sse finalize: %i",
                    rc);
 
-    sse->client.closing = 1;
-    sse->client.closed = 1;
+    sse->carrier.closing = 1;
+    sse->carrier.closed = 1;
 
     if (sse->heartbeat.timer_set) {
         ngx_del_timer(&sse->heartbeat);
@@ -577,8 +616,8 @@ ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
 
 
 static ngx_rtbus_frame_t *
-ngx_http_rtbus_sse_event(const char *name, ngx_str_t *data, ngx_str_t *channel,
-    ngx_str_t *cursor)
+ngx_http_rtbus_sse_event(ngx_http_rtbus_client_t *cli, const char *name,
+    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor)
 {
     rtbus_str_t  n, d, id;
 

@@ -9,7 +9,7 @@
 #define _NGX_HTTP_RTBUS_SSE_H_INCLUDED_
 
 
-#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_module.h"
 
 
 /* answers a request to a "rtbus sse" location as its content handler */

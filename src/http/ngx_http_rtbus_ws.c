@@ -1,43 +1,19 @@
 
 #include "ngx_http_rtbus_ws.h"
 #include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_worker.h"
 #include "rtbus_utf8.h"
-#include "rtbus_ws.h"
 #include <ngx_sha1.h>
 
 
 #define NGX_HTTP_RTBUS_WS_LINGER   5000    /* ms for the client's part of the
                                               close handshake */
 #define NGX_HTTP_RTBUS_WS_READS    16      /* reads in one call */
-#define NGX_HTTP_RTBUS_WS_MAX_ACK  9007199254740991ULL  /* 2^53 - 1 */
 
 #define ngx_http_rtbus_ws_is(h, name)                                         \
     ((h)->key.len == sizeof(name) - 1                                         \
      && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
-
-
-typedef struct {
-    ngx_http_rtbus_client_t   client;      /* the first member */
-
-    ngx_event_handler_pt      handler;     /* nginx's own, of the connection */
-
-    rtbus_ws_parser_t         parser;
-
-    u_char                   *message;     /* malloc'ed, what has come of one */
-    size_t                    length;
-    size_t                    size;
-    u_char                   *control;     /* malloc'ed, a control frame cut */
-    size_t                    control_length;
-
-    uint32_t                  utf8;        /* of the message */
-    unsigned                  opcode:4;    /* likewise */
-    unsigned                  in_frame:1;  /* its header is parsed */
-    unsigned                  pinged:1;    /* the pong is awaited */
-    unsigned                  peer_closed:1;  /* close frame received */
-    unsigned                  failed:1;    /* what comes is only discarded */
-} ngx_http_rtbus_ws_t;
 
 
 /* what the headers of a handshake say */
@@ -51,15 +27,13 @@ typedef struct {
 } ngx_http_rtbus_ws_headers_t;
 
 
-static ngx_int_t ngx_http_rtbus_ws_handshake(ngx_http_request_t *r,
-    ngx_str_t *key);
 static void ngx_http_rtbus_ws_headers(ngx_http_request_t *r,
     ngx_http_rtbus_ws_headers_t *headers);
 static ngx_uint_t ngx_http_rtbus_ws_token(ngx_table_elt_t *h,
     const char *token);
 static ngx_int_t ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r,
     const char *error);
-static ngx_int_t ngx_http_rtbus_ws_accept(ngx_http_request_t *r,
+static ngx_int_t ngx_http_rtbus_ws_answer(ngx_http_request_t *r,
     ngx_str_t *key);
 static void ngx_http_rtbus_ws_cleanup(void *data);
 
@@ -74,133 +48,21 @@ static ngx_int_t ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p,
     size_t len);
 static ngx_int_t ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p,
     size_t len);
-static ngx_int_t ngx_http_rtbus_ws_message(ngx_http_rtbus_ws_t *ws, u_char *p,
-    size_t len);
 
-static ngx_int_t ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws,
-    ngx_uint_t opcode, u_char *p, size_t len);
-static ngx_int_t ngx_http_rtbus_ws_flush(ngx_http_rtbus_client_t *cli);
-static void ngx_http_rtbus_ws_close(ngx_http_rtbus_client_t *cli,
+static ngx_int_t ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_ws_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
 static void ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws);
 static void ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws);
 
-static ngx_rtbus_frame_t *ngx_http_rtbus_ws_encode(
-    const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
-static size_t ngx_http_rtbus_ws_header(u_char *dst, size_t len);
-static ngx_int_t ngx_http_rtbus_ws_ack(ngx_http_rtbus_client_t *cli,
-    uint64_t id, ngx_str_t *data);
-static ngx_rtbus_frame_t *ngx_http_rtbus_ws_event(const char *name,
-    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor);
-
-
-static const ngx_rtbus_format_t  ngx_http_rtbus_ws_format = {
-    ngx_http_rtbus_ws_encode,
-    ngx_http_rtbus_ws_header
-};
-
 
 static const ngx_http_rtbus_transport_t  ngx_http_rtbus_ws_transport = {
-    &ngx_http_rtbus_ws_format,
     ngx_http_rtbus_ws_flush,
-    ngx_http_rtbus_ws_close,
-    ngx_http_rtbus_ws_ack,
-    ngx_http_rtbus_ws_event
+    ngx_http_rtbus_ws_close
 };
 
 
 ngx_int_t
-ngx_http_rtbus_ws_handler(ngx_http_request_t *r)
-{
-    ngx_int_t                  rc;
-    ngx_str_t                  key, cursor;
-    ngx_array_t                channels, refused;
-    ngx_connection_t          *c;
-    ngx_pool_cleanup_t        *cln;
-    ngx_http_rtbus_ws_t       *ws;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    ngx_str_null(&key);
-
-    rc = ngx_http_rtbus_ws_handshake(r, &key);
-    if (rc != NGX_OK || r->header_sent) {
-        /* refused, and the answer to it may well be on its way */
-        return rc;
-    }
-
-    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
-        != NGX_OK
-        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK
-        || ngx_http_rtbus_arg(r, "cursor", &cursor) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused);
-    if (rc != NGX_OK || r->header_sent) {
-        return rc;
-    }
-
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_rtbus_ws_t));
-    if (cln == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ws = cln->data;
-    ngx_memzero(ws, sizeof(ngx_http_rtbus_ws_t));
-
-    cln->handler = ngx_http_rtbus_ws_cleanup;
-
-    if (ngx_http_rtbus_client_init(&ws->client, r,
-                                   &ngx_http_rtbus_ws_transport)
-        != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    c = r->connection;
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rc = ngx_http_rtbus_ws_accept(r, &key);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    r->main->count++;
-    r->keepalive = 0;
-
-    ngx_http_set_ctx(r, ws, ngx_http_rtbus_module);
-
-    c->log->action = "serving websocket";
-
-    ws->handler = c->read->handler;
-
-    c->idle = 1;
-    c->read->handler = ngx_http_rtbus_ws_read_handler;
-    c->write->handler = ngx_http_rtbus_ws_write_handler;
-
-    ngx_add_timer(c->read, ws->client.conf->ping_interval);
-
-    if (ngx_http_rtbus_client_start(&ws->client, &channels, &refused)
-        != NGX_OK)
-    {
-        ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL,
-                                    "no memory");
-    }
-
-    /* what came with the handshake, and after it, is read at its own event */
-
-    ngx_post_event(c->read, &ngx_posted_events);
-
-    return NGX_DONE;
-}
-
-
-static ngx_int_t
 ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 {
     u_char                        buf[24];
@@ -378,8 +240,74 @@ ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r, const char *error)
 }
 
 
+ngx_int_t
+ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_rtbus_ws_cleanup;
+    cln->data = ws;
+
+    ws->carrier.transport = &ngx_http_rtbus_ws_transport;
+
+    return ngx_http_rtbus_carrier_init(&ws->carrier, r);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
+{
+    ngx_int_t                  rc;
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = ws->carrier.request;
+    c = r->connection;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_ws_answer(r, key);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    r->main->count++;
+    r->keepalive = 0;
+
+    ngx_http_set_ctx(r, ws, ngx_http_rtbus_module);
+
+    c->log->action = "serving websocket";
+
+    ws->handler = c->read->handler;
+
+    c->idle = 1;
+    c->read->handler = ngx_http_rtbus_ws_read_handler;
+    c->write->handler = ngx_http_rtbus_ws_write_handler;
+
+    if (!ws->pingless) {
+        ngx_add_timer(c->read, ws->carrier.conf->ping_interval);
+    }
+
+    /* what came with the handshake, and after it, is read at its own event */
+
+    ngx_post_event(c->read, &ngx_posted_events);
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
-ngx_http_rtbus_ws_accept(ngx_http_request_t *r, ngx_str_t *key)
+ngx_http_rtbus_ws_answer(ngx_http_request_t *r, ngx_str_t *key)
 {
     u_char      hash[20];
     ngx_int_t   rc;
@@ -472,7 +400,7 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
         /* the worker leaves, clients go one after the other */
 
         c->close = 0;
-        ngx_http_rtbus_worker_drain(ws->client.worker);
+        ngx_http_rtbus_worker_drain(ws->carrier.worker);
     }
 
     if (rev->timedout) {
@@ -496,7 +424,7 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
             return;
         }
 
-        n = c->recv(c, ws->client.worker->in, NGX_HTTP_RTBUS_BUFFER);
+        n = c->recv(c, ws->carrier.worker->in, NGX_HTTP_RTBUS_BUFFER);
 
         if (n == NGX_AGAIN) {
             break;
@@ -504,7 +432,7 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
 
         if (n == 0 || n == NGX_ERROR) {
 
-            if (!ws->client.closing) {
+            if (!ws->carrier.closing) {
                 ngx_log_error(NGX_LOG_INFO, c->log, 0,
                               "client closed websocket connection without "
                               "a close frame");
@@ -515,8 +443,8 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
         }
 
         if (!ws->failed) {
-            ngx_http_rtbus_ws_input(ws, ws->client.worker->in,
-                                    ws->client.worker->in + n);
+            ngx_http_rtbus_ws_input(ws, ws->carrier.worker->in,
+                                    ws->carrier.worker->in + n);
         }
     }
 
@@ -530,29 +458,29 @@ static void
 ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
 {
     ngx_event_t              *rev;
-    ngx_http_rtbus_client_t  *cli;
+    ngx_http_rtbus_carrier_t  *car;
 
-    cli = &ws->client;
-    rev = cli->connection->read;
+    car = &ws->carrier;
+    rev = car->connection->read;
 
-    if (cli->closed) {
+    if (car->closed) {
         /* the close handshake was not completed in time */
         ngx_http_rtbus_ws_finalize(ws);
         return;
     }
 
     if (ws->pinged) {
-        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "ping timeout");
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "ping timeout");
         return;
     }
 
     if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_PING, NULL, 0) != NGX_OK) {
-        ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
         return;
     }
 
     ws->pinged = 1;
-    ngx_add_timer(rev, cli->conf->ping_timeout);
+    ngx_add_timer(rev, car->conf->ping_timeout);
 }
 
 
@@ -568,14 +496,14 @@ ngx_http_rtbus_ws_write_handler(ngx_event_t *wev)
     ws = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "rtbus ws write handler unsent:%uz", ws->client.unsent);
+                   "rtbus ws write handler unsent:%uz", ws->carrier.unsent);
 
-    if (ngx_http_rtbus_ws_flush(&ws->client) != NGX_OK) {
+    if (ngx_http_rtbus_ws_flush(&ws->carrier) != NGX_OK) {
         ngx_http_rtbus_ws_finalize(ws);
         return;
     }
 
-    if (ws->client.closed) {
+    if (ws->carrier.closed) {
         ngx_http_rtbus_ws_closing(ws);
     }
 }
@@ -595,9 +523,9 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
         /* any sign of life is as good as the pong */
         ws->pinged = 0;
 
-        if (!ws->client.closed) {
-            ngx_add_timer(ws->client.connection->read,
-                          ws->client.conf->ping_interval);
+        if (!ws->carrier.closed) {
+            ngx_add_timer(ws->carrier.connection->read,
+                          ws->carrier.conf->ping_interval);
         }
     }
 
@@ -616,18 +544,18 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
 
             if (rc == RTBUS_ERROR) {
                 ws->failed = 1;
-                ngx_http_rtbus_client_close(&ws->client,
+                ngx_http_rtbus_carrier_close(&ws->carrier,
                                             RTBUS_WS_PROTOCOL_ERROR,
                                             parser->reason);
                 return;
             }
 
             if (parser->opcode < RTBUS_WS_CLOSE
-                && parser->rest > ws->client.conf->max_message - ws->length
-                && !ws->client.closing)
+                && parser->rest > ws->carrier.conf->max_message - ws->length
+                && !ws->carrier.closing)
             {
                 ws->failed = 1;
-                ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_TOO_BIG,
+                ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_TOO_BIG,
                                             "message too big");
                 return;
             }
@@ -680,7 +608,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
             if (ws->control == NULL) {
                 ws->control = ngx_alloc(RTBUS_WS_MAX_CONTROL,
-                                        ws->client.connection->log);
+                                        ws->carrier.connection->log);
                 if (ws->control == NULL) {
                     goto nomem;
                 }
@@ -706,29 +634,31 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return ngx_http_rtbus_ws_control(ws, p, len);
     }
 
-    if (ws->client.closing) {
+    if (ws->carrier.closing) {
         /* only the client's close frame is of interest now */
         return NGX_OK;
     }
 
-    if (ws->opcode == RTBUS_WS_BINARY) {
-        ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_UNSUPPORTED,
-                                    "binary message");
+    if (ws->opcode == RTBUS_WS_BINARY && !ws->binary) {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_UNSUPPORTED,
+                                     "binary message");
         return NGX_ERROR;
     }
 
-    ws->utf8 = rtbus_utf8_check(ws->utf8, p, len);
+    if (ws->opcode == RTBUS_WS_TEXT) {
+        ws->utf8 = rtbus_utf8_check(ws->utf8, p, len);
+    }
 
     if (ws->utf8 == RTBUS_UTF8_REJECT
         || (ws->utf8 != RTBUS_UTF8_ACCEPT && parser->rest == 0 && parser->fin))
     {
-        ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INVALID_PAYLOAD,
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD,
                                     "text is not UTF-8");
         return NGX_ERROR;
     }
 
     if (ws->length == 0 && parser->rest == 0 && parser->fin) {
-        return ngx_http_rtbus_ws_message(ws, p, len);
+        return ws->message_handler(ws, p, len);
     }
 
     if (ngx_http_rtbus_ws_keep(ws, p, len) != NGX_OK) {
@@ -739,7 +669,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_OK;
     }
 
-    rc = ngx_http_rtbus_ws_message(ws, ws->message, ws->length);
+    rc = ws->message_handler(ws, ws->message, ws->length);
 
     ngx_free(ws->message);
     ws->message = NULL;
@@ -750,7 +680,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
 nomem:
 
-    ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL, "no memory");
+    ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
 
     return NGX_ERROR;
 }
@@ -772,9 +702,9 @@ ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         /* grown by what has come, not by what a header promises */
 
         size = ngx_max(ws->length + len, 2 * ws->size);
-        size = ngx_min(size, ws->client.conf->max_message);
+        size = ngx_min(size, ws->carrier.conf->max_message);
 
-        message = ngx_alloc(size, ws->client.connection->log);
+        message = ngx_alloc(size, ws->carrier.connection->log);
         if (message == NULL) {
             return NGX_ERROR;
         }
@@ -806,12 +736,12 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     case RTBUS_WS_PING:
 
-        if (ws->client.closing) {
+        if (ws->carrier.closing) {
             return NGX_OK;
         }
 
         if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_PONG, p, len) != NGX_OK) {
-            ngx_http_rtbus_client_close(&ws->client, RTBUS_WS_INTERNAL,
+            ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
                                         "no memory");
             return NGX_ERROR;
         }
@@ -825,19 +755,19 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
         ws->peer_closed = 1;
 
-        if (ws->client.closed) {
+        if (ws->carrier.closed) {
             /* that was the answer to ours, and the end */
-            ngx_post_event(ws->client.connection->write, &ngx_posted_events);
+            ngx_post_event(ws->carrier.connection->write, &ngx_posted_events);
             return NGX_ERROR;
         }
 
         rc = rtbus_ws_parse_close(p, len, &code, &reason);
 
         if (rc != RTBUS_OK) {
-            ngx_http_rtbus_client_close(&ws->client, rc, reason);
+            ngx_http_rtbus_carrier_close(&ws->carrier, rc, reason);
 
         } else {
-            ngx_http_rtbus_client_close(&ws->client, code,
+            ngx_http_rtbus_carrier_close(&ws->carrier, code,
                                         "closed by client");
         }
 
@@ -846,75 +776,7 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 }
 
 
-static ngx_int_t
-ngx_http_rtbus_ws_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
-{
-    ngx_int_t                 rc;
-    uint64_t                  ack;
-    ngx_str_t                 name, data;
-    const char               *reason;
-    rtbus_event_t             event;
-    ngx_http_rtbus_client_t  *cli;
-    rtbus_json_member_t       m[] = { rtbus_json_member("event"),
-                                      rtbus_json_member("data"),
-                                      rtbus_json_member("ack") };
-
-    cli = &ws->client;
-
-    rc = rtbus_json_object(cli->worker->hub.json, p, len, m, 3, &reason);
-
-    if (rc == RTBUS_NOMEM) {
-        goto nomem;
-    }
-
-    if (rc != RTBUS_OK) {
-        ngx_http_rtbus_client_close(cli, RTBUS_WS_INVALID_PAYLOAD, reason);
-        return NGX_ERROR;
-    }
-
-    if (m[2].value.type != RTBUS_JSON_NONE
-        && (rtbus_json_uint(&m[2].value.raw, &ack) != RTBUS_OK
-            || ack > NGX_HTTP_RTBUS_WS_MAX_ACK))
-    {
-        ngx_http_rtbus_client_close(cli, RTBUS_WS_INVALID_PAYLOAD,
-                                    "ack is not a number");
-        return NGX_ERROR;
-    }
-
-    if (m[0].value.type != RTBUS_JSON_STRING) {
-        reason = "no event name";
-        rc = RTBUS_ERROR;
-
-    } else {
-        rc = rtbus_event_name(&event, &m[0].value.raw, &reason);
-    }
-
-    if (rc != RTBUS_OK) {
-        ngx_http_rtbus_client_close(cli, RTBUS_WS_INVALID_PAYLOAD, reason);
-        return NGX_ERROR;
-    }
-
-    name.len = event.name.len;
-    name.data = event.name.data;
-
-    data.len = m[1].value.raw.len;
-    data.data = m[1].value.raw.data;
-
-    rc = ngx_http_rtbus_inbox(cli, &name, &data,
-                              m[2].value.type == RTBUS_JSON_NONE ? NULL : &ack);
-    if (rc == NGX_OK) {
-        return NGX_OK;
-    }
-
-nomem:
-
-    ngx_http_rtbus_client_close(cli, RTBUS_WS_INTERNAL, "no memory");
-
-    return NGX_ERROR;
-}
-
-
-static ngx_int_t
+ngx_int_t
 ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
     size_t len)
 {
@@ -933,10 +795,10 @@ ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
     }
 
     if (opcode == RTBUS_WS_CLOSE) {
-        ngx_http_rtbus_client_push(&ws->client, frame);
+        ngx_http_rtbus_carrier_push(&ws->carrier, frame);
 
     } else {
-        ngx_http_rtbus_client_send(&ws->client, frame);
+        ngx_http_rtbus_carrier_send(&ws->carrier, frame);
     }
 
     ngx_rtbus_frame_unref(frame);
@@ -946,7 +808,7 @@ ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
 
 
 static ngx_int_t
-ngx_http_rtbus_ws_flush(ngx_http_rtbus_client_t *cli)
+ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car)
 {
     u_char                 *p, *buf;
     size_t                  len;
@@ -954,36 +816,36 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_client_t *cli)
     ngx_connection_t       *c;
     ngx_http_rtbus_link_t  *link;
 
-    c = cli->connection;
+    c = car->connection;
 
-    while (cli->first && c->write->ready) {
+    while (car->first && c->write->ready) {
 
-        link = cli->first;
+        link = car->first;
 
-        if (link->next == NULL || cli->inflight
-            || link->frame->len - cli->offset >= NGX_HTTP_RTBUS_BUFFER)
+        if (link->next == NULL || car->inflight
+            || link->frame->len - car->offset >= NGX_HTTP_RTBUS_BUFFER)
         {
-            buf = link->frame->data + cli->offset;
-            len = link->frame->len - cli->offset;
+            buf = link->frame->data + car->offset;
+            len = link->frame->len - car->offset;
 
         } else if (c->ssl) {
 
             /* a write that TLS puts off must be repeated with the same bytes */
 
-            if (cli->offset == 0
-                && ngx_http_rtbus_client_merge(cli) != NGX_OK)
+            if (car->offset == 0
+                && ngx_http_rtbus_carrier_merge(car) != NGX_OK)
             {
                 return NGX_ERROR;
             }
 
-            buf = cli->first->frame->data + cli->offset;
-            len = cli->first->frame->len - cli->offset;
+            buf = car->first->frame->data + car->offset;
+            len = car->first->frame->len - car->offset;
 
         } else {
-            buf = cli->worker->out;
+            buf = car->worker->out;
 
-            p = ngx_cpymem(buf, link->frame->data + cli->offset,
-                           link->frame->len - cli->offset);
+            p = ngx_cpymem(buf, link->frame->data + car->offset,
+                           link->frame->len - car->offset);
 
             for (link = link->next; link; link = link->next) {
 
@@ -1006,16 +868,16 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_client_t *cli)
         }
 
         if (n == NGX_AGAIN) {
-            cli->inflight = (c->ssl != NULL);
+            car->inflight = (c->ssl != NULL);
             break;
         }
 
-        cli->inflight = 0;
+        car->inflight = 0;
 
-        ngx_http_rtbus_client_sent(cli, n);
+        ngx_http_rtbus_carrier_sent(car, n);
     }
 
-    if (cli->first && ngx_handle_write_event(c->write, 0) != NGX_OK) {
+    if (car->first && ngx_handle_write_event(c->write, 0) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -1031,16 +893,16 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_client_t *cli)
  */
 
 static void
-ngx_http_rtbus_ws_close(ngx_http_rtbus_client_t *cli, ngx_uint_t code,
+ngx_http_rtbus_ws_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
     const char *reason)
 {
     size_t                len;
     ngx_http_rtbus_ws_t  *ws;
     u_char                buf[RTBUS_WS_MAX_CONTROL];
 
-    ws = (ngx_http_rtbus_ws_t *) cli;
+    ws = (ngx_http_rtbus_ws_t *) car;
 
-    if (cli->broken) {
+    if (car->broken) {
         ngx_http_rtbus_ws_finalize(ws);
         return;
     }
@@ -1059,13 +921,13 @@ ngx_http_rtbus_ws_close(ngx_http_rtbus_client_t *cli, ngx_uint_t code,
     }
 
     if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_CLOSE, buf, len) != NGX_OK
-        || ngx_http_rtbus_ws_flush(cli) != NGX_OK)
+        || ngx_http_rtbus_ws_flush(car) != NGX_OK)
     {
         ngx_http_rtbus_ws_finalize(ws);
         return;
     }
 
-    ngx_add_timer(cli->connection->read, NGX_HTTP_RTBUS_WS_LINGER);
+    ngx_add_timer(car->connection->read, NGX_HTTP_RTBUS_WS_LINGER);
 
     ngx_http_rtbus_ws_closing(ws);
 }
@@ -1074,11 +936,11 @@ ngx_http_rtbus_ws_close(ngx_http_rtbus_client_t *cli, ngx_uint_t code,
 static void
 ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws)
 {
-    ngx_http_rtbus_client_t  *cli;
+    ngx_http_rtbus_carrier_t  *car;
 
-    cli = &ws->client;
+    car = &ws->carrier;
 
-    if (cli->first) {
+    if (car->first) {
         return;
     }
 
@@ -1088,9 +950,9 @@ ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws)
     }
 
     if (ws->failed
-        && ngx_shutdown_socket(cli->connection->fd, NGX_WRITE_SHUTDOWN) == -1)
+        && ngx_shutdown_socket(car->connection->fd, NGX_WRITE_SHUTDOWN) == -1)
     {
-        ngx_connection_error(cli->connection, ngx_socket_errno,
+        ngx_connection_error(car->connection, ngx_socket_errno,
                              ngx_shutdown_socket_n " failed");
         ngx_http_rtbus_ws_finalize(ws);
     }
@@ -1103,13 +965,13 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
-    r = ws->client.request;
+    r = ws->carrier.request;
     c = r->connection;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus ws finalize");
 
-    ws->client.closing = 1;
-    ws->client.closed = 1;
+    ws->carrier.closing = 1;
+    ws->carrier.closed = 1;
 
     c->idle = 0;
     c->read->handler = ws->handler;
@@ -1122,157 +984,3 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
 }
 
 
-/* {"event":...,"data":...,"channel":"...","cursor":"<channel>@<position>"} */
-
-static ngx_rtbus_frame_t *
-ngx_http_rtbus_ws_encode(const ngx_rtbus_format_t *format,
-    ngx_rtbus_msg_t *msg)
-{
-    u_char             *p;
-    size_t              len, header, n;
-    rtbus_str_t         data, *name, *attachments;
-    const char         *member;
-    ngx_rtbus_frame_t  *frame;
-    u_char              pos[RTBUS_POSITION_MAX];
-
-    name = &msg->event->name_json;
-    attachments = &msg->event->attachments;
-
-    if (msg->event->args.len) {
-        member = ",\"args\":";
-        data = msg->event->args;
-
-    } else {
-        member = ",\"data\":";
-        data = msg->event->data;
-
-        if (data.len == 0) {
-            data.data = (u_char *) "null";
-            data.len = 4;
-        }
-    }
-
-    n = rtbus_pos_write(pos, msg->pos);
-
-    len = sizeof("{\"event\":") - 1 + name->len
-          + sizeof(",\"data\":") - 1 + data.len
-          + sizeof(",\"channel\":\"") - 1 + msg->channel.len
-          + sizeof("\",\"cursor\":\"") - 1 + msg->channel.len + 1 + n
-          + sizeof("\"}") - 1;
-
-    if (attachments->len) {
-        len += sizeof(",\"attachments\":") - 1 + attachments->len;
-    }
-
-    header = rtbus_ws_header_len(len);
-
-    frame = ngx_rtbus_frame_create(header + len);
-    if (frame == NULL) {
-        return NULL;
-    }
-
-    p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
-
-    p = ngx_cpymem(p, "{\"event\":", sizeof("{\"event\":") - 1);
-    p = ngx_cpymem(p, name->data, name->len);
-    p = ngx_cpymem(p, member, sizeof(",\"data\":") - 1);
-    p = ngx_cpymem(p, data.data, data.len);
-
-    if (attachments->len) {
-        p = ngx_cpymem(p, ",\"attachments\":",
-                       sizeof(",\"attachments\":") - 1);
-        p = ngx_cpymem(p, attachments->data, attachments->len);
-    }
-
-    p = ngx_cpymem(p, ",\"channel\":\"", sizeof(",\"channel\":\"") - 1);
-    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
-    p = ngx_cpymem(p, "\",\"cursor\":\"", sizeof("\",\"cursor\":\"") - 1);
-    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
-    *p++ = '@';
-    p = ngx_cpymem(p, pos, n);
-
-    frame->payload = header;
-    frame->cursor = p - frame->data;
-
-    *p++ = '"';
-    *p = '}';
-
-    return frame;
-}
-
-
-static size_t
-ngx_http_rtbus_ws_header(u_char *dst, size_t len)
-{
-    if (dst) {
-        (void) rtbus_ws_write_header(dst, RTBUS_WS_TEXT, len);
-    }
-
-    return rtbus_ws_header_len(len);
-}
-
-
-static ngx_int_t
-ngx_http_rtbus_ws_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
-    ngx_str_t *data)
-{
-    u_char     *p;
-    size_t      len;
-    ngx_int_t   rc;
-
-    len = sizeof("{\"ack\":,\"data\":}") - 1 + NGX_INT64_LEN + data->len;
-
-    p = ngx_alloc(len, cli->connection->log);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    len = ngx_sprintf(p, "{\"ack\":%uL,\"data\":%V}", id, data) - p;
-
-    rc = ngx_http_rtbus_ws_send((ngx_http_rtbus_ws_t *) cli, RTBUS_WS_TEXT, p,
-                                len);
-    ngx_free(p);
-
-    return rc;
-}
-
-
-static ngx_rtbus_frame_t *
-ngx_http_rtbus_ws_event(const char *name, ngx_str_t *data, ngx_str_t *channel,
-    ngx_str_t *cursor)
-{
-    u_char             *p;
-    size_t              len;
-    ngx_rtbus_frame_t  *frame;
-
-    len = sizeof("{\"event\":\"\",\"data\":}") - 1 + ngx_strlen(name)
-          + data->len;
-
-    if (channel) {
-        len += sizeof(",\"channel\":\"\"") - 1 + channel->len;
-    }
-
-    if (cursor->len) {
-        len += sizeof(",\"cursor\":\"\"") - 1 + cursor->len;
-    }
-
-    frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
-    if (frame == NULL) {
-        return NULL;
-    }
-
-    p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
-    p = ngx_sprintf(p, "{\"event\":\"%s\",\"data\":%V", name, data);
-
-    if (channel) {
-        p = ngx_sprintf(p, ",\"channel\":\"%V\"", channel);
-    }
-
-    if (cursor->len) {
-        p = ngx_sprintf(p, ",\"cursor\":\"%V\"", cursor);
-    }
-
-    *p = '}';
-
-    return frame;
-}

@@ -1,7 +1,8 @@
 
 /*
- * The WebSocket carrier (RFC 6455): handshake, frames, pings, the close
- * handshake.  What a message says is the inbox's.
+ * The WebSocket transport (RFC 6455): handshake, frames, pings, the close
+ * handshake.  It knows two callbacks, "message in" and, of its carrier,
+ * "ended"; what a message says is the protocol's.
  */
 
 
@@ -9,12 +10,75 @@
 #define _NGX_HTTP_RTBUS_WS_H_INCLUDED_
 
 
-#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_carrier.h"
+#include "rtbus_ws.h"
 
 
-/* answers a request to a "rtbus websocket" location as its content handler */
+typedef struct ngx_http_rtbus_ws_s  ngx_http_rtbus_ws_t;
 
-ngx_int_t ngx_http_rtbus_ws_handler(ngx_http_request_t *r);
+
+/*
+ * A whole message, opcode in ws->opcode, text checked to be UTF-8; the bytes
+ * are valid during the call, and may be written to.  NGX_OK, or NGX_ERROR: the
+ * carrier is being closed, what follows must not be read.
+ */
+typedef ngx_int_t (*ngx_http_rtbus_ws_message_pt)(ngx_http_rtbus_ws_t *ws,
+    u_char *p, size_t len);
+
+
+struct ngx_http_rtbus_ws_s {
+    ngx_http_rtbus_carrier_t      carrier;     /* the first member */
+
+    /* set by the protocol before the handshake is answered */
+
+    ngx_http_rtbus_ws_message_pt  message_handler;
+    unsigned                      binary:1;    /* messages are welcome */
+    unsigned                      pingless:1;  /* the protocol has its own */
+
+    /* private */
+
+    unsigned                      opcode:4;    /* of the message */
+    unsigned                      in_frame:1;  /* its header is parsed */
+    unsigned                      pinged:1;    /* the pong is awaited */
+    unsigned                      peer_closed:1;  /* close frame received */
+    unsigned                      failed:1;    /* what comes is dropped */
+
+    uint32_t                      utf8;        /* of the message */
+    rtbus_ws_parser_t             parser;
+
+    u_char                       *message;     /* malloc'ed, its beginning */
+    size_t                        length;
+    size_t                        size;
+    u_char                       *control;     /* malloc'ed, a frame cut */
+    size_t                        control_length;
+
+    ngx_event_handler_pt          handler;     /* nginx's, of the connection */
+};
+
+
+/*
+ * Checks the handshake and the origin.  NGX_OK and, unless r->header_sent, *key
+ * is set: go on; otherwise this is what the content handler has to return.
+ */
+
+ngx_int_t ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key);
+
+/*
+ * ws is zeroed memory of r->pool, its handlers set.  NGX_OK or NGX_ERROR; what
+ * has to be there for ended_handler is set up next, before anything can fail.
+ */
+
+ngx_int_t ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws,
+    ngx_http_request_t *r);
+
+/* answers 101: NGX_OK, and the handler returns NGX_DONE, or what it returns */
+
+ngx_int_t ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key);
+
+/* queues a message or a control frame: NGX_OK, NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode,
+    u_char *p, size_t len);
 
 
 #endif /* _NGX_HTTP_RTBUS_WS_H_INCLUDED_ */

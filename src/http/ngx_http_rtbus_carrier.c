@@ -1,0 +1,342 @@
+
+#include "ngx_http_rtbus_carrier.h"
+#include "rtbus_ws.h"
+
+
+static void ngx_http_rtbus_carrier_cleanup(void *data);
+static void ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car,
+    ngx_uint_t keep);
+
+
+ngx_int_t
+ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
+    ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    car->request = r;
+    car->connection = r->connection;
+    car->worker = rmcf->worker;
+    car->conf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    car->last = &car->first;
+
+    ngx_queue_insert_tail(&car->worker->carriers, &car->queue);
+    car->worker->ncarriers++;
+
+    if (car->worker->draining && !car->worker->drain.timer_set
+        && !car->worker->drain.posted)
+    {
+        ngx_post_event(&car->worker->drain, &ngx_posted_events);
+    }
+
+    cln->handler = ngx_http_rtbus_carrier_cleanup;
+    cln->data = car;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_carrier_cleanup(void *data)
+{
+    ngx_http_rtbus_carrier_t  *car = data;
+
+    /* nobody on board may queue or join from here on */
+
+    car->closing = 1;
+    car->closed = 1;
+
+    car->ended_handler(car);
+
+    ngx_http_rtbus_carrier_clear(car, 0);
+
+    if (car->marked) {
+        ngx_queue_remove(&car->dirty);
+        car->marked = 0;
+    }
+
+    ngx_queue_remove(&car->queue);
+    car->worker->ncarriers--;
+}
+
+
+/* drops queued frames; keep: not the one that is on its way */
+
+static void
+ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car, ngx_uint_t keep)
+{
+    ngx_http_rtbus_link_t  *link, *next;
+
+    link = car->first;
+
+    if (keep && link && (car->offset || car->inflight)) {
+        next = link->next;
+        link->next = NULL;
+        car->last = &link->next;
+        car->unsent = link->frame->len - car->offset;
+        link = next;
+
+    } else {
+        car->first = NULL;
+        car->last = &car->first;
+        car->offset = 0;
+        car->unsent = 0;
+        car->inflight = 0;
+    }
+
+    while (link) {
+        next = link->next;
+
+        ngx_rtbus_frame_unref(link->frame);
+
+        link->next = car->worker->links;
+        car->worker->links = link;
+
+        link = next;
+    }
+}
+
+
+void
+ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame)
+{
+    if (car->closing || car->broken) {
+        return;
+    }
+
+    if (car->unsent && car->unsent + frame->len > car->conf->send_buffer) {
+
+        /* what is queued may not have been offered to the connection yet */
+
+        if (car->transport->flush(car) != NGX_OK) {
+            car->broken = 1;
+            ngx_http_rtbus_carrier_mark(car);
+            return;
+        }
+
+        if (car->unsent && car->unsent + frame->len > car->conf->send_buffer) {
+            ngx_http_rtbus_carrier_clear(car, 1);
+            ngx_http_rtbus_carrier_close(car, RTBUS_WS_TRY_LATER,
+                                        "client is too slow");
+            return;
+        }
+    }
+
+    ngx_http_rtbus_carrier_push(car, frame);
+}
+
+
+void
+ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame)
+{
+    ngx_http_rtbus_link_t  *link;
+
+    link = car->worker->links;
+
+    if (link) {
+        car->worker->links = link->next;
+
+    } else {
+        link = ngx_alloc(sizeof(ngx_http_rtbus_link_t), car->connection->log);
+        if (link == NULL) {
+            /* a hole in the stream would be worse than its end */
+            ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+            return;
+        }
+    }
+
+    ngx_rtbus_frame_ref(frame);
+
+    link->frame = frame;
+    link->next = NULL;
+
+    *car->last = link;
+    car->last = &link->next;
+    car->unsent += frame->len;
+
+    ngx_http_rtbus_carrier_mark(car);
+}
+
+
+void
+ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
+{
+    size_t                  rest;
+    ngx_http_rtbus_link_t  *link;
+
+    car->unsent -= n;
+
+    if (car->wanted) {
+        /* who waits for it goes on outside of whatever is being done now */
+        ngx_http_rtbus_carrier_mark(car);
+    }
+
+    while (n) {
+        link = car->first;
+        rest = link->frame->len - car->offset;
+
+        if (n < rest) {
+            car->offset += n;
+            return;
+        }
+
+        n -= rest;
+        car->offset = 0;
+
+        car->first = link->next;
+
+        if (car->first == NULL) {
+            car->last = &car->first;
+        }
+
+        ngx_rtbus_frame_unref(link->frame);
+
+        link->next = car->worker->links;
+        car->worker->links = link;
+    }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car)
+{
+    size_t                  len;
+    u_char                 *p;
+    ngx_rtbus_frame_t      *frame;
+    ngx_http_rtbus_link_t  *link, *next, *last;
+
+    /* called with nothing of the first frame sent */
+
+    link = car->first;
+    len = link->frame->len;
+
+    for (last = link->next; last; last = last->next) {
+        if (len + last->frame->len > NGX_HTTP_RTBUS_BUFFER) {
+            break;
+        }
+
+        len += last->frame->len;
+    }
+
+    if (last == link->next) {
+        return NGX_OK;
+    }
+
+    frame = ngx_rtbus_frame_create(len);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(frame->data, link->frame->data, link->frame->len);
+    ngx_rtbus_frame_unref(link->frame);
+    link->frame = frame;
+
+    while (link->next != last) {
+        next = link->next;
+
+        p = ngx_cpymem(p, next->frame->data, next->frame->len);
+        ngx_rtbus_frame_unref(next->frame);
+
+        link->next = next->next;
+        next->next = car->worker->links;
+        car->worker->links = next;
+    }
+
+    if (link->next == NULL) {
+        car->last = &link->next;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_worker_t  *worker;
+
+    if (car->marked) {
+        return;
+    }
+
+    worker = car->worker;
+
+    car->marked = 1;
+    ngx_queue_insert_tail(&worker->dirty, &car->dirty);
+
+    if (!worker->flush.posted) {
+        ngx_post_event(&worker->flush, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
+    const char *reason)
+{
+    if (car->closing) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, car->connection->log, 0,
+                  "rtbus closes client, code:%ui, %s", code, reason);
+
+    car->closing = 1;
+    car->close_code = code;
+    car->close_reason = reason;
+
+    ngx_http_rtbus_carrier_mark(car);
+}
+
+
+void
+ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
+{
+    ngx_queue_t              *q;
+    ngx_connection_t         *c;
+    ngx_http_rtbus_carrier_t  *car;
+    ngx_http_rtbus_worker_t  *worker;
+
+    worker = ev->data;
+
+    while (!ngx_queue_empty(&worker->dirty)) {
+        q = ngx_queue_head(&worker->dirty);
+        car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, dirty);
+
+        ngx_queue_remove(q);
+        car->marked = 0;
+
+        if (!car->broken && car->first
+            && car->transport->flush(car) != NGX_OK)
+        {
+            car->broken = 1;
+        }
+
+        if (car->wanted && !car->broken && !car->closing) {
+            car->wanted = 0;
+            car->room_handler(car);
+        }
+
+        if ((car->closing || car->broken) && !car->closed) {
+            car->closed = 1;
+            c = car->connection;
+
+            car->transport->close(car, car->close_code, car->close_reason);
+
+            /* car may be no more */
+
+            ngx_http_run_posted_requests(c);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+
+/*
+ * What brings frames to one connection, whatever its protocol: the queue of
+ * shared frames, the limit on it, its end.
+ *
+ * A transport embeds the carrier and gives it its two functions; who travels on
+ * it, one client or several, gives it the handlers.  Frames are queued and the
+ * carrier is marked; at the end of the loop turn each marked carrier is flushed
+ * once.  Closing goes the same way, so a carrier never ends in the middle of a
+ * fan-out.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_CARRIER_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_CARRIER_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_module.h"
+
+
+struct ngx_http_rtbus_link_s {
+    ngx_http_rtbus_link_t             *next;
+    ngx_rtbus_frame_t                 *frame;
+};
+
+
+typedef struct {
+    /*
+     * Writes queued frames, as many as the connection takes; NGX_OK (also when
+     * some are left), NGX_ERROR: the connection is gone.
+     */
+    ngx_int_t                        (*flush)(ngx_http_rtbus_carrier_t *car);
+
+    /*
+     * Says goodbye and ends the connection, at once or soon.  Called at most
+     * once, from the end of a loop turn; code is a WebSocket close code, reason
+     * a static text.
+     */
+    void                             (*close)(ngx_http_rtbus_carrier_t *car,
+                                         ngx_uint_t code, const char *reason);
+} ngx_http_rtbus_transport_t;
+
+
+typedef void (*ngx_http_rtbus_carrier_pt)(ngx_http_rtbus_carrier_t *car);
+
+
+struct ngx_http_rtbus_carrier_s {
+    /* set before init; data belongs to who set the handlers */
+
+    const ngx_http_rtbus_transport_t  *transport;
+    ngx_http_rtbus_carrier_pt          room_handler;  /* see wanted */
+    ngx_http_rtbus_carrier_pt          leave_handler; /* the worker leaves: say
+                                                         so to the client */
+    ngx_http_rtbus_carrier_pt          ended_handler; /* the connection ends */
+    void                              *data;
+
+    ngx_http_request_t                *request;
+    ngx_connection_t                  *connection;
+    ngx_http_rtbus_worker_t           *worker;
+    ngx_http_rtbus_loc_conf_t         *conf;
+
+    ngx_queue_t                        queue;     /* worker->carriers */
+    ngx_queue_t                        dirty;     /* worker->dirty */
+
+    ngx_http_rtbus_link_t             *first;     /* frames to be sent */
+    ngx_http_rtbus_link_t            **last;
+    size_t                             offset;    /* sent of the first one */
+    size_t                             unsent;    /* bytes */
+
+    ngx_uint_t                         close_code;
+    const char                        *close_reason;
+
+    unsigned                           wanted:1;  /* call room_handler when some
+                                                     bytes were sent */
+    unsigned                           marked:1;  /* in worker->dirty */
+    unsigned                           inflight:1;  /* the first frame's bytes
+                                                     must stay as they are */
+    unsigned                           closing:1; /* takes no more frames */
+    unsigned                           closed:1;  /* transport->close called */
+    unsigned                           broken:1;  /* the connection is gone */
+};
+
+
+/*
+ * car is zeroed memory that lives as long as the request.  The carrier leaves
+ * the worker by a cleanup of r->pool.  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
+    ngx_http_request_t *r);
+
+/*
+ * Queues a frame (takes a reference) that the client asked for or that the
+ * protocol needs.  A client that has too much unsent is closed with 1013.
+ */
+
+void ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame);
+
+/* the same without the limit, and also when closing: for goodbyes */
+
+void ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame);
+
+/* drops n sent bytes off the queue */
+
+void ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n);
+
+/*
+ * Makes the first frame, of which nothing was sent, and as many after it as fit
+ * into NGX_HTTP_RTBUS_BUFFER one frame, for connections that want the same
+ * bytes again after a write that did not go through (TLS, output filters).
+ */
+
+ngx_int_t ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car);
+
+/* flush at the end of the loop turn */
+
+void ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car);
+
+/* the first call counts; the transport's close follows in this loop turn */
+
+void ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car,
+    ngx_uint_t code, const char *reason);
+
+/* the posted event of the worker: flushes and closes what is marked */
+
+void ngx_http_rtbus_carrier_flush(ngx_event_t *ev);
+
+
+#endif /* _NGX_HTTP_RTBUS_CARRIER_H_INCLUDED_ */

@@ -1,0 +1,355 @@
+
+#include "ngx_http_rtbus_plain.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_ws.h"
+
+
+#define NGX_HTTP_RTBUS_PLAIN_MAX_ACK  9007199254740991ULL  /* 2^53 - 1 */
+
+
+typedef struct {
+    ngx_http_rtbus_ws_t       ws;          /* the first member */
+    ngx_http_rtbus_client_t   client;
+} ngx_http_rtbus_plain_t;
+
+
+static void ngx_http_rtbus_plain_room(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_plain_leave(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_plain_ended(ngx_http_rtbus_carrier_t *car);
+static ngx_int_t ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws,
+    u_char *p, size_t len);
+static ngx_rtbus_frame_t *ngx_http_rtbus_plain_encode(
+    const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
+static size_t ngx_http_rtbus_plain_header(u_char *dst, size_t len);
+static ngx_int_t ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli,
+    uint64_t id, ngx_str_t *data);
+static ngx_rtbus_frame_t *ngx_http_rtbus_plain_event(
+    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data,
+    ngx_str_t *channel, ngx_str_t *cursor);
+
+
+static const ngx_rtbus_format_t  ngx_http_rtbus_plain_format = {
+    ngx_http_rtbus_plain_encode,
+    ngx_http_rtbus_plain_header
+};
+
+
+static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_plain_protocol = {
+    &ngx_http_rtbus_plain_format,
+    ngx_http_rtbus_plain_ack,
+    ngx_http_rtbus_plain_event
+};
+
+
+ngx_int_t
+ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  key, cursor;
+    ngx_array_t                channels, refused;
+    ngx_http_rtbus_plain_t    *plain;
+    ngx_http_rtbus_carrier_t  *car;
+
+    ngx_str_null(&key);
+
+    rc = ngx_http_rtbus_ws_handshake(r, &key);
+    if (rc != NGX_OK || r->header_sent) {
+        /* refused, and the answer to it may well be on its way */
+        return rc;
+    }
+
+    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
+        != NGX_OK
+        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK
+        || ngx_http_rtbus_arg(r, "cursor", &cursor) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    plain = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_plain_t));
+    if (plain == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    car = &plain->ws.carrier;
+
+    car->room_handler = ngx_http_rtbus_plain_room;
+    car->leave_handler = ngx_http_rtbus_plain_leave;
+    car->ended_handler = ngx_http_rtbus_plain_ended;
+    car->data = &plain->client;
+
+    plain->ws.message_handler = ngx_http_rtbus_plain_message;
+
+    if (ngx_http_rtbus_ws_init(&plain->ws, r) != NGX_OK
+        || ngx_http_rtbus_client_init(&plain->client, car,
+                                      &ngx_http_rtbus_plain_protocol)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_ws_accept(&plain->ws, &key);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_rtbus_client_start(&plain->client, &channels, &refused)
+        != NGX_OK)
+    {
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+    }
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_rtbus_plain_room(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_client_resume(car->data);
+}
+
+
+static void
+ngx_http_rtbus_plain_leave(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_client_goodbye(car->data);
+}
+
+
+static void
+ngx_http_rtbus_plain_ended(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_client_done(car->data);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+{
+    ngx_int_t                 rc;
+    uint64_t                  ack;
+    ngx_str_t                 name, data;
+    const char               *reason;
+    rtbus_event_t             event;
+    ngx_http_rtbus_client_t  *cli;
+    rtbus_json_member_t       m[] = { rtbus_json_member("event"),
+                                      rtbus_json_member("data"),
+                                      rtbus_json_member("ack") };
+
+    cli = ws->carrier.data;
+
+    rc = rtbus_json_object(cli->hub->json, p, len, m, 3, &reason);
+
+    if (rc == RTBUS_NOMEM) {
+        goto nomem;
+    }
+
+    if (rc != RTBUS_OK) {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD, reason);
+        return NGX_ERROR;
+    }
+
+    if (m[2].value.type != RTBUS_JSON_NONE
+        && (rtbus_json_uint(&m[2].value.raw, &ack) != RTBUS_OK
+            || ack > NGX_HTTP_RTBUS_PLAIN_MAX_ACK))
+    {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD,
+                                    "ack is not a number");
+        return NGX_ERROR;
+    }
+
+    if (m[0].value.type != RTBUS_JSON_STRING) {
+        reason = "no event name";
+        rc = RTBUS_ERROR;
+
+    } else {
+        rc = rtbus_event_name(&event, &m[0].value.raw, &reason);
+    }
+
+    if (rc != RTBUS_OK) {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD, reason);
+        return NGX_ERROR;
+    }
+
+    name.len = event.name.len;
+    name.data = event.name.data;
+
+    data.len = m[1].value.raw.len;
+    data.data = m[1].value.raw.data;
+
+    rc = ngx_http_rtbus_inbox(cli, &name, &data,
+                              m[2].value.type == RTBUS_JSON_NONE ? NULL : &ack);
+    if (rc == NGX_OK) {
+        return NGX_OK;
+    }
+
+nomem:
+
+    ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
+
+    return NGX_ERROR;
+}
+
+
+/* {"event":...,"data":...,"channel":"...","cursor":"<channel>@<position>"} */
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_plain_encode(const ngx_rtbus_format_t *format,
+    ngx_rtbus_msg_t *msg)
+{
+    u_char             *p;
+    size_t              len, header, n;
+    rtbus_str_t         data, *name, *attachments;
+    const char         *member;
+    ngx_rtbus_frame_t  *frame;
+    u_char              pos[RTBUS_POSITION_MAX];
+
+    name = &msg->event->name_json;
+    attachments = &msg->event->attachments;
+
+    if (msg->event->args.len) {
+        member = ",\"args\":";
+        data = msg->event->args;
+
+    } else {
+        member = ",\"data\":";
+        data = msg->event->data;
+
+        if (data.len == 0) {
+            data.data = (u_char *) "null";
+            data.len = 4;
+        }
+    }
+
+    n = rtbus_pos_write(pos, msg->pos);
+
+    len = sizeof("{\"event\":") - 1 + name->len
+          + sizeof(",\"data\":") - 1 + data.len
+          + sizeof(",\"channel\":\"") - 1 + msg->channel.len
+          + sizeof("\",\"cursor\":\"") - 1 + msg->channel.len + 1 + n
+          + sizeof("\"}") - 1;
+
+    if (attachments->len) {
+        len += sizeof(",\"attachments\":") - 1 + attachments->len;
+    }
+
+    header = rtbus_ws_header_len(len);
+
+    frame = ngx_rtbus_frame_create(header + len);
+    if (frame == NULL) {
+        return NULL;
+    }
+
+    p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
+
+    p = ngx_cpymem(p, "{\"event\":", sizeof("{\"event\":") - 1);
+    p = ngx_cpymem(p, name->data, name->len);
+    p = ngx_cpymem(p, member, sizeof(",\"data\":") - 1);
+    p = ngx_cpymem(p, data.data, data.len);
+
+    if (attachments->len) {
+        p = ngx_cpymem(p, ",\"attachments\":",
+                       sizeof(",\"attachments\":") - 1);
+        p = ngx_cpymem(p, attachments->data, attachments->len);
+    }
+
+    p = ngx_cpymem(p, ",\"channel\":\"", sizeof(",\"channel\":\"") - 1);
+    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
+    p = ngx_cpymem(p, "\",\"cursor\":\"", sizeof("\",\"cursor\":\"") - 1);
+    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
+    *p++ = '@';
+    p = ngx_cpymem(p, pos, n);
+
+    frame->payload = header;
+    frame->cursor = p - frame->data;
+
+    *p++ = '"';
+    *p = '}';
+
+    return frame;
+}
+
+
+static size_t
+ngx_http_rtbus_plain_header(u_char *dst, size_t len)
+{
+    if (dst) {
+        (void) rtbus_ws_write_header(dst, RTBUS_WS_TEXT, len);
+    }
+
+    return rtbus_ws_header_len(len);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
+    ngx_str_t *data)
+{
+    u_char     *p;
+    size_t      len;
+    ngx_int_t   rc;
+
+    len = sizeof("{\"ack\":,\"data\":}") - 1 + NGX_INT64_LEN + data->len;
+
+    p = ngx_alloc(len, cli->carrier->connection->log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = ngx_sprintf(p, "{\"ack\":%uL,\"data\":%V}", id, data) - p;
+
+    rc = ngx_http_rtbus_ws_send((ngx_http_rtbus_ws_t *) cli->carrier,
+                                RTBUS_WS_TEXT, p, len);
+    ngx_free(p);
+
+    return rc;
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_plain_event(ngx_http_rtbus_client_t *cli, const char *name,
+    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor)
+{
+    u_char             *p;
+    size_t              len;
+    ngx_rtbus_frame_t  *frame;
+
+    len = sizeof("{\"event\":\"\",\"data\":}") - 1 + ngx_strlen(name)
+          + data->len;
+
+    if (channel) {
+        len += sizeof(",\"channel\":\"\"") - 1 + channel->len;
+    }
+
+    if (cursor->len) {
+        len += sizeof(",\"cursor\":\"\"") - 1 + cursor->len;
+    }
+
+    frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
+    if (frame == NULL) {
+        return NULL;
+    }
+
+    p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
+    p = ngx_sprintf(p, "{\"event\":\"%s\",\"data\":%V", name, data);
+
+    if (channel) {
+        p = ngx_sprintf(p, ",\"channel\":\"%V\"", channel);
+    }
+
+    if (cursor->len) {
+        p = ngx_sprintf(p, ",\"cursor\":\"%V\"", cursor);
+    }
+
+    *p = '}';
+
+    return frame;
+}

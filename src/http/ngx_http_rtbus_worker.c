@@ -1,0 +1,122 @@
+
+#include "ngx_http_rtbus_worker.h"
+#include "ngx_http_rtbus_carrier.h"
+#include "rtbus_ws.h"
+
+
+#define NGX_HTTP_RTBUS_DRAIN_TICK  50    /* ms */
+
+
+static void ngx_http_rtbus_worker_exiting(void *data);
+static void ngx_http_rtbus_worker_goodbye(ngx_event_t *ev);
+
+
+ngx_int_t
+ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
+{
+    ngx_queue_init(&worker->carriers);
+    ngx_queue_init(&worker->dirty);
+
+    worker->flush.handler = ngx_http_rtbus_carrier_flush;
+    worker->flush.data = worker;
+    worker->flush.log = cycle->log;
+
+    worker->drain.handler = ngx_http_rtbus_worker_goodbye;
+    worker->drain.data = worker;
+    worker->drain.log = cycle->log;
+
+    worker->in = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
+    worker->out = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
+
+    if (worker->in == NULL || worker->out == NULL) {
+        return NGX_ERROR;
+    }
+
+    worker->hub.exiting_handler = ngx_http_rtbus_worker_exiting;
+    worker->hub.data = worker;
+
+    return ngx_rtbus_hub_init(&worker->hub, cycle->log);
+}
+
+
+void
+ngx_http_rtbus_worker_close(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_http_rtbus_link_t  *link;
+
+    ngx_rtbus_hub_close(&worker->hub);
+
+    while (worker->links) {
+        link = worker->links;
+        worker->links = link->next;
+        ngx_free(link);
+    }
+}
+
+
+static void
+ngx_http_rtbus_worker_exiting(void *data)
+{
+    ngx_http_rtbus_worker_drain(data);
+}
+
+
+void
+ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
+{
+    if (worker->draining) {
+        return;
+    }
+
+    worker->draining = 1;
+    worker->drain_until = ngx_current_msec + worker->drain_time;
+
+    if (worker->ncarriers) {
+        ngx_post_event(&worker->drain, &ngx_posted_events);
+    }
+}
+
+
+/*
+ * Says goodbye to so many clients that with as many at each tick all are gone
+ * in time: a crowd that comes back at once would hurt the other workers.
+ */
+
+static void
+ngx_http_rtbus_worker_goodbye(ngx_event_t *ev)
+{
+    ngx_uint_t                 n, ticks;
+    ngx_queue_t               *q;
+    ngx_msec_int_t             left;
+    ngx_http_rtbus_worker_t   *worker;
+    ngx_http_rtbus_carrier_t  *car;
+
+    worker = ev->data;
+
+    left = (ngx_msec_int_t) (worker->drain_until - ngx_current_msec);
+    ticks = (left > 0) ? left / NGX_HTTP_RTBUS_DRAIN_TICK + 1 : 1;
+
+    n = (worker->ncarriers + ticks - 1) / ticks;
+
+    for (q = ngx_queue_head(&worker->carriers);
+         n && q != ngx_queue_sentinel(&worker->carriers);
+         q = ngx_queue_next(q))
+    {
+        car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, queue);
+
+        if (car->closing) {
+            continue;
+        }
+
+        n--;
+
+        car->leave_handler(car);
+
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_RESTART,
+                                     "server is shutting down");
+    }
+
+    if (worker->ncarriers) {
+        ngx_add_timer(ev, NGX_HTTP_RTBUS_DRAIN_TICK);
+    }
+}
