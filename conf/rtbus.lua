@@ -502,18 +502,16 @@ local function is_later(a, b)
 end
 
 
--- What a new epoch has to be greater than, if this is one.
+-- "old" is what the hash has, which may be anything.
 
-local function past(epoch)
-    epoch = epoch and find(epoch, '^%d+$') and tonumber(epoch)
+local function new_epoch(now, old)
+    old = old and find(old, '^%d+$') and tonumber(old)
 
-    return epoch and epoch < EPOCH_MAX and epoch or 0
-end
+    if not old or old >= EPOCH_MAX then
+        old = 0
+    end
 
-
-local function new_epoch(now, hash_epoch, stream_epoch)
-    last_epoch = max(tonumber(now), 1 + max(last_epoch, past(hash_epoch),
-                                            past(stream_epoch)))
+    last_epoch = max(tonumber(now), last_epoch + 1, old + 1)
 
     return format('%.0f', last_epoch)
 end
@@ -589,15 +587,12 @@ local function add_slowly(names, epoch, id, now, ...)
     end
 
     local last = info and info['last-generated-id']
-    local stream_epoch = last and match(last, '^%d+')
 
     if last and last ~= '0-0' and restored ~= false then
-        return add(events, stream_epoch .. '-*', now, ...)
+        return add(events, match(last, '^%d+-') .. '*', now, ...)
     end
 
-    epoch = new_epoch(now, epoch, stream_epoch)
-
-    return create(events, epoch .. '-1', now, ...)
+    return create(events, new_epoch(now, epoch) .. '-1', now, ...)
 end
 
 
@@ -605,7 +600,7 @@ end
 
 local function remember(names, epoch)
     names.epoch, names.next_id = epoch, nil
-    names.ttl, names.left = nil, nil
+    names.expires, names.left = nil, nil
 
     if epoch and #epoch <= 15 and find(epoch, '^[1-9]%d*$') then
         names.next_id = epoch .. '-*'
@@ -664,14 +659,14 @@ local function write(names, event, head, kind, data, options, args)
     local left = call('PTTL', events)
     local now, expires
 
-    if left == names.left and ttl == names.ttl then
-        now = names.now
-
-    elseif ttl == names.ttl and left <= ttl and left > ttl - 1000
+    if names.expires and left <= ttl and left > ttl - 1000
         and left > ttl * 0.99
     then
-        now = names.expires - left .. ''
-        names.left, names.now = left, now
+        if left ~= names.left then
+            names.left, names.now = left, names.expires - left .. ''
+        end
+
+        now = names.now
 
     else
         local time = call('TIME')
@@ -753,7 +748,7 @@ local function write(names, event, head, kind, data, options, args)
         call('PEXPIREAT', output, expires)
 
         remember(names, epoch)
-        names.ttl, names.expires = ttl, expires
+        names.expires = expires
 
     elseif text and length == #text then
         call('PEXPIREAT', output, names.expires)

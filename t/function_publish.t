@@ -169,6 +169,7 @@ my @good = (
 	"{\"\xc3\xa9\":\"\xe4\xbd\xa0\xe5\xa5\xbd\",\"n\":1.5,\n\"s\":\"\xf0\x9f"
 		. "\x98\x80\"}",
 	'[' x 63 . ']' x 63, '{"a":' x 62 . '[]' . '}' x 62,
+	"[\"\\\"\",\n1.5]", "[\"\\\\\",\n\"1.\"]",
 	'"' . 'x' x 100000 . '"',
 	'[' . join(',', map { qq({"n":$_,"t":"\xc3\xa9."}) } 1 .. 3000) . ']',
 );
@@ -643,6 +644,10 @@ $redis->cmd('EXPIRE', "{job:l}:$_", 100) for qw/ events state output /;
 fcall('job:l', 'e', '1');
 like_ttl('job:l', 86400, 'after EXPIRE');
 
+$redis->cmd('EXPIRE', "{job:l}:$_", 90000) for qw/ events state output /;
+fcall('job:l', 'e', '1');
+like_ttl('job:l', 86400, 'after a longer EXPIRE');
+
 $redis->cmd('PERSIST', "{job:l}:$_") for qw/ events state output /;
 fcall('job:l', 'e', '1');
 like_ttl('job:l', 86400, 'after PERSIST');
@@ -681,7 +686,8 @@ for (1 .. 60) {
 is($wrong, 0, 'timestamps');
 cmp_ok($redis->cmd('PTTL', '{job:m}:state'), '>', 900, 'life of a second');
 is(state('job:m')->{seq}, 61, 'all the while');
-like_ttl('job:t', 86400, 'renewed later');
+cmp_ok(($redis->pipeline([ 'FCALL', 'rtbus_publish', 1, 'job:t', 'e', '1' ],
+	[ 'PTTL', '{job:t}:state' ]))[1], '>', 86398500, 'renewed after a second');
 
 ok((wait_for { !$redis->cmd('EXISTS', map { "{job:m}:$_" }
 	qw/ events state output /) } 'keys to expire'), 'expired');
