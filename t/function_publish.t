@@ -223,8 +223,10 @@ fcall('job:args', 'e', '[0]', 'attachments', '[]', 'SET', 'a', 'b');
 like($message, qr/^\{"event":"e","data":\[0\],"attachments":\[\],"id":/,
 	'message with data and attachments');
 
-is({ @{$redis->cmd('XRANGE', '{job:args}:events', '-', '+')->[1][1]} }
-	->{data}, '[0]', 'entry with data and attachments');
+$entry = { @{$redis->cmd('XRANGE', '{job:args}:events', '-', '+')->[1][1]} };
+
+is($entry->{data}, '[0]', 'entry with data and attachments');
+is($entry->{attachments}, '[]', 'its attachments');
 
 ###############################################################################
 
