@@ -3,7 +3,8 @@
  * Engine.IO packets, protocol 4 (the protocol document of Engine.IO, section
  * "Protocol"): over WebSocket a text frame is one packet and a binary frame is
  * one binary message; over HTTP long-polling a body is a payload of packets
- * separated by 0x1e, a binary message in it is "b" and base64.
+ * separated by 0x1e, a binary message in it is "b" and base64.  Clients told to
+ * force base64 send that form in text frames, too.
  */
 
 
@@ -22,7 +23,7 @@ typedef enum {
     RTBUS_EIO_MESSAGE = '4',
     RTBUS_EIO_UPGRADE = '5',
     RTBUS_EIO_NOOP = '6',
-    RTBUS_EIO_BINARY = 'b'      /* data is base64, only in payloads */
+    RTBUS_EIO_BINARY = 'b'      /* data is base64, not checked here */
 } rtbus_eio_type_e;
 
 
@@ -35,7 +36,10 @@ typedef struct {
 } rtbus_eio_packet_t;
 
 
-/* one packet, the text of a WebSocket frame: RTBUS_OK, RTBUS_ERROR */
+/*
+ * One packet, the text of a WebSocket frame: RTBUS_OK, or RTBUS_ERROR if it is
+ * empty or of an unknown type.
+ */
 
 int rtbus_eio_parse(rtbus_eio_packet_t *packet, const uint8_t *p, size_t len);
 
@@ -43,9 +47,9 @@ int rtbus_eio_parse(rtbus_eio_packet_t *packet, const uint8_t *p, size_t len);
  * Takes the next packet off a payload; *pos starts at its first byte.
  *
  * RTBUS_OK:     packet is set, *pos is behind it and its separator
- * RTBUS_AGAIN:  the payload has ended
+ * RTBUS_AGAIN:  the payload has ended; at once if it is empty
  * RTBUS_ERROR:  malformed: an empty packet, an unknown type, a separator at the
- *               end
+ *               end; *pos stays
  */
 
 int rtbus_eio_next(rtbus_eio_packet_t *packet, const uint8_t **pos,
