@@ -298,12 +298,20 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
 ngx_int_t
 ngx_http_rtbus_client_leave(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 {
-    ngx_http_rtbus_sub_t  *s;
+    ngx_http_rtbus_sub_t      *s;
+    ngx_http_rtbus_joined_pt   handler;
 
     s = ngx_http_rtbus_client_find(cli, channel);
 
     if (s == NULL) {
         return NGX_DECLINED;
+    }
+
+    handler = s->handler;
+    s->handler = NULL;
+
+    if (handler) {
+        handler(s, NGX_ABORT);
     }
 
     ngx_http_rtbus_client_free_sub(s);

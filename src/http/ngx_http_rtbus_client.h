@@ -19,7 +19,10 @@ typedef struct ngx_http_rtbus_client_s  ngx_http_rtbus_client_t;
 typedef struct ngx_http_rtbus_sub_s     ngx_http_rtbus_sub_t;
 
 
-/* the end of a join that took time: NGX_OK, NGX_DECLINED: Redis is away */
+/*
+ * The end of a join that took time: NGX_OK, NGX_DECLINED: Redis is away,
+ * NGX_ABORT: the client has left the channel meanwhile.
+ */
 typedef void (*ngx_http_rtbus_joined_pt)(ngx_http_rtbus_sub_t *s,
     ngx_int_t rc);
 

@@ -226,7 +226,10 @@ ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
         rc = ngx_http_rtbus_inbox_ok(s->cli, &s->sub.ch->name, ack);
 
     } else {
-        rc = ngx_http_rtbus_inbox_refuse(s->cli, "unavailable", ack);
+        rc = ngx_http_rtbus_inbox_refuse(s->cli,
+                                         rc == NGX_ABORT ? "unsubscribed"
+                                                         : "unavailable",
+                                         ack);
     }
 
     if (rc != NGX_OK) {

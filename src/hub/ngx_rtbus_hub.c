@@ -18,6 +18,8 @@ static void ngx_rtbus_hub_linger_handler(ngx_event_t *ev);
 
 static void ngx_rtbus_hub_ready(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
+static void ngx_rtbus_hub_refused(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data,
@@ -56,6 +58,7 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     }
 
     hub->sub.ready_handler = ngx_rtbus_hub_ready;
+    hub->sub.refused_handler = ngx_rtbus_hub_refused;
     hub->sub.message_handler = ngx_rtbus_hub_message;
     hub->sub.lost_handler = ngx_rtbus_hub_lost;
     hub->sub.exiting_handler = ngx_rtbus_hub_exiting;
@@ -108,6 +111,17 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
     ch = ngx_rtbus_hub_channel(hub, name);
     if (ch == NULL) {
         return NGX_ERROR;
+    }
+
+    if (ch->topic.refused) {
+
+        /* the next attempt may be a while away */
+
+        if (!sub->patient) {
+            return NGX_DECLINED;
+        }
+
+        up = 0;
     }
 
     if (ch->lingering) {
@@ -349,15 +363,38 @@ ngx_rtbus_hub_ready(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 }
 
 
+/* by Redis's ACL, say: who waits for an answer gets one, the others wait on */
+
+static void
+ngx_rtbus_hub_refused(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
+{
+    ngx_rtbus_hub_away(ngx_rtbus_hub_topic_channel(topic));
+}
+
+
 void
 ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch)
 {
-    ngx_queue_t        waiting, *q;
+    ngx_queue_t        waiting, *q, *next;
     ngx_rtbus_hub_t   *hub;
     ngx_rtbus_sub_t   *sub;
     ngx_rtbus_kept_t  *kept;
 
     hub = ch->hub;
+
+    /* who waits for no position of its own gets what was kept, too */
+
+    for (q = ngx_queue_head(&ch->waiting);
+         q != ngx_queue_sentinel(&ch->waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        if (!sub->placed && !sub->held) {
+            ngx_rtbus_hub_start(sub);
+        }
+    }
 
     while (ch->kept) {
         kept = ch->kept;

@@ -192,7 +192,7 @@ void ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub);
  *
  * NGX_OK:       joined, events follow; or, held: ready
  * NGX_AGAIN:    handlers will be called
- * NGX_DECLINED: Redis is away, and the subscriber is not patient
+ * NGX_DECLINED: Redis is away or has refused, and the subscriber is not patient
  * NGX_ERROR:    no memory
  */
 

@@ -95,6 +95,7 @@ ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
 {
     topic->number = 0;
     topic->ready = 0;
+    topic->refused = 0;
 
     topic->sn.node.key = ngx_crc32_short(topic->sn.str.data, topic->sn.str.len);
     ngx_rbtree_insert(&rs->topics, &topic->sn.node);
@@ -204,6 +205,7 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 
             topic->number = 0;
             topic->ready = 0;
+            topic->refused = 0;
 
             ngx_queue_insert_tail(&rs->pending, &topic->queue);
         }
@@ -326,11 +328,13 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
 
     if (error == NULL) {
         topic->ready = 1;
+        topic->refused = 0;
         rs->ready_handler(rs, topic);
         return;
     }
 
     topic->number = 0;
+    topic->refused = 1;
     ngx_queue_insert_tail(&rs->refused, q);
 
     if (!rs->retry.timer_set) {
@@ -351,6 +355,8 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     ngx_log_error(level, &rs->conn.log, 0,
                   "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
                   &topic->sn.str, &text);
+
+    rs->refused_handler(rs, topic);
 }
 
 

@@ -35,11 +35,16 @@ struct ngx_rtbus_redis_topic_s {
     ngx_queue_t                     queue;      /* of topics that are unready */
     uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
     unsigned                        ready:1;
+    unsigned                        refused:1;  /* its last SUBSCRIBE was */
 };
 
 
 /* SUBSCRIBE was confirmed, at first and after every reconnect */
 typedef void (*ngx_rtbus_redis_ready_pt)(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+
+/* SUBSCRIBE was answered with an error, it will be repeated */
+typedef void (*ngx_rtbus_redis_refused_pt)(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 
 /* a message on a ready topic; the bytes are valid during the call */
@@ -54,6 +59,7 @@ struct ngx_rtbus_redis_sub_s {
     /* set by the owner before init */
 
     ngx_rtbus_redis_ready_pt        ready_handler;
+    ngx_rtbus_redis_refused_pt      refused_handler;
     ngx_rtbus_redis_message_pt      message_handler;
     ngx_rtbus_redis_lost_pt         lost_handler;
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
@@ -94,7 +100,8 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
 /*
  * Adds a zeroed topic whose sn.str is set (the caller has looked up that the
  * name is new); it stays where it is until removed.  Whether Redis is up does
- * not matter.  ready_handler follows, never from within the call.
+ * not matter.  ready_handler or refused_handler follows, never from within the
+ * call.
  */
 
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
