@@ -506,6 +506,10 @@ sub run {
 			die join("\n", "Can't start nginx", @why) . "\n";
 		};
 
+	# the file is there a moment before what it says
+
+	_until(sub { $self->_master() });
+
 	$self->{_master} = $pid;
 	$self->{_started} = 1;
 
@@ -691,7 +695,7 @@ sub waitforfile {
 sub waitforsocket {
 	my ($self, $peer) = @_;
 
-	return _until_connected(sub {
+	return _until(sub {
 		IO::Socket::INET->new(Proto => 'tcp', PeerAddr => $peer);
 	});
 }
@@ -701,7 +705,7 @@ sub waitforsslsocket {
 
 	require IO::Socket::SSL;
 
-	return _until_connected(sub {
+	return _until(sub {
 		IO::Socket::SSL->new(
 			PeerAddr => $peer,
 			SSL_verify_mode => IO::Socket::SSL::SSL_VERIFY_NONE(),
@@ -710,12 +714,12 @@ sub waitforsslsocket {
 	});
 }
 
-sub _until_connected {
-	my ($connect) = @_;
+sub _until {
+	my ($cond) = @_;
 	my $end = time() + $START;
 
 	while (1) {
-		return 1 if $connect->();
+		return 1 if $cond->();
 		return 0 if time() > $end;
 		_tick();
 	}

@@ -19,8 +19,9 @@ package Test::RTBus;
 #	workers($t [, all => 1]) -> pids of workers; all: also those leaving
 #	master($t) -> pid
 #	reload_wait($t [, gone => 1, timeout => 30])
-#		HUP; -> pids of the new workers once none of the old ones
-#		serves (gone: once they have exited); () on timeout
+#		HUP; -> pids of the new workers once all of them are there
+#		and none of the old ones serves (gone: once they have
+#		exited); () on timeout
 #	nginx_check($t, $conf_text) -> (ok, output) of "nginx -t" on that text
 #	error_log($t) -> text       error_log_count($t, qr/../) -> lines
 #	error_log_like($t, qr/../, $name [, $seconds])
@@ -431,14 +432,22 @@ sub workers {
 sub reload_wait {
 	my ($t, %opts) = @_;
 
+	# a signal that comes before the first worker may be lost
+
+	wait_for { workers($t) } 'workers to reload', $opts{timeout} || 30;
+
 	my %old = map { $_ => 1 } workers($t, all => 1);
+	my ($n) = _slurp($t->testdir() . '/nginx.conf')
+		=~ /^\s*worker_processes\s+(\d+)/m;
+
+	$n = 1 unless $n;
 
 	$t->reload();
 
 	my $new = wait_for {
 		my @now = workers($t, all => $opts{gone});
 
-		return undef if !@now || grep { $old{$_} } @now;
+		return undef if @now < $n || grep { $old{$_} } @now;
 		return \@now;
 	} 'new workers', $opts{timeout} || 30;
 
