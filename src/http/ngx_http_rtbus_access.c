@@ -514,6 +514,17 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
             if (ngx_http_rtbus_check_rules(&rules, &value, r->connection->log)
                 != NGX_OK)
             {
+                name = refused->elts;
+
+                for (i = 0; i < refused->nelts; i++) {
+                    if (name[i].len == value.len
+                        && ngx_memcmp(name[i].data, value.data, value.len)
+                           == 0)
+                    {
+                        goto bad;
+                    }
+                }
+
                 name = ngx_array_push(refused);
                 if (name == NULL) {
                     return NGX_HTTP_INTERNAL_SERVER_ERROR;
