@@ -294,9 +294,7 @@ ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
     c->read->handler = ngx_http_rtbus_ws_read_handler;
     c->write->handler = ngx_http_rtbus_ws_write_handler;
 
-    if (!ws->pingless) {
-        ngx_add_timer(c->read, ws->carrier.conf->ping_interval);
-    }
+    ngx_add_timer(c->read, ws->carrier.conf->ping_interval);
 
     /* what came with the handshake, and after it, is read at its own event */
 
@@ -466,6 +464,11 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
     if (car->closed) {
         /* the close handshake was not completed in time */
         ngx_http_rtbus_ws_finalize(ws);
+        return;
+    }
+
+    if (ws->timer_handler) {
+        ws->timer_handler(ws);
         return;
     }
 

@@ -32,8 +32,10 @@ struct ngx_http_rtbus_ws_s {
     /* set by the protocol before the handshake is answered */
 
     ngx_http_rtbus_ws_message_pt  message_handler;
+    void                        (*timer_handler)(ngx_http_rtbus_ws_t *ws);
+                                               /* the protocol has pings of its
+                                                  own; NULL: it has none */
     unsigned                      binary:1;    /* messages are welcome */
-    unsigned                      pingless:1;  /* the protocol has its own */
 
     /* private */
 

@@ -19,6 +19,7 @@ ngx_rtbus_frame_create(size_t len)
     frame->refs = 1;
     frame->payload = 0;
     frame->cursor = 0;
+    frame->tail = 0;
 
     return frame;
 }
@@ -62,10 +63,10 @@ ngx_rtbus_frame_extend(ngx_rtbus_frame_t *frame, size_t len, u_char **more)
     size_t              header, payload;
     ngx_rtbus_frame_t  *copy;
 
-    payload = frame->len - frame->payload + len;
+    payload = frame->len - frame->payload - frame->tail + len;
     header = frame->format->header ? frame->format->header(NULL, payload) : 0;
 
-    copy = ngx_rtbus_frame_create(header + payload);
+    copy = ngx_rtbus_frame_create(header + payload + frame->tail);
     if (copy == NULL) {
         return NULL;
     }

@@ -31,12 +31,14 @@ struct ngx_rtbus_frame_s {
     uint32_t                    refs;
 
     /*
-     * Offsets for a client with further channels: header bytes before the
-     * payload, and where the text of the cursor ends; 0: there is no cursor.
+     * Offsets for a client with further channels: where the payload begins,
+     * where the text of the cursor ends (0: there is no cursor), and how many
+     * bytes follow the payload.
      */
 
     uint32_t                    payload;
     size_t                      cursor;
+    size_t                      tail;
 
     u_char                      data[1];  /* len bytes */
 };

@@ -1,0 +1,1008 @@
+
+#include "ngx_http_rtbus_sio.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_eio.h"
+#include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_reply.h"
+#include "rtbus_sio.h"
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+
+#define NGX_HTTP_RTBUS_SIO_TIMEOUT   45000  /* ms to connect to a namespace */
+#define NGX_HTTP_RTBUS_SIO_CONNECTS  1000   /* CONNECT packets of a session */
+#define NGX_HTTP_RTBUS_SIO_ARGS      16     /* arguments that are looked at */
+
+/* "<sid>.<HMAC>", the latter 16 bytes in base64url */
+#define NGX_HTTP_RTBUS_PID_MAC       16
+#define NGX_HTTP_RTBUS_PID_LEN       (NGX_HTTP_RTBUS_SID_LEN + 1 + 22)
+
+
+typedef struct {
+    ngx_http_rtbus_eio_t          eio;       /* the first member */
+    ngx_queue_t                   sockets;
+    ngx_uint_t                    connects;
+
+    /* a binary packet whose attachments are still to come; malloc'ed */
+
+    u_char                       *packet;
+    size_t                        length;
+    size_t                        received;  /* bytes of attachments */
+    ngx_uint_t                    attachments;
+} ngx_http_rtbus_sio_t;
+
+
+/* one namespace of one client; malloc'ed */
+
+typedef struct {
+    ngx_http_rtbus_client_t       client;    /* the first member */
+    ngx_queue_t                   queue;     /* sio->sockets */
+    const ngx_http_rtbus_nsp_t   *nsp;
+    u_char                        sid[NGX_HTTP_RTBUS_SID_LEN];
+} ngx_http_rtbus_socket_t;
+
+
+static void ngx_http_rtbus_sio_room(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_sio_leave(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio);
+static ngx_int_t ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio,
+    u_char *p, size_t len, ngx_uint_t binary);
+static ngx_int_t ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet);
+static ngx_int_t ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet);
+static ngx_int_t ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet, const char *message);
+static ngx_int_t ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_socket_t *socket, rtbus_json_member_t *auth,
+    ngx_str_t *cursor);
+static ngx_int_t ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket,
+    u_char *pid);
+static ngx_int_t ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
+    rtbus_sio_packet_t *packet);
+static ngx_http_rtbus_socket_t *ngx_http_rtbus_sio_find(
+    ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp);
+static void ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket);
+static ngx_int_t ngx_http_rtbus_sio_fail(ngx_http_rtbus_sio_t *sio,
+    const char *reason);
+static ngx_int_t ngx_http_rtbus_sio_nomem(ngx_http_rtbus_sio_t *sio);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sio_frame(
+    const ngx_http_rtbus_nsp_t *nsp, rtbus_sio_packet_t *packet, size_t len,
+    u_char **p);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sio_encode(
+    const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
+static ngx_int_t ngx_http_rtbus_sio_attach(ngx_rtbus_frame_t **frame,
+    const rtbus_str_t *attachments);
+static ngx_int_t ngx_http_rtbus_sio_ack(ngx_http_rtbus_client_t *cli,
+    uint64_t id, ngx_str_t *data);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sio_own_event(
+    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data,
+    ngx_str_t *channel, ngx_str_t *cursor);
+
+
+void
+ngx_http_rtbus_sio_nsp(ngx_http_rtbus_nsp_t *nsp, ngx_uint_t recovery)
+{
+    nsp->format.encode = ngx_http_rtbus_sio_encode;
+    nsp->format.header = ngx_http_rtbus_eio_header;
+    nsp->recovery = recovery;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_sio_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  key;
+    ngx_http_rtbus_sio_t      *sio;
+    ngx_http_rtbus_carrier_t  *car;
+
+    ngx_str_null(&key);
+
+    rc = ngx_http_rtbus_eio_handshake(r, &key);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    sio = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_sio_t));
+    if (sio == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_queue_init(&sio->sockets);
+
+    car = &sio->eio.ws.carrier;
+
+    car->room_handler = ngx_http_rtbus_sio_room;
+    car->leave_handler = ngx_http_rtbus_sio_leave;
+    car->ended_handler = ngx_http_rtbus_sio_ended;
+    car->data = sio;
+
+    sio->eio.message_handler = ngx_http_rtbus_sio_message;
+    sio->eio.tick_handler = ngx_http_rtbus_sio_tick;
+
+    if (ngx_http_rtbus_eio_init(&sio->eio, r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_eio_accept(&sio->eio, &key);
+
+    return (rc == NGX_OK) ? NGX_DONE : rc;
+}
+
+
+static void
+ngx_http_rtbus_sio_room(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_sio_t  *sio = car->data;
+
+    ngx_queue_t              *q;
+    ngx_http_rtbus_socket_t  *socket;
+
+    for (q = ngx_queue_head(&sio->sockets);
+         q != ngx_queue_sentinel(&sio->sockets);
+         q = ngx_queue_next(q))
+    {
+        socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
+        ngx_http_rtbus_client_resume(&socket->client);
+    }
+}
+
+
+static void
+ngx_http_rtbus_sio_leave(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_sio_t  *sio = car->data;
+
+    ngx_queue_t              *q;
+    ngx_http_rtbus_socket_t  *socket;
+
+    for (q = ngx_queue_head(&sio->sockets);
+         q != ngx_queue_sentinel(&sio->sockets);
+         q = ngx_queue_next(q))
+    {
+        socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
+        ngx_http_rtbus_client_goodbye(&socket->client);
+    }
+}
+
+
+static void
+ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_sio_t  *sio = car->data;
+
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(&sio->sockets)) {
+        q = ngx_queue_head(&sio->sockets);
+        ngx_http_rtbus_sio_end(ngx_queue_data(q, ngx_http_rtbus_socket_t,
+                                              queue));
+    }
+
+    if (sio->packet) {
+        ngx_free(sio->packet);
+        sio->packet = NULL;
+    }
+}
+
+
+static void
+ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket)
+{
+    ngx_queue_remove(&socket->queue);
+    ngx_http_rtbus_client_done(&socket->client);
+    ngx_free(socket);
+}
+
+
+static void
+ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio)
+{
+    ngx_http_rtbus_sio_t  *sio;
+
+    sio = (ngx_http_rtbus_sio_t *) eio;
+
+    if (ngx_queue_empty(&sio->sockets)
+        && (ngx_msec_int_t) (ngx_current_msec - eio->opened)
+           >= NGX_HTTP_RTBUS_SIO_TIMEOUT)
+    {
+        ngx_http_rtbus_carrier_close(&eio->ws.carrier, RTBUS_WS_POLICY,
+                                     "no namespace was connected in time");
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len,
+    ngx_uint_t binary)
+{
+    size_t                 size;
+    ngx_int_t              rc;
+    const char            *reason;
+    rtbus_sio_packet_t     packet;
+    ngx_http_rtbus_sio_t  *sio;
+
+    sio = (ngx_http_rtbus_sio_t *) eio;
+
+    if (binary) {
+
+        if (sio->packet == NULL) {
+            return ngx_http_rtbus_sio_fail(sio, "attachment without a packet");
+        }
+
+        size = sio->length + sio->received + len;
+
+        if (size > eio->ws.carrier.conf->max_message) {
+            ngx_http_rtbus_carrier_close(&eio->ws.carrier, RTBUS_WS_TOO_BIG,
+                                         "message too big");
+            return NGX_ERROR;
+        }
+
+        sio->received += len;
+
+        if (--sio->attachments) {
+            return NGX_OK;
+        }
+
+        if (rtbus_sio_parse(&packet, sio->packet, sio->length, &reason)
+            != RTBUS_OK)
+        {
+            return ngx_http_rtbus_sio_fail(sio, reason);
+        }
+
+        rc = ngx_http_rtbus_sio_packet(sio, &packet);
+
+        if (sio->packet) {
+            ngx_free(sio->packet);
+            sio->packet = NULL;
+        }
+
+        return rc;
+    }
+
+    if (sio->packet) {
+        return ngx_http_rtbus_sio_fail(sio, "packet in place of attachment");
+    }
+
+    if (rtbus_sio_parse(&packet, p, len, &reason) != RTBUS_OK) {
+        return ngx_http_rtbus_sio_fail(sio, reason);
+    }
+
+    if ((packet.type == RTBUS_SIO_BINARY_EVENT
+         || packet.type == RTBUS_SIO_BINARY_ACK)
+        && packet.attachments)
+    {
+        sio->packet = ngx_alloc(len, eio->ws.carrier.connection->log);
+        if (sio->packet == NULL) {
+            return ngx_http_rtbus_sio_nomem(sio);
+        }
+
+        ngx_memcpy(sio->packet, p, len);
+        sio->length = len;
+        sio->received = 0;
+        sio->attachments = packet.attachments;
+
+        return NGX_OK;
+    }
+
+    return ngx_http_rtbus_sio_packet(sio, &packet);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet)
+{
+    ngx_http_rtbus_socket_t  *socket;
+
+    socket = ngx_http_rtbus_sio_find(sio, &packet->nsp);
+
+    if (packet->type == RTBUS_SIO_CONNECT) {
+
+        if (socket) {
+            return ngx_http_rtbus_sio_fail(sio, "second CONNECT");
+        }
+
+        return ngx_http_rtbus_sio_connect(sio, packet);
+    }
+
+    if (socket == NULL) {
+        return ngx_http_rtbus_sio_fail(sio, "packet without CONNECT");
+    }
+
+    switch (packet->type) {
+
+    case RTBUS_SIO_DISCONNECT:
+        ngx_http_rtbus_sio_end(socket);
+        return NGX_OK;
+
+    case RTBUS_SIO_EVENT:
+    case RTBUS_SIO_BINARY_EVENT:
+        return ngx_http_rtbus_sio_event(socket, packet);
+
+    case RTBUS_SIO_ACK:
+    case RTBUS_SIO_BINARY_ACK:
+        /* no event of ours asks for one */
+        return NGX_OK;
+
+    default:
+        return ngx_http_rtbus_sio_fail(sio, "unexpected packet");
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet)
+{
+    u_char                     *p;
+    ngx_int_t                   rc;
+    ngx_str_t                   cursor, name;
+    ngx_uint_t                  i;
+    const char                 *error;
+    ngx_array_t                 channels, refused;
+    ngx_rtbus_frame_t          *frame;
+    rtbus_sio_packet_t          answer;
+    rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
+                                           rtbus_json_member("offset") };
+    ngx_http_request_t         *r;
+    ngx_http_rtbus_nsp_t       *nsp;
+    ngx_http_rtbus_socket_t    *socket;
+    ngx_http_rtbus_carrier_t   *car;
+    u_char                      pid[NGX_HTTP_RTBUS_PID_LEN];
+
+    car = &sio->eio.ws.carrier;
+    r = car->request;
+
+    if (++sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
+        return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
+    }
+
+    if (packet->json.len
+        && rtbus_json_object(car->worker->hub.json, packet->json.data,
+                             packet->json.len, auth, 2, &error)
+           != RTBUS_OK)
+    {
+        return ngx_http_rtbus_sio_fail(sio, "bad auth in CONNECT");
+    }
+
+    nsp = car->conf->namespaces->elts;
+
+    for (i = 0; i < car->conf->namespaces->nelts; i++) {
+        if (nsp[i].name.len == packet->nsp.len
+            && ngx_memcmp(nsp[i].name.data, packet->nsp.data,
+                          packet->nsp.len)
+               == 0)
+        {
+            goto found;
+        }
+    }
+
+    return ngx_http_rtbus_sio_connect_error(sio, packet, "Invalid namespace");
+
+found:
+
+    nsp += i;
+
+    socket = ngx_calloc(sizeof(ngx_http_rtbus_socket_t), car->connection->log);
+    if (socket == NULL) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    socket->nsp = nsp;
+    ngx_queue_insert_tail(&sio->sockets, &socket->queue);
+
+    if (ngx_http_rtbus_client_init(&socket->client, car,
+                                   &ngx_http_rtbus_sio_protocol)
+        != NGX_OK)
+    {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    socket->client.format = &nsp->format;
+    socket->client.bare = !nsp->recovery;
+
+    ngx_str_null(&cursor);
+
+    if (nsp->recovery
+        && ngx_http_rtbus_sio_recover(sio, socket, auth, &cursor) == NGX_ERROR)
+    {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    if (socket->sid[0] == '\0'
+        && ngx_http_rtbus_eio_random(socket->sid, car->connection->log)
+           != NGX_OK)
+    {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+again:
+
+    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
+        != NGX_OK
+        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK)
+    {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused, &error,
+                                 &name);
+
+    if (rc == NGX_ERROR) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    if (rc != NGX_OK) {
+
+        if (cursor.len) {
+
+            /* nothing can be recovered: another socket, from now on */
+
+            ngx_str_null(&cursor);
+
+            if (ngx_http_rtbus_eio_random(socket->sid, car->connection->log)
+                != NGX_OK)
+            {
+                return ngx_http_rtbus_sio_nomem(sio);
+            }
+
+            goto again;
+        }
+
+        ngx_http_rtbus_sio_end(socket);
+        return ngx_http_rtbus_sio_connect_error(sio, packet, error);
+    }
+
+    if (ngx_http_rtbus_sio_pid(socket, pid) != NGX_OK) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    ngx_memzero(&answer, sizeof(rtbus_sio_packet_t));
+
+    answer.type = RTBUS_SIO_CONNECT;
+    answer.nsp = packet->nsp;
+
+    frame = ngx_http_rtbus_sio_frame(nsp, &answer,
+                                     nsp->recovery
+                                     ? sizeof("{\"sid\":\"\",\"pid\":\"\"}") - 1
+                                       + NGX_HTTP_RTBUS_SID_LEN
+                                       + NGX_HTTP_RTBUS_PID_LEN
+                                     : sizeof("{\"sid\":\"\"}") - 1
+                                       + NGX_HTTP_RTBUS_SID_LEN,
+                                     &p);
+    if (frame == NULL) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    if (nsp->recovery) {
+        ngx_sprintf(p, "{\"sid\":\"%*s\",\"pid\":\"%*s\"}",
+                    (size_t) NGX_HTTP_RTBUS_SID_LEN, socket->sid,
+                    (size_t) NGX_HTTP_RTBUS_PID_LEN, pid);
+    } else {
+        ngx_sprintf(p, "{\"sid\":\"%*s\"}",
+                    (size_t) NGX_HTTP_RTBUS_SID_LEN, socket->sid);
+    }
+
+    ngx_http_rtbus_carrier_send(car, frame);
+    ngx_rtbus_frame_unref(frame);
+
+    socket->client.sid.len = NGX_HTTP_RTBUS_SID_LEN;
+    socket->client.sid.data = socket->sid;
+
+    if (ngx_http_rtbus_client_start(&socket->client, &channels, &refused)
+        != NGX_OK)
+    {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet, const char *message)
+{
+    u_char              *p;
+    ngx_rtbus_frame_t   *frame;
+    rtbus_sio_packet_t   answer;
+
+    ngx_log_error(NGX_LOG_INFO, sio->eio.ws.carrier.connection->log, 0,
+                  "client is refused by Socket.IO: %s", message);
+
+    ngx_memzero(&answer, sizeof(rtbus_sio_packet_t));
+
+    answer.type = RTBUS_SIO_CONNECT_ERROR;
+    answer.nsp = packet->nsp;
+
+    frame = ngx_http_rtbus_sio_frame(NULL, &answer,
+                                     sizeof("{\"message\":\"\"}") - 1
+                                     + ngx_strlen(message), &p);
+    if (frame == NULL) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    ngx_sprintf(p, "{\"message\":\"%s\"}", message);
+
+    ngx_http_rtbus_carrier_send(&sio->eio.ws.carrier, frame);
+    ngx_rtbus_frame_unref(frame);
+
+    return NGX_OK;
+}
+
+
+/*
+ * The old sid and the cursor, if the pid proves that the sid was this client's.
+ * Without that, or without a cursor, it is a new socket.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_socket_t *socket, rtbus_json_member_t *auth,
+    ngx_str_t *cursor)
+{
+    rtbus_str_t                *raw;
+    ngx_http_rtbus_carrier_t   *car;
+    u_char                      pid[NGX_HTTP_RTBUS_PID_LEN];
+    u_char                      mine[NGX_HTTP_RTBUS_PID_LEN];
+
+    car = &sio->eio.ws.carrier;
+
+    raw = &auth[0].value.raw;
+
+    if (auth[0].value.type != RTBUS_JSON_STRING
+        || rtbus_json_unquote(NULL, raw) != NGX_HTTP_RTBUS_PID_LEN
+        || auth[1].value.type != RTBUS_JSON_STRING
+        || auth[1].value.raw.len == 2)
+    {
+        return NGX_DECLINED;
+    }
+
+    rtbus_json_unquote(pid, raw);
+
+    ngx_memcpy(socket->sid, pid, NGX_HTTP_RTBUS_SID_LEN);
+
+    if (ngx_http_rtbus_sio_pid(socket, mine) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (CRYPTO_memcmp(pid, mine, NGX_HTTP_RTBUS_PID_LEN) != 0) {
+        ngx_log_error(NGX_LOG_INFO, car->connection->log, 0,
+                      "client sent a pid that proves nothing");
+
+        ngx_memzero(socket->sid, NGX_HTTP_RTBUS_SID_LEN);
+        return NGX_DECLINED;
+    }
+
+    raw = &auth[1].value.raw;
+
+    cursor->data = ngx_pnalloc(car->request->pool, raw->len);
+    if (cursor->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    cursor->len = rtbus_json_unquote(cursor->data, raw);
+
+    return NGX_OK;
+}
+
+
+/* "<sid>.<HMAC of namespace, user and sid>" */
+
+static ngx_int_t
+ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket, u_char *pid)
+{
+    size_t                       len;
+    u_char                      *p, *text;
+    unsigned int                 n;
+    ngx_str_t                    raw, mac, *user;
+    ngx_http_rtbus_carrier_t    *car;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+    u_char                       md[EVP_MAX_MD_SIZE];
+
+    car = socket->client.carrier;
+    user = &socket->client.user;
+
+    rmcf = ngx_http_get_module_main_conf(car->request, ngx_http_rtbus_module);
+
+    len = socket->nsp->name.len + 1 + user->len + 1 + NGX_HTTP_RTBUS_SID_LEN;
+
+    text = ngx_alloc(len, car->connection->log);
+    if (text == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(text, socket->nsp->name.data, socket->nsp->name.len);
+    *p++ = '\0';
+    p = ngx_cpymem(p, user->data, user->len);
+    *p++ = '\0';
+    ngx_memcpy(p, socket->sid, NGX_HTTP_RTBUS_SID_LEN);
+
+    p = HMAC(EVP_sha256(), rmcf->secret.data, rmcf->secret.len, text, len, md,
+             &n);
+
+    ngx_free(text);
+
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(pid, socket->sid, NGX_HTTP_RTBUS_SID_LEN);
+    *p++ = '.';
+
+    raw.data = md;
+    raw.len = NGX_HTTP_RTBUS_PID_MAC;
+    mac.data = p;
+
+    ngx_encode_base64url(&mac, &raw);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
+    rtbus_sio_packet_t *packet)
+{
+    size_t                 n;
+    ngx_int_t              rc;
+    ngx_str_t              name, data;
+    const char            *reason;
+    rtbus_event_t          event;
+    rtbus_json_value_t     args[NGX_HTTP_RTBUS_SIO_ARGS];
+    ngx_http_rtbus_sio_t  *sio;
+
+    sio = socket->client.carrier->data;
+
+    n = NGX_HTTP_RTBUS_SIO_ARGS;
+
+    rc = rtbus_json_array(socket->client.hub->json, packet->json.data,
+                          packet->json.len, args, &n, &reason);
+
+    if (rc == RTBUS_NOMEM) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    if (rc != RTBUS_OK) {
+        return ngx_http_rtbus_sio_fail(sio, reason);
+    }
+
+    if (n == 0 || args[0].type != RTBUS_JSON_STRING) {
+        return ngx_http_rtbus_sio_fail(sio, "no event name");
+    }
+
+    if (rtbus_event_name(&event, &args[0].raw, &reason) != RTBUS_OK) {
+        return ngx_http_rtbus_sio_fail(sio, reason);
+    }
+
+    name.len = event.name.len;
+    name.data = event.name.data;
+
+    ngx_str_null(&data);
+
+    if (n > 1) {
+        data.len = args[1].raw.len;
+        data.data = args[1].raw.data;
+    }
+
+    rc = ngx_http_rtbus_inbox(&socket->client, &name, &data,
+                              packet->has_ack ? &packet->ack : NULL);
+
+    return (rc == NGX_OK) ? NGX_OK : ngx_http_rtbus_sio_nomem(sio);
+}
+
+
+static ngx_http_rtbus_socket_t *
+ngx_http_rtbus_sio_find(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp)
+{
+    ngx_queue_t              *q;
+    ngx_http_rtbus_socket_t  *socket;
+
+    for (q = ngx_queue_head(&sio->sockets);
+         q != ngx_queue_sentinel(&sio->sockets);
+         q = ngx_queue_next(q))
+    {
+        socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
+
+        if (socket->nsp->name.len == nsp->len
+            && ngx_memcmp(socket->nsp->name.data, nsp->data, nsp->len) == 0)
+        {
+            return socket;
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_fail(ngx_http_rtbus_sio_t *sio, const char *reason)
+{
+    ngx_http_rtbus_carrier_close(&sio->eio.ws.carrier,
+                                 RTBUS_WS_PROTOCOL_ERROR, reason);
+
+    return NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_nomem(ngx_http_rtbus_sio_t *sio)
+{
+    ngx_http_rtbus_carrier_close(&sio->eio.ws.carrier, RTBUS_WS_INTERNAL,
+                                 "no memory");
+
+    return NGX_ERROR;
+}
+
+
+/* a frame with the packet's header; len bytes of JSON are to follow at *p */
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_sio_frame(const ngx_http_rtbus_nsp_t *nsp,
+    rtbus_sio_packet_t *packet, size_t len, u_char **p)
+{
+    size_t              n;
+    ngx_rtbus_frame_t  *frame;
+
+    if (nsp) {
+        packet->nsp.len = nsp->name.len;
+        packet->nsp.data = nsp->name.data;
+    }
+
+    n = rtbus_sio_write_header(NULL, packet);
+
+    frame = ngx_http_rtbus_eio_frame(n + len);
+
+    if (frame) {
+        *p = frame->data + frame->payload + 1;
+        *p += rtbus_sio_write_header(*p, packet);
+    }
+
+    return frame;
+}
+
+
+/* ["<name>",<data>,"<channel>@<position>"] */
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
+    ngx_rtbus_msg_t *msg)
+{
+    u_char                 *p;
+    size_t                  len, n;
+    rtbus_str_t             data, *name;
+    const uint8_t          *last;
+    rtbus_json_value_t      value;
+    ngx_rtbus_frame_t      *frame;
+    rtbus_sio_packet_t      packet;
+    ngx_http_rtbus_nsp_t   *nsp;
+    u_char                  pos[RTBUS_POSITION_MAX];
+
+    nsp = (ngx_http_rtbus_nsp_t *) format;
+
+    name = &msg->event->name_json;
+
+    if (msg->event->args.len) {
+
+        /* the elements, without the brackets */
+
+        data = msg->event->args;
+        data.data++;
+        data.len -= 2;
+
+        last = NULL;
+
+        if (rtbus_json_next(&value, &last, &msg->event->args) != RTBUS_OK) {
+            data.len = 0;
+        }
+
+    } else {
+        data = msg->event->data;
+
+        if (data.len == 0) {
+            data.data = (u_char *) "null";
+            data.len = 4;
+        }
+    }
+
+    ngx_memzero(&packet, sizeof(rtbus_sio_packet_t));
+
+    packet.type = RTBUS_SIO_EVENT;
+
+    if (msg->event->attachments.len) {
+        packet.type = RTBUS_SIO_BINARY_EVENT;
+        last = NULL;
+
+        while (rtbus_json_next(&value, &last, &msg->event->attachments)
+               == RTBUS_OK)
+        {
+            packet.attachments++;
+        }
+    }
+
+    n = rtbus_pos_write(pos, msg->pos);
+
+    len = sizeof("[]") - 1 + name->len;
+
+    if (data.len) {
+        len += 1 + data.len;
+    }
+
+    if (nsp->recovery) {
+        len += sizeof(",\"@\"") - 1 + msg->channel.len + n;
+    }
+
+    frame = ngx_http_rtbus_sio_frame(nsp, &packet, len, &p);
+    if (frame == NULL) {
+        return NULL;
+    }
+
+    *p++ = '[';
+    p = ngx_cpymem(p, name->data, name->len);
+
+    if (data.len) {
+        *p++ = ',';
+        p = ngx_cpymem(p, data.data, data.len);
+    }
+
+    if (nsp->recovery) {
+        *p++ = ',';
+        *p++ = '"';
+        p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
+        *p++ = '@';
+        p = ngx_cpymem(p, pos, n);
+
+        frame->cursor = p - frame->data;
+
+        *p++ = '"';
+    }
+
+    *p = ']';
+
+    if (packet.type == RTBUS_SIO_BINARY_EVENT
+        && ngx_http_rtbus_sio_attach(&frame, &msg->event->attachments)
+           != NGX_OK)
+    {
+        ngx_rtbus_frame_unref(frame);
+        return NULL;
+    }
+
+    return frame;
+}
+
+
+/* puts the attachments behind the packet, a binary WebSocket frame each */
+
+static ngx_int_t
+ngx_http_rtbus_sio_attach(ngx_rtbus_frame_t **frame,
+    const rtbus_str_t *attachments)
+{
+    u_char              *p, *header;
+    size_t               len;
+    ngx_str_t            src, dst;
+    const uint8_t       *pos;
+    ngx_rtbus_frame_t   *old, *new;
+    rtbus_json_value_t   value;
+
+    old = *frame;
+
+    /* base64 is longer than what it says, even with a frame's header */
+
+    len = old->len;
+    pos = NULL;
+
+    while (rtbus_json_next(&value, &pos, attachments) == RTBUS_OK) {
+        len += RTBUS_WS_MAX_HEADER + value.raw.len;
+    }
+
+    new = ngx_rtbus_frame_create(len);
+    if (new == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(new->data, old->data, old->len);
+    pos = NULL;
+
+    while (rtbus_json_next(&value, &pos, attachments) == RTBUS_OK) {
+
+        /* decoded behind the longest header, then moved up to its own */
+
+        header = p + RTBUS_WS_MAX_HEADER;
+
+        src.data = header;
+        src.len = rtbus_json_unquote(header, &value.raw);
+        dst.data = header;
+
+        if (ngx_decode_base64(&dst, &src) != NGX_OK) {
+            /* something has to be in its place */
+            dst.len = 0;
+        }
+
+        p = rtbus_ws_write_header(p, RTBUS_WS_BINARY, dst.len);
+        p = ngx_movemem(p, header, dst.len);
+    }
+
+    new->payload = old->payload;
+    new->cursor = old->cursor;
+    new->tail = p - new->data - old->len;
+    new->len = p - new->data;
+
+    ngx_rtbus_frame_unref(old);
+    *frame = new;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
+    ngx_str_t *data)
+{
+    u_char                   *p;
+    ngx_rtbus_frame_t        *frame;
+    rtbus_sio_packet_t        packet;
+    ngx_http_rtbus_socket_t  *socket;
+
+    socket = (ngx_http_rtbus_socket_t *) cli;
+
+    ngx_memzero(&packet, sizeof(rtbus_sio_packet_t));
+
+    packet.type = RTBUS_SIO_ACK;
+    packet.has_ack = 1;
+    packet.ack = id;
+
+    frame = ngx_http_rtbus_sio_frame(socket->nsp, &packet, data->len + 2, &p);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(p, "[%V]", data);
+
+    ngx_http_rtbus_carrier_send(cli->carrier, frame);
+    ngx_rtbus_frame_unref(frame);
+
+    return NGX_OK;
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_sio_own_event(ngx_http_rtbus_client_t *cli, const char *name,
+    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor)
+{
+    u_char                   *p;
+    size_t                    len;
+    ngx_rtbus_frame_t        *frame;
+    rtbus_sio_packet_t        packet;
+    ngx_http_rtbus_socket_t  *socket;
+
+    socket = (ngx_http_rtbus_socket_t *) cli;
+
+    ngx_memzero(&packet, sizeof(rtbus_sio_packet_t));
+
+    packet.type = RTBUS_SIO_EVENT;
+
+    len = sizeof("[\"\",]") - 1 + ngx_strlen(name) + data->len;
+
+    if (socket->nsp->recovery) {
+        len += sizeof(",\"\"") - 1 + cursor->len;
+    }
+
+    frame = ngx_http_rtbus_sio_frame(socket->nsp, &packet, len, &p);
+    if (frame == NULL) {
+        return NULL;
+    }
+
+    p = ngx_sprintf(p, "[\"%s\",%V", name, data);
+
+    if (socket->nsp->recovery) {
+        p = ngx_sprintf(p, ",\"%V\"", cursor);
+    }
+
+    *p = ']';
+
+    return frame;
+}
