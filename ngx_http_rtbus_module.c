@@ -11,12 +11,16 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_plain.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_sio.h"
+#include "rtbus_sio.h"
 #include "ngx_http_rtbus_sse.h"
 #include "ngx_http_rtbus_state.h"
 #include "ngx_http_rtbus_worker.h"
+#include <openssl/rand.h>
 
 
-#define NGX_HTTP_RTBUS_MAX_PASSWORD  4096
+#define NGX_HTTP_RTBUS_MAX_LINE  4096    /* bytes of a password or a secret */
+#define NGX_HTTP_RTBUS_SECRET    32      /* bytes of a random secret */
 
 
 static void *ngx_http_rtbus_create_main_conf(ngx_conf_t *cf);
@@ -24,14 +28,18 @@ static char *ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
+    ngx_http_rtbus_loc_conf_t *conf);
 static ngx_int_t ngx_http_rtbus_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_rtbus_init_secret(ngx_conf_t *cf,
+    ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_process(ngx_cycle_t *cycle);
 static void ngx_http_rtbus_exit_process(ngx_cycle_t *cycle);
 
 static char *ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static ngx_int_t ngx_http_rtbus_password(ngx_conf_t *cf,
-    ngx_rtbus_redis_conf_t *redis, ngx_str_t *name);
+static ngx_int_t ngx_http_rtbus_first_line(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_str_t *line);
 static char *ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -39,6 +47,10 @@ static char *ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_http_rtbus_names(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_secret_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_namespaces(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_ping(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -71,6 +83,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
     { ngx_string("rtbus_prefix"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_rtbus_prefix,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_secret_file"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_rtbus_secret_file,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -108,6 +127,20 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       ngx_http_rtbus_origin,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("rtbus_namespaces"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_namespaces,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_recovery"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, recovery),
       NULL },
 
     { ngx_string("rtbus_ping"),
@@ -221,6 +254,10 @@ ngx_http_rtbus_handler(ngx_http_request_t *r)
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
+    if (rlcf->protocols == NGX_HTTP_RTBUS_SOCKETIO) {
+        return ngx_http_rtbus_sio_handler(r);
+    }
+
     /* where both are served, whoever does not ask for an upgrade gets SSE */
 
     if (rlcf->protocols == NGX_HTTP_RTBUS_WEBSOCKET
@@ -320,6 +357,8 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
     rlcf->origins = NGX_CONF_UNSET_PTR;
     rlcf->any_origin = NGX_CONF_UNSET_UINT;
     rlcf->fields = NGX_CONF_UNSET_PTR;
+    rlcf->namespaces = NGX_CONF_UNSET_PTR;
+    rlcf->recovery = NGX_CONF_UNSET;
     rlcf->ping_interval = NGX_CONF_UNSET_MSEC;
     rlcf->ping_timeout = NGX_CONF_UNSET_MSEC;
     rlcf->max_event = NGX_CONF_UNSET_SIZE;
@@ -377,6 +416,18 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->fields = prev->fields;
     }
 
+    ngx_conf_merge_value(conf->recovery, prev->recovery, 1);
+
+    if (conf->namespaces == NGX_CONF_UNSET_PTR) {
+        conf->namespaces = prev->namespaces;
+    }
+
+    if (conf->protocols == NGX_HTTP_RTBUS_SOCKETIO
+        && ngx_http_rtbus_merge_namespaces(cf, conf) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 25000);
     ngx_conf_merge_msec_value(conf->ping_timeout, prev->ping_timeout, 20000);
     ngx_conf_merge_size_value(conf->max_event, prev->max_event, 1024 * 1024);
@@ -387,6 +438,54 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               1024 * 1024);
 
     return NGX_CONF_OK;
+}
+
+
+/* a location's own copy, since how events are written is the location's */
+
+static ngx_int_t
+ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
+    ngx_http_rtbus_loc_conf_t *conf)
+{
+    ngx_uint_t             i;
+    ngx_array_t           *from;
+    ngx_http_rtbus_nsp_t  *nsp, *src;
+
+    from = conf->namespaces;
+
+    conf->namespaces = ngx_array_create(cf->pool, 1,
+                                        sizeof(ngx_http_rtbus_nsp_t));
+    if (conf->namespaces == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (from == NGX_CONF_UNSET_PTR) {
+
+        nsp = ngx_array_push(conf->namespaces);
+        if (nsp == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_str_set(&nsp->name, "/");
+        ngx_http_rtbus_sio_nsp(nsp, conf->recovery);
+
+        return NGX_OK;
+    }
+
+    src = from->elts;
+
+    for (i = 0; i < from->nelts; i++) {
+
+        nsp = ngx_array_push(conf->namespaces);
+        if (nsp == NULL) {
+            return NGX_ERROR;
+        }
+
+        nsp->name = src[i].name;
+        ngx_http_rtbus_sio_nsp(nsp, conf->recovery);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -403,6 +502,45 @@ ngx_http_rtbus_init(ngx_conf_t *cf)
 
     rmcf->max_event = (rlcf->max_event == NGX_CONF_UNSET_SIZE)
                       ? 1024 * 1024 : rlcf->max_event;
+
+    return ngx_http_rtbus_init_secret(cf, rmcf);
+}
+
+
+/* where none is configured: a random one, kept over reloads */
+
+static ngx_int_t
+ngx_http_rtbus_init_secret(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
+{
+    ngx_http_rtbus_main_conf_t  *old;
+
+    if (rmcf->secret.len || !rmcf->used) {
+        return NGX_OK;
+    }
+
+    rmcf->secret.data = ngx_pnalloc(cf->pool, NGX_HTTP_RTBUS_SECRET);
+    if (rmcf->secret.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    rmcf->secret.len = NGX_HTTP_RTBUS_SECRET;
+
+    old = NULL;
+
+    if (cf->cycle->old_cycle && !ngx_is_init_cycle(cf->cycle->old_cycle)) {
+        old = ngx_http_cycle_get_module_main_conf(cf->cycle->old_cycle,
+                                                  ngx_http_rtbus_module);
+    }
+
+    if (old && old->secret.len == NGX_HTTP_RTBUS_SECRET && !old->secret_file) {
+        ngx_memcpy(rmcf->secret.data, old->secret.data, NGX_HTTP_RTBUS_SECRET);
+        return NGX_OK;
+    }
+
+    if (RAND_bytes(rmcf->secret.data, NGX_HTTP_RTBUS_SECRET) != 1) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "RAND_bytes() failed");
+        return NGX_ERROR;
+    }
 
     return NGX_OK;
 }
@@ -503,7 +641,7 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             s.data = value[i].data + 14;
             s.len = value[i].len - 14;
 
-            if (ngx_http_rtbus_password(cf, &rmcf->redis, &s)
+            if (ngx_http_rtbus_first_line(cf, &s, &rmcf->redis.password)
                 != NGX_OK)
             {
                 return NGX_CONF_ERROR;
@@ -538,16 +676,15 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* the password is the file's first line */
+/* a password or a secret is the first line of its file */
 
 static ngx_int_t
-ngx_http_rtbus_password(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *redis,
-    ngx_str_t *name)
+ngx_http_rtbus_first_line(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *line)
 {
     size_t      len;
     ssize_t     n;
     ngx_file_t  file;
-    u_char      buf[NGX_HTTP_RTBUS_MAX_PASSWORD + 1];
+    u_char      buf[NGX_HTTP_RTBUS_MAX_LINE + 1];
 
     if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
         return NGX_ERROR;
@@ -583,20 +720,20 @@ ngx_http_rtbus_password(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *redis,
         }
     }
 
-    if (len == 0 || len > NGX_HTTP_RTBUS_MAX_PASSWORD) {
+    if (len == 0 || len > NGX_HTTP_RTBUS_MAX_LINE) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "the first line of \"%V\" is %s", name,
-                           len ? "too long for a password" : "empty");
+                           len ? "too long" : "empty");
         return NGX_ERROR;
     }
 
-    redis->password.data = ngx_pnalloc(cf->pool, len);
-    if (redis->password.data == NULL) {
+    line->data = ngx_pnalloc(cf->pool, len);
+    if (line->data == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_memcpy(redis->password.data, buf, len);
-    redis->password.len = len;
+    ngx_memcpy(line->data, buf, len);
+    line->len = len;
 
     ngx_explicit_memzero(buf, sizeof(buf));
 
@@ -661,10 +798,14 @@ ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         } else if (ngx_strcmp(value[i].data, "sse") == 0) {
             bit = NGX_HTTP_RTBUS_SSE;
 
+        } else if (ngx_strcmp(value[i].data, "socketio") == 0) {
+            bit = NGX_HTTP_RTBUS_SOCKETIO;
+
         } else {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid protocol \"%V\", it must be "
-                               "\"websocket\" or \"sse\"", &value[i]);
+                               "\"socketio\", \"websocket\" or \"sse\"",
+                               &value[i]);
             return NGX_CONF_ERROR;
         }
 
@@ -675,6 +816,12 @@ ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
 
         rlcf->protocols |= bit;
+    }
+
+    if ((rlcf->protocols & NGX_HTTP_RTBUS_SOCKETIO)
+        && rlcf->protocols != NGX_HTTP_RTBUS_SOCKETIO)
+    {
+        return "cannot serve \"socketio\" and another protocol at one location";
     }
 
     if (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_handler) != NGX_OK) {
@@ -783,6 +930,107 @@ ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_secret_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_main_conf_t *rmcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rmcf->secret.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_http_rtbus_first_line(cf, &value[1], &rmcf->secret) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (rmcf->secret.len < 16) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the first line of \"%V\" is too short for a "
+                           "secret, 16 bytes are the least", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    rmcf->secret_file = 1;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_namespaces(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    u_char                *p;
+    ngx_str_t             *value;
+    ngx_uint_t             i, j;
+    ngx_http_rtbus_nsp_t  *nsp, *other;
+
+    if (rlcf->namespaces != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    rlcf->namespaces = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                        sizeof(ngx_http_rtbus_nsp_t));
+    if (rlcf->namespaces == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (value[i].len == 0 || value[i].data[0] != '/'
+            || value[i].len > RTBUS_SIO_MAX_NSP)
+        {
+            goto invalid;
+        }
+
+        for (p = value[i].data; p < value[i].data + value[i].len; p++) {
+            if (*p <= ' ' || *p >= 0x7f || *p == ',' || *p == '?'
+                || *p == '"' || *p == '\\')
+            {
+                goto invalid;
+            }
+        }
+
+        other = rlcf->namespaces->elts;
+
+        for (j = 0; j < rlcf->namespaces->nelts; j++) {
+            if (other[j].name.len == value[i].len
+                && ngx_strncmp(other[j].name.data, value[i].data,
+                               value[i].len)
+                   == 0)
+            {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "duplicate namespace \"%V\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        nsp = ngx_array_push(rlcf->namespaces);
+        if (nsp == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        nsp->name = value[i];
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid namespace \"%V\", it must begin with \"/\"",
+                       &value[i]);
+    return NGX_CONF_ERROR;
 }
 
 

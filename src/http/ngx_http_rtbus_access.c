@@ -419,10 +419,11 @@ ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *channel)
 
 ngx_int_t
 ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
-    ngx_array_t *channels, ngx_array_t *refused)
+    ngx_array_t *channels, ngx_array_t *refused, const char **error,
+    ngx_str_t *name)
 {
     ngx_int_t                   rc;
-    ngx_str_t                   value, *name;
+    ngx_str_t                   value, *other;
     ngx_uint_t                  i;
     ngx_array_t                 rules;
     const uint8_t              *pos;
@@ -434,8 +435,10 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     if (ngx_http_rtbus_rules(r, &rules) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
+
+    ngx_str_null(name);
 
     names = rlcf->subscribe ? rlcf->subscribe->elts : NULL;
 
@@ -448,22 +451,23 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
         }
 
         if (rc == NGX_ERROR) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            return NGX_ERROR;
         }
 
         if (rtbus_channel_check(value.data, value.len) != RTBUS_OK) {
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                           "client asked for invalid channel \"%V\"", &value);
 
-            return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                        "bad channel", NULL, NULL);
+            *error = "bad channel";
+            return NGX_HTTP_BAD_REQUEST;
         }
 
         if (ngx_http_rtbus_check_rules(&rules, &value, r->connection->log)
             != NGX_OK)
         {
-            return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
-                                        "channel", &value);
+            *error = "forbidden";
+            *name = value;
+            return NGX_HTTP_FORBIDDEN;
         }
 
         if (ngx_http_rtbus_channel_find(channels, &value)) {
@@ -472,7 +476,7 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
 
         channel = ngx_array_push(channels);
         if (channel == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            return NGX_ERROR;
         }
 
         ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
@@ -486,8 +490,8 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
     for ( ;; ) {
 
         if (channels->nelts + refused->nelts > rlcf->max_channels) {
-            return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                        "too many channels", NULL, NULL);
+            *error = "too many channels";
+            return NGX_HTTP_BAD_REQUEST;
         }
 
         rc = rtbus_cursor_next(&entry, &pos, cursor->data + cursor->len);
@@ -514,29 +518,29 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
             if (ngx_http_rtbus_check_rules(&rules, &value, r->connection->log)
                 != NGX_OK)
             {
-                name = refused->elts;
+                other = refused->elts;
 
                 for (i = 0; i < refused->nelts; i++) {
-                    if (name[i].len == value.len
-                        && ngx_memcmp(name[i].data, value.data, value.len)
+                    if (other[i].len == value.len
+                        && ngx_memcmp(other[i].data, value.data, value.len)
                            == 0)
                     {
                         goto bad;
                     }
                 }
 
-                name = ngx_array_push(refused);
-                if (name == NULL) {
-                    return NGX_HTTP_INTERNAL_SERVER_ERROR;
+                other = ngx_array_push(refused);
+                if (other == NULL) {
+                    return NGX_ERROR;
                 }
 
-                *name = value;
+                *other = value;
                 continue;
             }
 
             channel = ngx_array_push(channels);
             if (channel == NULL) {
-                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+                return NGX_ERROR;
             }
 
             ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
@@ -552,8 +556,8 @@ bad:
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "client sent malformed cursor \"%V\"", cursor);
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad cursor", NULL,
-                                NULL);
+    *error = "bad cursor";
+    return NGX_HTTP_BAD_REQUEST;
 }
 
 

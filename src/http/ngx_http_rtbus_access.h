@@ -63,12 +63,15 @@ ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r,
  * The channels of a new client: those of rtbus_subscribe, empty names left out,
  * and those of its cursor (empty: none), each checked and allowed; arrays of
  * ngx_http_rtbus_channel_t and, for what the cursor has but the rules do not
- * allow, of ngx_str_t.  NGX_OK, unless r->header_sent; otherwise what the
- * content handler has to return.
+ * allow, of ngx_str_t.
+ *
+ * NGX_OK, NGX_ERROR, or the HTTP status of a refusal, *error the text for it and
+ * *name the channel, if one is to be named.
  */
 
 ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
-    ngx_array_t *channels, ngx_array_t *refused);
+    ngx_array_t *channels, ngx_array_t *refused, const char **error,
+    ngx_str_t *name);
 
 /* an argument of the request, decoded; empty: there is none */
 

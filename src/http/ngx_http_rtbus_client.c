@@ -8,6 +8,7 @@
 static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
     ngx_http_rtbus_client_t *cli, ngx_http_rtbus_channel_t *channel);
 static void ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli);
+static void ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub,
     ngx_rtbus_frame_t *frame);
 static void ngx_http_rtbus_client_gap(ngx_rtbus_sub_t *sub, uint64_t lost,
@@ -35,6 +36,7 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
 {
     cli->carrier = car;
     cli->protocol = protocol;
+    cli->format = protocol->format;
     cli->hub = &car->worker->hub;
 
     ngx_queue_init(&cli->subs);
@@ -172,25 +174,15 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
     u_char                *p;
     ngx_str_t              data, *refused;
     ngx_uint_t             i;
-    ngx_time_t            *tp;
     ngx_queue_t           *q;
     ngx_http_rtbus_sub_t  *s;
-    u_char                 buf[RTBUS_CHANNEL_MAX + 128];
+    u_char                 buf[RTBUS_CHANNEL_MAX + 64];
 
     cli->starting = 0;
 
-    tp = ngx_timeofday();
-
-    p = ngx_snprintf(buf, sizeof(buf),
-                     "{\"sessionId\":\"%08xD%08xD%08xD%08xD\","
-                     "\"userId\":null,\"timestamp\":%uL}",
-                     (uint32_t) ngx_random(), (uint32_t) ngx_random(),
-                     (uint32_t) ngx_random(), (uint32_t) ngx_random(),
-                     (uint64_t) tp->sec * 1000 + tp->msec);
-    data.data = buf;
-    data.len = p - buf;
-
-    ngx_http_rtbus_client_event(cli, "connected", &data, NULL);
+    if (!cli->bare) {
+        ngx_http_rtbus_client_welcome(cli);
+    }
 
     refused = cli->refused.elts;
 
@@ -216,6 +208,62 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
 }
 
 
+/* {"sessionId":"...","userId":"..."|null,"timestamp":<ms>} */
+
+static void
+ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli)
+{
+    u_char      *p;
+    size_t       len;
+    ngx_str_t    data;
+    ngx_time_t  *tp;
+
+    len = sizeof("{\"sessionId\":\"\",\"userId\":,\"timestamp\":}") - 1
+          + ngx_max(cli->sid.len, 32)
+          + rtbus_json_quote(NULL, cli->user.data, cli->user.len) + 4
+          + NGX_INT64_LEN;
+
+    data.data = ngx_alloc(len, cli->carrier->connection->log);
+    if (data.data == NULL) {
+        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
+                                     "no memory");
+        return;
+    }
+
+    p = ngx_cpymem(data.data, "{\"sessionId\":\"",
+                   sizeof("{\"sessionId\":\"") - 1);
+
+    if (cli->sid.len) {
+        p = ngx_cpymem(p, cli->sid.data, cli->sid.len);
+
+    } else {
+        p = ngx_sprintf(p, "%08xD%08xD%08xD%08xD",
+                        (uint32_t) ngx_random(), (uint32_t) ngx_random(),
+                        (uint32_t) ngx_random(), (uint32_t) ngx_random());
+    }
+
+    p = ngx_cpymem(p, "\",\"userId\":", sizeof("\",\"userId\":") - 1);
+
+    if (cli->user.len) {
+        p += rtbus_json_quote(p, cli->user.data, cli->user.len);
+
+    } else {
+        p = ngx_cpymem(p, "null", 4);
+    }
+
+    tp = ngx_timeofday();
+
+    p = ngx_sprintf(p, ",\"timestamp\":%uL}",
+                    (uint64_t) tp->sec * 1000 + tp->msec);
+
+    data.len = p - data.data;
+
+    ngx_http_rtbus_client_event(cli, "connected", &data, NULL);
+
+    ngx_free(data.data);
+}
+
+
 static ngx_http_rtbus_sub_t *
 ngx_http_rtbus_client_create_sub(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel)
@@ -232,7 +280,7 @@ ngx_http_rtbus_client_create_sub(ngx_http_rtbus_client_t *cli,
     s->cli = cli;
 
     s->sub.handlers = &ngx_http_rtbus_sub_handlers;
-    s->sub.format = cli->protocol->format;
+    s->sub.format = cli->format;
     s->sub.data = s;
     s->sub.pos = channel->pos;
     s->sub.placed = channel->placed;

@@ -50,7 +50,12 @@ typedef struct {
 struct ngx_http_rtbus_client_s {
     ngx_http_rtbus_carrier_t          *carrier;
     const ngx_http_rtbus_protocol_t   *protocol;
+    const ngx_rtbus_format_t          *format;    /* the protocol's, unless
+                                                     changed before a join */
     ngx_rtbus_hub_t                   *hub;
+
+    ngx_str_t                          sid;       /* empty: it has none */
+    ngx_str_t                          user;      /* empty: nobody */
 
     ngx_array_t                        rules;     /* see _access.h */
 
@@ -64,6 +69,7 @@ struct ngx_http_rtbus_client_s {
                                                      1/1000 */
     ngx_msec_t                         tokens_at;
 
+    unsigned                           bare:1;    /* wants no "connected" */
     unsigned                           starting:1;  /* not connected yet */
     unsigned                           paused:1;  /* a replay waits for room */
 };

@@ -17,6 +17,7 @@
 
 /* protocols of a location, a bit each */
 
+#define NGX_HTTP_RTBUS_SOCKETIO   0x0001
 #define NGX_HTTP_RTBUS_WEBSOCKET  0x0002
 #define NGX_HTTP_RTBUS_SSE        0x0004
 
@@ -102,6 +103,8 @@ typedef struct {
     ngx_msec_t                   drain;
     size_t                       max_event;
     ngx_uint_t                   functions;   /* unsigned  functions:1; */
+    ngx_str_t                    secret;      /* key of the pid */
+    ngx_uint_t                   secret_file; /* it was configured */
 
     ngx_uint_t                   used;        /* a directive was seen */
     ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts */
@@ -117,6 +120,8 @@ typedef struct {
     ngx_array_t                 *origins;     /* ngx_str_t, lower case */
     ngx_uint_t                   any_origin;
     ngx_array_t                 *fields;      /* ngx_http_rtbus_field_t */
+    ngx_array_t                 *namespaces;  /* ngx_http_rtbus_nsp_t */
+    ngx_flag_t                   recovery;
 
     ngx_msec_t                   ping_interval;
     ngx_msec_t                   ping_timeout;

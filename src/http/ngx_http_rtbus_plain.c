@@ -3,6 +3,7 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_ws.h"
 
 
@@ -47,7 +48,8 @@ ngx_int_t
 ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
-    ngx_str_t                  key, cursor;
+    ngx_str_t                  key, name, cursor;
+    const char                *error;
     ngx_array_t                channels, refused;
     ngx_http_rtbus_plain_t    *plain;
     ngx_http_rtbus_carrier_t  *car;
@@ -68,9 +70,15 @@ ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused);
-    if (rc != NGX_OK || r->header_sent) {
-        return rc;
+    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused, &error,
+                                 &name);
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_http_rtbus_error(r, rc, error, name.len ? "channel" : NULL,
+                                    &name);
     }
 
     plain = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_plain_t));

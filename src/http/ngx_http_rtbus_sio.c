@@ -82,6 +82,13 @@ static ngx_rtbus_frame_t *ngx_http_rtbus_sio_own_event(
     ngx_str_t *channel, ngx_str_t *cursor);
 
 
+static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_sio_protocol = {
+    NULL,                                  /* as the namespace has it */
+    ngx_http_rtbus_sio_ack,
+    ngx_http_rtbus_sio_own_event
+};
+
+
 void
 ngx_http_rtbus_sio_nsp(ngx_http_rtbus_nsp_t *nsp, ngx_uint_t recovery)
 {

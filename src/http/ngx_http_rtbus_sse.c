@@ -69,7 +69,8 @@ ngx_int_t
 ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 {
     ngx_int_t              rc;
-    ngx_str_t              cursor, *name;
+    ngx_str_t              cursor, name, *other;
+    const char            *error;
     ngx_array_t            channels, refused;
     ngx_connection_t      *c;
     ngx_pool_cleanup_t    *cln;
@@ -107,18 +108,24 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused);
-    if (rc != NGX_OK || r->header_sent) {
-        return rc;
+    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused, &error,
+                                 &name);
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_http_rtbus_error(r, rc, error, name.len ? "channel" : NULL,
+                                    &name);
     }
 
     if (channels.nelts == 0) {
 
         if (refused.nelts) {
-            name = refused.elts;
+            other = refused.elts;
 
             return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
-                                        "channel", name);
+                                        "channel", other);
         }
 
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "no channel",
