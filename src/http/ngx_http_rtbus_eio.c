@@ -156,8 +156,9 @@ ngx_http_rtbus_eio_accept(ngx_http_rtbus_eio_t *eio, ngx_str_t *key)
 static ngx_int_t
 ngx_http_rtbus_eio_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 {
-    ngx_http_rtbus_eio_t  *eio;
+    ngx_str_t              raw, data;
     rtbus_eio_packet_t     packet;
+    ngx_http_rtbus_eio_t  *eio;
 
     eio = (ngx_http_rtbus_eio_t *) ws;
 
@@ -185,6 +186,22 @@ ngx_http_rtbus_eio_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     case RTBUS_EIO_MESSAGE:
         return eio->message_handler(eio, packet.data.data, packet.data.len, 0);
+
+    case RTBUS_EIO_BINARY:
+
+        /* a client that may not send binary frames */
+
+        raw.len = packet.data.len;
+        raw.data = packet.data.data;
+        data.data = p;
+
+        if (ngx_decode_base64(&data, &raw) == NGX_OK) {
+            return eio->message_handler(eio, data.data, data.len, 1);
+        }
+
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_PROTOCOL_ERROR,
+                                     "binary message is not base64");
+        return NGX_ERROR;
 
     case RTBUS_EIO_CLOSE:
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_NORMAL,

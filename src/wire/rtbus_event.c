@@ -22,6 +22,20 @@ typedef enum {
 } rtbus_event_member_e;
 
 
+#define rtbus_event_string(s)  { sizeof(s) - 1, (uint8_t *) s }
+
+/* a Socket.IO client takes an event of such a name for a broken connection */
+
+static const rtbus_str_t  rtbus_event_reserved[] = {
+    rtbus_event_string("connect"),
+    rtbus_event_string("connect_error"),
+    rtbus_event_string("disconnect"),
+    rtbus_event_string("disconnecting"),
+    rtbus_event_string("newListener"),
+    rtbus_event_string("removeListener")
+};
+
+
 static int rtbus_event_strings(const rtbus_json_value_t *value);
 static int rtbus_event_pos(rtbus_event_t *ev,
     const rtbus_json_value_t *value);
@@ -161,6 +175,16 @@ rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
     }
 
     ev->name.len = len;
+
+    for (i = 0; i < sizeof(rtbus_event_reserved) / sizeof(rtbus_str_t); i++) {
+        if (rtbus_event_reserved[i].len == len
+            && memcmp(rtbus_event_reserved[i].data, ev->name.data, len) == 0)
+        {
+            *reason = "reserved event name";
+            return RTBUS_ERROR;
+        }
+    }
+
     ev->name_json = *raw;
 
     return RTBUS_OK;

@@ -6,7 +6,8 @@
  *    "timestamp":1732300000123}
  *
  * event        required, string of 1-128 bytes (decoded), no control bytes: SSE
- *              could not carry a line feed in it
+ *              could not carry a line feed in it; none of the names that
+ *              Socket.IO keeps for itself ("connect", "disconnect", ...)
  * data         any JSON, passed on byte for byte; "null" when absent
  * args         an array in place of data (several arguments)
  * attachments  an array of base64 strings
@@ -51,7 +52,7 @@ typedef struct {
  * RTBUS_OK, RTBUS_NOMEM, or RTBUS_ERROR with *reason, a static text: "not
  * JSON", "bad UTF-8", "nested too deep", "not an object", "no event name",
  * "event name is not a string", "event name too long", "control character in
- * event name", "bad id", "bad timestamp", "args is not an array",
+ * event name", "reserved event name", "bad id", "bad timestamp", "args is not an array",
  * "attachments is not an array of strings", "both data and args".
  */
 

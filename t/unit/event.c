@@ -175,6 +175,8 @@ static const struct {
     { T("{\"event\":\"\"}"), NO_NAME },
 
     { T("{\"event\":null}"), NAME_TYPE },
+    { T("{\"event\":\"connect\"}"), "reserved event name" },
+    { T("{\"event\":\"disconn\\u0065ct\"}"), "reserved event name" },
     { T("{\"event\":1}"), NAME_TYPE },
     { T("{\"event\":true}"), NAME_TYPE },
     { T("{\"event\":[\"a\"]}"), NAME_TYPE },
