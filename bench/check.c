@@ -1,0 +1,4616 @@
+
+/*
+ * Does any client ever miss an event, get one twice, or out of order?
+ *
+ * Starts a Redis and an nginx of its own, writes numbered events to channels
+ * in all the ways that producers have, follows them with clients that come, go
+ * and resume at random, and breaks things meanwhile.  bench/check starts it,
+ * see there for how it is used.
+ *
+ * What is checked, for each client and channel, from the position where the
+ * client started, across all its reconnects:
+ *
+ *   - durable events come exactly once and in order, each with the bytes that
+ *     the stream has for it in the end: the truth is the stream
+ *   - the cursor of every message says for all channels of the client what it
+ *     has been given, no more and no less
+ *   - a sync:gap accounts for what is missing; there is none at all unless the
+ *     stream was trimmed
+ *   - live events come at most once per connection, in each producer's order
+ *   - a snapshot's output and fields are those of its position
+ *   - nothing comes for a channel that was left
+ *
+ * At the end an event without a wake-up is added to each channel, and the
+ * subscriptions are cut: every client has to get it.  Then one with a wake-up.
+ * Then a while without faults: now live events may not be lost either, and no
+ * connection ends.
+ *
+ * One thread, one epoll loop; nginx and Redis are its children.
+ */
+
+
+#define _GNU_SOURCE
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <hiredis/hiredis.h>
+
+
+#define MAX_CHANNELS      64
+#define MAX_JOINED        6             /* channels of one client at a time */
+#define PRODUCERS         4
+#define HTTP_SLOTS        64
+#define PENDING           256           /* unanswered commands of a producer */
+#define LOG_LINES         48            /* kept of each client */
+#define SHOWN             6             /* violations shown in full */
+
+#define TICK              2             /* all times are milliseconds */
+#define SILENCE           20000         /* a server that says nothing */
+#define CATCH_UP          30000         /* until all are at the end */
+#define CALM_TIME         1500
+#define MAXLEN            "1000000000"
+
+#define container(p, type, member)                                            \
+    ((type *) ((char *) (p) - offsetof(type, member)))
+
+#define lit(s)  (s), sizeof(s) - 1
+
+
+typedef struct {
+    uint64_t             state;
+} rng_t;
+
+
+typedef struct {
+    char                *data;
+    size_t               len;
+    size_t               size;
+} buf_t;
+
+
+typedef struct {
+    const char          *data;
+    size_t               len;
+} str_t;
+
+
+typedef struct io_s  io_t;
+
+struct io_s {
+    int                  fd;            /* -1: closed */
+    uint32_t             events;        /* asked for */
+    void               (*handler)(io_t *io, uint32_t events);
+};
+
+
+/* Redis */
+
+typedef struct link_s  link_t;
+typedef struct call_s  call_t;
+
+struct call_s {
+    call_t              *next;
+    void               (*handler)(link_t *l, call_t *call, redisReply *reply);
+    int                  chan;
+    uint32_t             n;
+    uint64_t             hash;
+    uint64_t             seq;
+    buf_t                text;
+};
+
+struct link_s {
+    io_t                 io;
+    int                  up;            /* PING was answered */
+    int64_t              retry;
+    redisReader         *reader;
+    buf_t                out;
+    call_t              *first;
+    call_t             **last;
+    unsigned             calls;
+};
+
+
+/* a request over HTTP, its answer is read to the end of the connection */
+
+typedef struct http_s  http_t;
+typedef struct client_s  client_t;
+
+struct http_s {
+    io_t                 io;
+    int                  used;
+    int64_t              since;
+    buf_t                in;
+    buf_t                out;
+    void               (*handler)(http_t *h, int status, str_t body);
+    int                  chan;
+    uint32_t             n;
+    uint64_t             hash;
+    client_t            *cli;
+    unsigned             generation;    /* of the client */
+};
+
+
+typedef struct {
+    char                 name[16];      /* "job:c<N>" */
+    uint64_t             epoch;         /* 0: not known yet */
+    uint64_t            *seen;          /* by seq: hash of name and data */
+    uint64_t             size;
+    uint64_t             top;           /* the greatest seq that was seen */
+    uint64_t             trimmed;       /* up to here, by us */
+    uint64_t             final;         /* 0: not published yet */
+    uint32_t             live[PRODUCERS];
+    int                  busy;          /* XADD under way */
+
+    /* the truth */
+
+    uint64_t             first;
+    uint64_t             count;
+    uint64_t            *out_hash;      /* of the output up to seq */
+    uint64_t            *out_len;
+    uint32_t            *progress;
+} chan_t;
+
+
+/* one client in one channel */
+
+enum { OUT = 0, JOINING, IN, LEAVING };
+enum { NONE = 0, ZERO, AFTER, STATE, SYNC, JOB, RESUME };
+
+typedef struct {
+    unsigned             want:1;
+    unsigned             known:1;       /* last is */
+    unsigned             peek:1;        /* asked for a state, being in */
+    int                  state;
+    int                  mode;
+    uint64_t             last;
+    uint64_t             asked;         /* number of the request, 0: none */
+    int64_t              since;         /* of the request */
+    int64_t              retry;
+    uint64_t             replayed;      /* since it was asked */
+    uint32_t             live[PRODUCERS];
+} track_t;
+
+
+typedef enum { WS = 0, SSE, PROTOCOLS } proto_e;
+
+enum { IDLE = 0, ASKING, CONNECTING, OPEN, CLOSING };
+
+struct client_s {
+    io_t                 io;
+    int                  id;
+    proto_e              proto;
+    rng_t                rng;
+    int                  faithful;      /* never forgets what it had */
+
+    int                  state;
+    int                  connected;     /* has got that event */
+    int                  headed;        /* has got the head */
+    int                  chunked;
+    long                 chunk;         /* rest of it; -1: size line comes */
+    unsigned             generation;    /* of the connection */
+    int64_t              since;         /* connected at */
+    int64_t              heard;
+    int64_t              next;          /* action */
+    int64_t              deaf;          /* does not read until */
+    int                  slow;          /* reads little by little */
+    int64_t              sip;
+
+    buf_t                in;            /* of the connection */
+    buf_t                text;          /* SSE: without chunks */
+    buf_t                out;
+
+    track_t              tracks[MAX_CHANNELS];
+    uint64_t             acks;
+
+    char                 cursor[MAX_JOINED * 80 + 64];   /* the last one */
+
+    unsigned             lines;
+    char                 log[LOG_LINES][200];
+};
+
+
+typedef struct {
+    int                  cli;
+    int                  chan;
+    uint64_t             seq;
+    uint64_t             hash;
+    uint64_t             len;
+    uint32_t             progress;
+} snapshot_t;
+
+
+/*
+ * RUNNING is what takes the time.  Then all producers STOP; QUIET and LAST have
+ * one event each per channel; in the CALM nothing is broken; END has one event
+ * more.
+ */
+
+typedef enum {
+    STARTING, RUNNING, STOPPING, QUIET, LAST, CALM, END, VERIFY
+} phase_e;
+
+
+static struct {
+    /* options */
+
+    uint64_t             seed;
+    double               time;
+    int                  clients;
+    int                  channels;
+    double               rate;
+    int                  workers;
+    const char          *module;
+    const char          *preload;
+    const char          *nginx;
+    const char          *redis;
+    const char          *dir;
+    const char          *aof;
+    const char          *faults;
+    const char          *log;
+    int                  verbose;
+
+    int                  epoll;
+    int64_t              zero;
+    int64_t              now;
+    phase_e              phase;
+    int64_t              until;
+    int                  step;          /* of the phase */
+    int                  stop;
+
+    int                  redis_port;
+    int                  nginx_port;
+    pid_t                redis_pid;
+    pid_t                nginx_pid;
+    int64_t              redis_start;   /* it is down until */
+    int64_t              redis_kill;    /* TERM was not enough */
+    pid_t                frozen;
+    int64_t              thaw;
+
+    rng_t                rng;           /* producers */
+    rng_t                fault_rng;
+    int64_t              fault;         /* the next one */
+    int64_t              reload;        /* not before */
+    double               debt;
+    int64_t              paid;
+    int64_t              burst;
+    uint32_t             n;             /* events made */
+
+    link_t               producers[PRODUCERS];
+    link_t               quiet;
+    link_t               control;
+    unsigned             waiting;
+
+    int                  lossy;         /* Redis may forget */
+} g;
+
+
+static chan_t       chans[MAX_CHANNELS];
+static client_t    *clients;
+static int          nclients;
+static http_t       https[HTTP_SLOTS];
+static snapshot_t  *snapshots;
+static size_t       nsnapshots, size_snapshots;
+static uint8_t     *in_stream;
+
+
+static struct {
+    uint64_t  published, silent, plain, live, posted;
+    uint64_t  refused, unknown, races;
+    uint64_t  durable, lives, bytes;
+    uint64_t  connects, resumes, drops, closed, restarts, shutdowns;
+    uint64_t  joins, leaves, unavailable, states, syncs, deaf, too_slow;
+    uint64_t  http_states, others;
+    uint64_t  kills, freezes, reloads, redis_term, redis_kill, redis_freeze;
+    uint64_t  cut_sub, cut_cmd, trims;
+    uint64_t  gaps, lost;
+    uint64_t  missing, doubles, order, violations;
+    uint64_t  snapshots, entries, maybe;
+} count;
+
+
+static void client_down(client_t *c, const char *why, int quick);
+static void client_send(client_t *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+
+/* ------------------------------------------------------------- utilities */
+
+
+static int64_t
+clock_ms(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000 - g.zero;
+}
+
+
+static void
+die(const char *fmt, ...)
+{
+    va_list  args;
+
+    fprintf(stderr, "check: ");
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fprintf(stderr, "\n");
+
+    exit(2);
+}
+
+
+static void
+say(const char *fmt, ...)
+{
+    va_list  args;
+
+    if (!g.verbose) {
+        return;
+    }
+
+    printf("%7.3f  ", g.now / 1000.0);
+    va_start(args, fmt);
+    vprintf(fmt, args);
+    va_end(args);
+    printf("\n");
+    fflush(stdout);
+}
+
+
+/* splitmix64 */
+
+static uint64_t
+rnd(rng_t *r)
+{
+    uint64_t  z;
+
+    z = (r->state += 0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+
+    return z ^ (z >> 31);
+}
+
+
+static uint32_t
+below(rng_t *r, uint32_t n)
+{
+    return n ? (uint32_t) ((rnd(r) >> 32) * n >> 32) : 0;
+}
+
+
+static int
+chance(rng_t *r, int percent)
+{
+    return below(r, 100) < (uint32_t) percent;
+}
+
+
+static void
+seed(rng_t *r, uint64_t id)
+{
+    r->state = g.seed * 0x2545f4914f6cdd1d + id;
+    rnd(r);
+    rnd(r);
+}
+
+
+#define HASH_START  0xcbf29ce484222325ull
+
+static uint64_t
+hash(uint64_t h, const char *p, size_t len)
+{
+    while (len--) {
+        h = (h ^ (uint8_t) *p++) * 0x100000001b3;
+    }
+
+    return h;
+}
+
+
+static uint64_t
+hash_event(str_t name, str_t data)
+{
+    uint64_t  h;
+
+    h = hash(HASH_START, name.data, name.len);
+    h = hash(h, "", 1);
+    h = hash(h, data.data, data.len);
+
+    return h ? h : 1;
+}
+
+
+static void *
+renew(void *p, size_t size)
+{
+    p = realloc(p, size);
+
+    if (p == NULL) {
+        die("no memory");
+    }
+
+    return p;
+}
+
+
+static char *
+room(buf_t *b, size_t len)
+{
+    if (b->size - b->len < len) {
+        b->size = (b->size * 2 > b->len + len) ? b->size * 2 : b->len + len;
+        b->data = renew(b->data, b->size);
+    }
+
+    return b->data + b->len;
+}
+
+
+static void
+put(buf_t *b, const char *p, size_t len)
+{
+    if (len) {
+        memcpy(room(b, len), p, len);
+        b->len += len;
+    }
+}
+
+
+static void
+putf(buf_t *b, const char *fmt, ...)
+{
+    int      n;
+    va_list  args;
+
+    va_start(args, fmt);
+    n = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+
+    room(b, n + 1);
+
+    va_start(args, fmt);
+    vsnprintf(b->data + b->len, n + 1, fmt, args);
+    va_end(args);
+
+    b->len += n;
+}
+
+
+static void
+take(buf_t *b, size_t len)
+{
+    b->len -= len;
+    memmove(b->data, b->data + len, b->len);
+}
+
+
+static int
+same(str_t s, const char *p)
+{
+    return s.len == strlen(p) && memcmp(s.data, p, s.len) == 0;
+}
+
+
+/* a number, all of s or up to the character end, *rest is behind that */
+
+static int
+number(str_t s, uint64_t *n, int end, str_t *rest)
+{
+    size_t  i;
+
+    *n = 0;
+
+    for (i = 0; i < s.len && isdigit((unsigned char) s.data[i]); i++) {
+        *n = *n * 10 + (s.data[i] - '0');
+    }
+
+    if (i == 0) {
+        return 0;
+    }
+
+    if (end == 0) {
+        return i == s.len;
+    }
+
+    if (i == s.len || s.data[i] != end) {
+        return 0;
+    }
+
+    rest->data = s.data + i + 1;
+    rest->len = s.len - i - 1;
+
+    return 1;
+}
+
+
+static int
+position(str_t s, uint64_t *epoch, uint64_t *seq)
+{
+    str_t  rest;
+
+    return number(s, epoch, '-', &rest) && number(rest, seq, 0, NULL);
+}
+
+
+/*
+ * The members of a JSON object, as they are written; strings without their
+ * quotes.  What comes here was made by the module from texts of ours, so a
+ * scan is enough.  0: it is none.
+ */
+
+static const char *
+json_skip(const char *p, const char *end)
+{
+    int  depth;
+
+    depth = 0;
+
+    while (p < end) {
+
+        if (*p == '"') {
+            for (p++; p < end && *p != '"'; p++) {
+                if (*p == '\\') {
+                    p++;
+                }
+            }
+
+            if (p >= end) {
+                return NULL;
+            }
+
+        } else if (*p == '{' || *p == '[') {
+            depth++;
+
+        } else if (*p == '}' || *p == ']') {
+
+            if (depth == 0) {
+                return p;
+            }
+
+            depth--;
+
+        } else if (*p == ',' && depth == 0) {
+            return p;
+        }
+
+        p++;
+    }
+
+    return depth ? NULL : p;
+}
+
+
+static int
+json(str_t s, const char *const *names, str_t *values, int n)
+{
+    int          i;
+    str_t        name;
+    const char  *p, *end, *value;
+
+    for (i = 0; i < n; i++) {
+        values[i].data = NULL;
+        values[i].len = 0;
+    }
+
+    p = s.data;
+    end = p + s.len;
+
+    if (s.len < 2 || *p != '{' || end[-1] != '}') {
+        return 0;
+    }
+
+    p++;
+    end--;
+
+    while (p < end) {
+
+        if (*p++ != '"') {
+            return 0;
+        }
+
+        name.data = p;
+        p = memchr(p, '"', end - p);
+
+        if (p == NULL || end - p < 3 || p[1] != ':') {
+            return 0;
+        }
+
+        name.len = p - name.data;
+
+        value = p + 2;
+        p = json_skip(value, end);
+
+        if (p == NULL) {
+            return 0;
+        }
+
+        for (i = 0; i < n; i++) {
+            if (same(name, names[i])) {
+                values[i].data = value;
+                values[i].len = p - value;
+
+                if (*value == '"') {
+                    values[i].data++;
+                    values[i].len -= 2;
+                }
+            }
+        }
+
+        if (p < end && *p++ != ',') {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* --------------------------------------------------------------- sockets */
+
+
+static void
+io_want(io_t *io, uint32_t events)
+{
+    struct epoll_event  ee;
+
+    if (io->fd == -1 || io->events == events) {
+        return;
+    }
+
+    ee.events = events;
+    ee.data.ptr = io;
+
+    if (epoll_ctl(g.epoll, EPOLL_CTL_MOD, io->fd, &ee) == -1) {
+        die("epoll_ctl: %s", strerror(errno));
+    }
+
+    io->events = events;
+}
+
+
+static void
+io_close(io_t *io)
+{
+    if (io->fd != -1) {
+        close(io->fd);
+        io->fd = -1;
+    }
+}
+
+
+static int
+io_connect(io_t *io, int port, int rcvbuf)
+{
+    int                  one = 1;
+    struct sockaddr_in   sin;
+    struct epoll_event   ee;
+
+    io->fd = socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+
+    if (io->fd == -1) {
+        die("socket: %s", strerror(errno));
+    }
+
+    if (rcvbuf) {
+        setsockopt(io->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(int));
+    }
+
+    setsockopt(io->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(int));
+
+    memset(&sin, 0, sizeof(sin));
+    sin.sin_family = AF_INET;
+    sin.sin_port = htons(port);
+    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+
+    if (connect(io->fd, (struct sockaddr *) &sin, sizeof(sin)) == -1
+        && errno != EINPROGRESS)
+    {
+        io_close(io);
+        return 0;
+    }
+
+    io->events = EPOLLIN|EPOLLOUT;
+
+    ee.events = io->events;
+    ee.data.ptr = io;
+
+    if (epoll_ctl(g.epoll, EPOLL_CTL_ADD, io->fd, &ee) == -1) {
+        die("epoll_ctl: %s", strerror(errno));
+    }
+
+    return 1;
+}
+
+
+/* what the socket takes of b; 0: the connection is gone */
+
+static int
+io_write(io_t *io, buf_t *b)
+{
+    ssize_t  n;
+
+    while (b->len) {
+        n = send(io->fd, b->data, b->len, MSG_NOSIGNAL);
+
+        if (n == -1) {
+            if (errno == EINTR) {
+                continue;
+            }
+
+            return errno == EAGAIN || errno == EINPROGRESS
+                   || errno == ENOTCONN;
+        }
+
+        take(b, n);
+    }
+
+    return 1;
+}
+
+
+/* up to max bytes: what came, 0: nothing, -1: the end */
+
+static ssize_t
+io_read(io_t *io, buf_t *b, size_t max)
+{
+    ssize_t  n, got;
+    size_t   size;
+
+    got = 0;
+
+    while (max) {
+        size = max < 65536 ? max : 65536;
+
+        n = recv(io->fd, room(b, size), size, 0);
+
+        if (n == -1 && errno == EINTR) {
+            continue;
+        }
+
+        if (n == -1 && errno == EAGAIN) {
+            break;
+        }
+
+        if (n <= 0) {
+            return got ? got : -1;
+        }
+
+        b->len += n;
+        got += n;
+        max -= n;
+
+        if ((size_t) n < size) {
+            break;
+        }
+    }
+
+    return got;
+}
+
+
+/* not one that the kernel gives to outgoing connections; held by UDP */
+
+static int
+free_port(rng_t *r)
+{
+    int                  i, one = 1, fd, port;
+    struct sockaddr_in   sin;
+
+    for (i = 0; i < 1000; i++) {
+        port = 10000 + below(r, 22000);
+
+        memset(&sin, 0, sizeof(sin));
+        sin.sin_family = AF_INET;
+        sin.sin_port = htons(port);
+        sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+
+        fd = socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, 0);
+
+        if (bind(fd, (struct sockaddr *) &sin, sizeof(sin)) == -1) {
+            close(fd);
+            continue;
+        }
+
+        fd = socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(int));
+
+        if (bind(fd, (struct sockaddr *) &sin, sizeof(sin)) == 0) {
+            close(fd);
+            return port;
+        }
+
+        close(fd);
+    }
+
+    die("no free port");
+    return 0;
+}
+
+
+/* ------------------------------------------------------------ violations */
+
+
+static void
+client_log(client_t *c, const char *fmt, ...)
+{
+    int      n;
+    char    *line;
+    va_list  args;
+
+    line = c->log[c->lines++ % LOG_LINES];
+
+    n = snprintf(line, sizeof(c->log[0]), "%9.3f #%u ", g.now / 1000.0,
+                 c->generation);
+
+    va_start(args, fmt);
+    vsnprintf(line + n, sizeof(c->log[0]) - n, fmt, args);
+    va_end(args);
+}
+
+
+static void
+violation(client_t *c, int chan, const char *fmt, ...)
+{
+    int       i;
+    unsigned  line;
+    va_list   args;
+    track_t  *t;
+
+    if (count.violations++ >= SHOWN) {
+        return;
+    }
+
+    printf("\nVIOLATION at %.3f s: ", g.now / 1000.0);
+    va_start(args, fmt);
+    vprintf(fmt, args);
+    va_end(args);
+    printf("\n");
+
+    if (chan >= 0) {
+        printf("  channel %s, epoch %" PRIu64 ", seen up to %" PRIu64 "\n",
+               chans[chan].name, chans[chan].epoch, chans[chan].top);
+    }
+
+    if (c) {
+        printf("  client %d, %s, connection #%u since %.3f\n", c->id,
+               c->proto == WS ? "WebSocket" : "SSE", c->generation,
+               c->since / 1000.0);
+
+        for (i = 0; i < g.channels; i++) {
+            t = &c->tracks[i];
+
+            if (t->want || t->state != OUT) {
+                printf("    %-8s %s last:%" PRIu64 "%s mode:%d\n",
+                       chans[i].name,
+                       t->state == OUT ? "out" : t->state == JOINING
+                       ? "joining" : t->state == IN ? "in" : "leaving",
+                       t->last, t->known ? "" : " (unknown)", t->mode);
+            }
+        }
+
+        line = c->lines > LOG_LINES ? c->lines - LOG_LINES : 0;
+
+        for ( /* void */ ; line < c->lines; line++) {
+            printf("    %s\n", c->log[line % LOG_LINES]);
+        }
+    }
+
+    fflush(stdout);
+}
+
+
+/* ----------------------------------------------------------------- truth */
+
+
+static int
+chan_find(str_t name)
+{
+    uint64_t  i;
+    str_t     s;
+
+    if (name.len < 6 || memcmp(name.data, "job:c", 5) != 0) {
+        return -1;
+    }
+
+    s.data = name.data + 5;
+    s.len = name.len - 5;
+
+    if (!number(s, &i, 0, NULL) || i >= (uint64_t) g.channels) {
+        return -1;
+    }
+
+    return (int) i;
+}
+
+
+/* an event at a position, from whoever has it; who: NULL is a producer */
+
+static void
+seen(client_t *c, int chan, uint64_t epoch, uint64_t seq, uint64_t h)
+{
+    uint64_t   size;
+    chan_t    *ch;
+
+    ch = &chans[chan];
+
+    if (ch->epoch == 0) {
+        ch->epoch = epoch;
+    }
+
+    if (ch->epoch != epoch) {
+        violation(c, chan, "epoch %" PRIu64 ", it was %" PRIu64,
+                  epoch, ch->epoch);
+        return;
+    }
+
+    if (seq >= ch->size) {
+        if (seq > 100000000) {
+            violation(c, chan, "position %" PRIu64, seq);
+            return;
+        }
+
+        size = ch->size ? ch->size : 1024;
+
+        while (size <= seq) {
+            size *= 2;
+        }
+
+        ch->seen = renew(ch->seen, size * sizeof(uint64_t));
+        memset(ch->seen + ch->size, 0, (size - ch->size) * sizeof(uint64_t));
+        ch->size = size;
+    }
+
+    if (ch->seen[seq] == 0) {
+        ch->seen[seq] = h;
+
+    } else if (ch->seen[seq] != h && !g.lossy) {
+        violation(c, chan, "event %" PRIu64 " is not what others have got",
+                  seq);
+    }
+
+    if (seq > ch->top) {
+        ch->top = seq;
+    }
+}
+
+
+/* ----------------------------------------------------------------- Redis */
+
+
+static void link_handler(io_t *io, uint32_t events);
+
+
+static void
+link_down(link_t *l)
+{
+    call_t  *call;
+
+    io_close(&l->io);
+
+    l->up = 0;
+    l->retry = g.now + 30;
+    l->out.len = 0;
+
+    if (l->reader) {
+        redisReaderFree(l->reader);
+        l->reader = NULL;
+    }
+
+    while (l->first) {
+        call = l->first;
+        l->first = call->next;
+
+        if (l->first == NULL) {
+            l->last = &l->first;
+        }
+
+        l->calls--;
+
+        if (call->handler) {
+            call->handler(l, call, NULL);
+        }
+
+        free(call->text.data);
+        free(call);
+    }
+}
+
+
+static call_t *
+link_call(link_t *l, void (*handler)(link_t *l, call_t *call, redisReply *r),
+    int argc, const char **argv, const size_t *len)
+{
+    char     *cmd;
+    call_t   *call;
+    int64_t   n;
+
+    n = redisFormatCommandArgv(&cmd, argc, argv, len);
+
+    if (n < 0) {
+        die("no memory");
+    }
+
+    put(&l->out, cmd, n);
+    redisFreeCommand(cmd);
+
+    call = calloc(1, sizeof(call_t));
+
+    if (call == NULL) {
+        die("no memory");
+    }
+
+    call->handler = handler;
+
+    *l->last = call;
+    l->last = &call->next;
+    l->calls++;
+
+    io_want(&l->io, EPOLLIN|EPOLLOUT);
+
+    return call;
+}
+
+
+/* words without blanks in them */
+
+static call_t *
+link_command(link_t *l, void (*handler)(link_t *l, call_t *call,
+    redisReply *r), const char *fmt, ...)
+{
+    int          argc;
+    char         line[256], *word, *save;
+    size_t       len[16];
+    va_list      args;
+    const char  *argv[16];
+
+    va_start(args, fmt);
+    vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+
+    argc = 0;
+
+    for (word = strtok_r(line, " ", &save); word;
+         word = strtok_r(NULL, " ", &save))
+    {
+        argv[argc] = word;
+        len[argc++] = strlen(word);
+    }
+
+    return link_call(l, handler, argc, argv, len);
+}
+
+
+static void
+link_greeted(link_t *l, call_t *call, redisReply *reply)
+{
+    if (reply && reply->type != REDIS_REPLY_ERROR) {
+        l->up = 1;
+    }
+}
+
+
+static void
+link_tick(link_t *l)
+{
+    if (l->io.fd != -1) {
+
+        if (!l->up && g.now > l->retry) {
+            /* it loads, or does not listen */
+            link_down(l);
+        }
+
+        return;
+    }
+
+    if (g.now < l->retry || g.redis_pid == 0) {
+        return;
+    }
+
+    l->io.handler = link_handler;
+
+    if (l->last == NULL) {
+        l->last = &l->first;
+    }
+
+    if (!io_connect(&l->io, g.redis_port, 0)) {
+        l->retry = g.now + 30;
+        return;
+    }
+
+    l->retry = g.now + 5000;
+    l->reader = redisReaderCreate();
+
+    link_command(l, link_greeted, "PING");
+}
+
+
+static void
+link_handler(io_t *io, uint32_t events)
+{
+    link_t      *l = container(io, link_t, io);
+
+    int          first;
+    void        *reply;
+    buf_t        b;
+    call_t      *call;
+    ssize_t      n;
+
+    if (io->fd == -1) {
+        return;
+    }
+
+    if (!io_write(io, &l->out)) {
+        link_down(l);
+        return;
+    }
+
+    io_want(io, l->out.len ? EPOLLIN|EPOLLOUT : EPOLLIN);
+
+    if (!(events & (EPOLLIN|EPOLLHUP|EPOLLERR))) {
+        return;
+    }
+
+    memset(&b, 0, sizeof(b));
+    n = io_read(io, &b, 1 << 20);
+
+    if (n > 0 && redisReaderFeed(l->reader, b.data, b.len) != REDIS_OK) {
+        n = -1;
+    }
+
+    free(b.data);
+
+    while (n > 0) {
+
+        if (redisReaderGetReply(l->reader, &reply) != REDIS_OK) {
+            n = -1;
+            break;
+        }
+
+        if (reply == NULL) {
+            break;
+        }
+
+        call = l->first;
+
+        if (call == NULL) {
+            die("unexpected reply of Redis");
+        }
+
+        l->first = call->next;
+
+        if (l->first == NULL) {
+            l->last = &l->first;
+        }
+
+        l->calls--;
+        first = !l->up;
+
+        if (call->handler) {
+            call->handler(l, call, reply);
+        }
+
+        freeReplyObject(reply);
+        free(call->text.data);
+        free(call);
+
+        if (first && !l->up) {
+            /* it is loading */
+            n = -1;
+            break;
+        }
+    }
+
+    if (n == -1) {
+        link_down(l);
+    }
+}
+
+
+/* ------------------------------------------------------------- producers */
+
+
+/*
+ * Without a wake-up, but complete: a transaction of some producer's own.  The
+ * function goes on from the stream's last id.
+ */
+
+static const char  silent_script[] =
+    "local k = KEYS[1] .. ':events'\n"
+    "local i = redis.pcall('XINFO', 'STREAM', k)\n"
+    "if i.err then return redis.error_reply('ERR no stream') end\n"
+    "local id\n"
+    "for n = 1, #i, 2 do\n"
+    "  if i[n] == 'last-generated-id' then id = i[n + 1] end\n"
+    "end\n"
+    "local e, s = string.match(id, '(%d+)-(%d+)')\n"
+    "id = e .. '-' .. string.format('%d', tonumber(s) + 1)\n"
+    "redis.call('XADD', k, id, 'event', ARGV[1], 'data', ARGV[2],\n"
+    "           'timestamp', ARGV[4])\n"
+    "redis.call('APPEND', KEYS[1] .. ':output', ARGV[3] .. ';')\n"
+    "redis.call('HSET', KEYS[1] .. ':state', 'progress', ARGV[3])\n"
+    "return id\n";
+
+
+static const char *const  paddings[] = {
+    "abcdefghijklmnopqrstuvwxyz", "\\n", "\\\"", "\\\\", "\xc3\xa9",
+    "\xf0\x9f\x98\x80", "\\u00e9", "\x7f", "{", "]", ",", " ", "\\r\\n"
+};
+
+
+/* {"c":<channel>,"p":<producer>,"n":<n>[,"t":1],"pad":"..."} */
+
+static void
+make_data(buf_t *b, int chan, int producer, uint32_t n, int token)
+{
+    size_t  len;
+
+    putf(b, "{\"c\":%d,\"p\":%d,\"n\":%u%s", chan, producer, n,
+         token ? ",\"t\":1" : "");
+
+    switch (below(&g.rng, 100)) {
+
+    case 0:
+        len = 2000 + below(&g.rng, 12000);
+        break;
+
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+    case 6:
+        len = below(&g.rng, 700);
+        break;
+
+    default:
+        len = 0;
+    }
+
+    if (len) {
+        put(b, lit(",\"pad\":\""));
+
+        for (len += b->len; b->len < len; /* void */) {
+            putf(b, "%s", paddings[below(&g.rng, sizeof(paddings)
+                                                 / sizeof(paddings[0]))]);
+        }
+
+        put(b, lit("\""));
+    }
+
+    put(b, lit("}"));
+}
+
+
+static str_t
+text(buf_t *b)
+{
+    str_t  s;
+
+    s.data = b->data;
+    s.len = b->len;
+
+    return s;
+}
+
+
+static str_t
+reply_text(redisReply *reply)
+{
+    str_t  s;
+
+    s.data = reply->str ? reply->str : "";
+    s.len = reply->len;
+
+    return s;
+}
+
+
+static void
+published(link_t *l, call_t *call, redisReply *reply)
+{
+    uint64_t  epoch, seq;
+
+    if (reply == NULL) {
+        count.unknown++;
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_STRING
+        || !position(reply_text(reply), &epoch, &seq))
+    {
+        count.refused++;
+        return;
+    }
+
+    seen(NULL, call->chan, epoch, seq, call->hash);
+    call->seq = seq;
+}
+
+
+static void
+count_published(link_t *l, call_t *call, redisReply *reply)
+{
+    published(l, call, reply);
+    count.published += call->seq != 0;
+}
+
+
+static void
+count_silent(link_t *l, call_t *call, redisReply *reply)
+{
+    published(l, call, reply);
+    count.silent += call->seq != 0;
+}
+
+
+static void
+set_final(link_t *l, call_t *call, redisReply *reply)
+{
+    published(l, call, reply);
+
+    g.waiting--;
+
+    if (call->seq) {
+        chans[call->chan].final = call->seq;
+    }
+}
+
+
+static void
+publish(link_t *l, int producer, int chan, int final)
+{
+    buf_t         data;
+    char          key[24], n[16], token[16];
+    str_t         name;
+    size_t        len[13];
+    call_t       *call;
+    const char   *argv[13];
+
+    memset(&data, 0, sizeof(data));
+
+    g.n++;
+    snprintf(n, sizeof(n), "%u", g.n);
+    snprintf(token, sizeof(token), "%u;", g.n);
+    snprintf(key, sizeof(key), "{%s}", chans[chan].name);
+    make_data(&data, chan, producer, g.n, 1);
+
+    name.data = final ? "last:v1" : "token:v1";
+    name.len = strlen(name.data);
+
+    argv[0] = "FCALL";
+    argv[1] = "rtbus_publish";
+    argv[2] = "1";
+    argv[3] = chance(&g.rng, 50) ? key : chans[chan].name;
+    argv[4] = name.data;
+    argv[5] = data.data;
+    argv[6] = "APPEND";
+    argv[7] = token;
+    argv[8] = "MAXLEN";
+    argv[9] = MAXLEN;
+    argv[10] = "SET";
+    argv[11] = "progress";
+    argv[12] = n;
+
+    for (int i = 0; i < 13; i++) {
+        len[i] = (i == 5) ? data.len : strlen(argv[i]);
+    }
+
+    call = link_call(l, final ? set_final : count_published, 13, argv, len);
+    call->chan = chan;
+    call->n = g.n;
+    call->hash = hash_event(name, text(&data));
+
+    free(data.data);
+}
+
+
+static void
+publish_silent(link_t *l, int producer, int chan, int final)
+{
+    buf_t        data;
+    char         key[24], n[16], now[24];
+    str_t        name = { lit("silent:v1") };
+    size_t       len[8];
+    call_t      *call;
+    const char  *argv[8];
+
+    memset(&data, 0, sizeof(data));
+
+    g.n++;
+    snprintf(n, sizeof(n), "%u", g.n);
+    snprintf(now, sizeof(now), "%lld", (long long) time(NULL) * 1000);
+    snprintf(key, sizeof(key), "{%s}", chans[chan].name);
+    make_data(&data, chan, producer, g.n, 1);
+
+    argv[0] = "EVAL";
+    argv[1] = silent_script;
+    argv[2] = "1";
+    argv[3] = key;
+    argv[4] = name.data;
+    argv[5] = data.data;
+    argv[6] = n;
+    argv[7] = now;
+
+    for (int i = 0; i < 8; i++) {
+        len[i] = (i == 5) ? data.len : strlen(argv[i]);
+    }
+
+    call = link_call(l, final ? set_final : count_silent, 8, argv, len);
+    call->chan = chan;
+    call->n = g.n;
+    call->hash = hash_event(name, text(&data));
+
+    free(data.data);
+}
+
+
+/* the last id is read, the next one added; another producer may be first */
+
+static void
+added(link_t *l, call_t *call, redisReply *reply)
+{
+    uint64_t  epoch, seq;
+
+    chans[call->chan].busy = 0;
+
+    if (reply == NULL) {
+        count.unknown++;
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_STRING
+        || !position(reply_text(reply), &epoch, &seq))
+    {
+        count.races++;
+        return;
+    }
+
+    seen(NULL, call->chan, epoch, seq, call->hash);
+    count.plain++;
+}
+
+
+static void
+add_plain(link_t *l, call_t *call, redisReply *reply)
+{
+    char          key[32], id[48], now[24];
+    str_t         name = { lit("plain:v1") };
+    buf_t         data;
+    chan_t       *ch;
+    size_t        len[9];
+    call_t       *next;
+    uint64_t      epoch, seq;
+    const char   *argv[9];
+
+    ch = &chans[call->chan];
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements != 1
+        || !position(reply_text(reply->element[0]->element[0]), &epoch, &seq))
+    {
+        ch->busy = 0;
+        return;
+    }
+
+    memset(&data, 0, sizeof(data));
+
+    g.n++;
+    snprintf(now, sizeof(now), "%lld", (long long) time(NULL) * 1000);
+    snprintf(key, sizeof(key), "{%s}:events", ch->name);
+    snprintf(id, sizeof(id), "%" PRIu64 "-%" PRIu64, epoch, seq + 1);
+    make_data(&data, call->chan, PRODUCERS, g.n, 0);
+
+    argv[0] = "XADD";
+    argv[1] = key;
+    argv[2] = id;
+    argv[3] = "event";
+    argv[4] = name.data;
+    argv[5] = "data";
+    argv[6] = data.data;
+    argv[7] = "timestamp";
+    argv[8] = now;
+
+    for (int i = 0; i < 9; i++) {
+        len[i] = (i == 6) ? data.len : strlen(argv[i]);
+    }
+
+    next = link_call(l, added, 9, argv, len);
+    next->chan = call->chan;
+    next->n = g.n;
+    next->hash = hash_event(name, text(&data));
+
+    free(data.data);
+}
+
+
+static void
+publish_plain(link_t *l, int chan)
+{
+    call_t  *call;
+
+    if (chans[chan].busy) {
+        return;
+    }
+
+    chans[chan].busy = 1;
+
+    call = link_command(l, add_plain, "XREVRANGE {%s}:events + - COUNT 1",
+                        chans[chan].name);
+    call->chan = chan;
+}
+
+
+static void
+publish_live(link_t *l, int producer, int chan)
+{
+    buf_t        b;
+    size_t       len[3];
+    const char  *argv[3];
+
+    memset(&b, 0, sizeof(b));
+
+    putf(&b, "{\"event\":\"live:v1\",\"data\":{\"c\":%d,\"p\":%d,\"n\":%u}}",
+         chan, producer, ++chans[chan].live[producer]);
+
+    argv[0] = "PUBLISH";
+    argv[1] = chans[chan].name;
+    argv[2] = b.data;
+    len[0] = 7;
+    len[1] = strlen(argv[1]);
+    len[2] = b.len;
+
+    link_call(l, NULL, 3, argv, len);
+    count.live++;
+
+    free(b.data);
+}
+
+
+/* ------------------------------------------------------------------ HTTP */
+
+
+static void
+http_end(http_t *h, int whole)
+{
+    int          status;
+    str_t        body;
+    const char  *p;
+
+    io_close(&h->io);
+
+    status = 0;
+    body.data = "";
+    body.len = 0;
+
+    if (whole && h->in.len > 12 && memcmp(h->in.data, "HTTP/1.", 7) == 0) {
+        status = atoi(h->in.data + 9);
+        p = memmem(h->in.data, h->in.len, lit("\r\n\r\n"));
+
+        if (p) {
+            body.data = p + 4;
+            body.len = h->in.data + h->in.len - body.data;
+
+        } else {
+            status = 0;
+        }
+    }
+
+    h->handler(h, status, body);
+
+    free(h->in.data);
+    free(h->out.data);
+    memset(h, 0, sizeof(http_t));
+    h->io.fd = -1;
+}
+
+
+static void
+http_handler(io_t *io, uint32_t events)
+{
+    http_t   *h = container(io, http_t, io);
+
+    ssize_t   n;
+
+    if (io->fd == -1) {
+        return;
+    }
+
+    if (!io_write(io, &h->out)) {
+        http_end(h, 0);
+        return;
+    }
+
+    io_want(io, h->out.len ? EPOLLIN|EPOLLOUT : EPOLLIN);
+
+    while (events & (EPOLLIN|EPOLLHUP|EPOLLERR)) {
+        n = io_read(io, &h->in, 1 << 20);
+
+        if (n == -1) {
+            http_end(h, 1);
+            return;
+        }
+
+        if (n == 0) {
+            return;
+        }
+    }
+}
+
+
+static http_t *
+http_request(buf_t *request, void (*handler)(http_t *h, int status,
+    str_t body))
+{
+    int      i;
+    http_t  *h;
+
+    for (i = 0; i < HTTP_SLOTS; i++) {
+        h = &https[i];
+
+        if (h->used) {
+            continue;
+        }
+
+        h->io.handler = http_handler;
+
+        if (!io_connect(&h->io, g.nginx_port, 0)) {
+            return NULL;
+        }
+
+        h->used = 1;
+        h->since = g.now;
+        h->handler = handler;
+        h->out = *request;
+
+        memset(request, 0, sizeof(buf_t));
+
+        return h;
+    }
+
+    return NULL;
+}
+
+
+static void
+posted(http_t *h, int status, str_t body)
+{
+    str_t                     id;
+    uint64_t                  epoch, seq;
+    static const char *const  names[] = { "id" };
+
+    if (status == 0) {
+        count.unknown++;
+        return;
+    }
+
+    if (status != 201 || !json(body, names, &id, 1)
+        || !position(id, &epoch, &seq))
+    {
+        count.refused++;
+
+        if (status != 503 && status != 201) {
+            violation(NULL, h->chan, "POST was answered with %d", status);
+        }
+
+        return;
+    }
+
+    seen(NULL, h->chan, epoch, seq, h->hash);
+    count.posted++;
+}
+
+
+static void
+publish_http(int chan)
+{
+    str_t    name = { lit("token:v1") };
+    buf_t    data, body, request;
+    http_t  *h;
+
+    memset(&data, 0, sizeof(data));
+    memset(&body, 0, sizeof(body));
+    memset(&request, 0, sizeof(request));
+
+    g.n++;
+    make_data(&data, chan, PRODUCERS, g.n, 1);
+
+    putf(&body, "{\"event\":\"token:v1\",\"data\":%.*s,\"append\":\"%u;\","
+         "\"maxlen\":" MAXLEN ",\"set\":{\"progress\":%u}}",
+         (int) data.len, data.data, g.n, g.n);
+
+    putf(&request, "POST /publish/%s HTTP/1.0\r\nHost: check\r\n"
+         "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+         chans[chan].name, body.len);
+    put(&request, body.data, body.len);
+
+    h = http_request(&request, posted);
+
+    if (h) {
+        h->chan = chan;
+        h->n = g.n;
+        h->hash = hash_event(name, text(&data));
+    }
+
+    free(data.data);
+    free(body.data);
+    free(request.data);
+}
+
+
+static void
+produce(int chan)
+{
+    int      p;
+    link_t  *l;
+
+    p = below(&g.rng, PRODUCERS);
+    l = &g.producers[p];
+
+    switch (below(&g.rng, 50)) {
+
+    case 0:
+        publish_http(chan);
+        return;
+
+    case 1:
+        l = &g.quiet;
+
+        if (l->up && l->calls < PENDING) {
+            publish_plain(l, chan);
+        }
+
+        return;
+
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+        l = &g.quiet;
+
+        if (l->up && l->calls < PENDING) {
+            publish_silent(l, PRODUCERS, chan, 0);
+        }
+
+        return;
+
+    case 6:
+    case 7:
+    case 8:
+    case 9:
+        if (l->up && l->calls < PENDING) {
+            publish_live(l, p, chan);
+        }
+
+        return;
+
+    default:
+        if (l->up && l->calls < PENDING) {
+            publish(l, p, chan, 0);
+        }
+    }
+}
+
+
+/* holes, with live events right behind them */
+
+static void
+produce_calmly(int chan)
+{
+    int      p;
+    link_t  *l;
+
+    p = below(&g.rng, PRODUCERS);
+    l = &g.producers[p];
+
+    if (!l->up || l->calls >= PENDING) {
+        return;
+    }
+
+    if (chance(&g.rng, 40)) {
+        publish_silent(l, p, chan, 0);
+    }
+
+    publish(l, p, chan, 0);
+
+    while (chance(&g.rng, 50)) {
+        publish_live(l, p, chan);
+    }
+}
+
+
+static void
+producers_tick(void)
+{
+    int  i, chan;
+
+    if (g.phase != RUNNING && g.phase != CALM) {
+        g.paid = g.now;
+        return;
+    }
+
+    g.debt += (g.now - g.paid) * g.rate / 1000;
+    g.paid = g.now;
+
+    /* what could not be done in time is let be */
+
+    if (g.debt > g.rate / 5 + 1) {
+        g.debt = g.rate / 5 + 1;
+    }
+
+    while (g.phase == CALM && g.debt >= 1) {
+        g.debt -= 3;
+        produce_calmly(below(&g.rng, g.channels));
+    }
+
+    if (g.now > g.burst && g.phase == RUNNING) {
+        g.burst = g.now + 200 + below(&g.rng, 2000);
+        chan = below(&g.rng, g.channels);
+
+        for (i = below(&g.rng, 200); i; i--) {
+            produce(chan);
+            g.debt -= 1;
+        }
+    }
+
+    while (g.debt >= 1) {
+        g.debt -= 1;
+        produce(below(&g.rng, g.channels));
+    }
+}
+
+
+/* --------------------------------------------------------------- clients */
+
+
+static const char *const  modes[] = {
+    "none", "zero", "after", "state", "sync", "job", "resume"
+};
+
+
+static void
+snapshot(client_t *c, int chan, str_t data, uint64_t *last)
+{
+    str_t                     v[3];
+    uint64_t                  epoch, seq, progress;
+    snapshot_t               *s;
+    static const char *const  names[] = { "position", "output", "progress" };
+
+    if (!json(data, names, v, 3) || !position(v[0], &epoch, &seq)) {
+        violation(c, chan, "malformed state: %.*s",
+                  (int) (data.len > 100 ? 100 : data.len), data.data);
+        return;
+    }
+
+    if (seq && chans[chan].epoch && chans[chan].epoch != epoch) {
+        violation(c, chan, "a state of epoch %" PRIu64, epoch);
+    }
+
+    progress = 0;
+
+    if (v[2].data) {
+        number(v[2], &progress, 0, NULL);
+    }
+
+    if (nsnapshots == size_snapshots) {
+        size_snapshots = size_snapshots ? size_snapshots * 2 : 1024;
+        snapshots = renew(snapshots, size_snapshots * sizeof(snapshot_t));
+    }
+
+    s = &snapshots[nsnapshots++];
+
+    s->cli = c->id;
+    s->chan = chan;
+    s->seq = seq;
+    s->hash = hash(HASH_START, v[1].data, v[1].len);
+    s->len = v[1].len;
+    s->progress = (uint32_t) progress;
+
+    *last = seq;
+}
+
+
+/*
+ * The cursor has each channel that the client is in, and says exactly what the
+ * client has got.  A channel whose position is not known yet starts here.
+ */
+
+static void
+client_cursor(client_t *c, str_t cursor)
+{
+    int          i, chan, found[MAX_CHANNELS];
+    str_t        entry, pos;
+    uint64_t     epoch, seq;
+    track_t     *t;
+    const char  *p, *end, *comma, *at;
+
+    memset(found, 0, sizeof(int) * g.channels);
+
+    for (p = cursor.data, end = p + cursor.len; p < end; p = comma + 1) {
+
+        comma = memchr(p, ',', end - p);
+
+        if (comma == NULL) {
+            comma = end;
+        }
+
+        at = memchr(p, '@', comma - p);
+
+        entry.data = p;
+        entry.len = at ? at - p : 0;
+        pos.data = at + 1;
+        pos.len = at ? comma - at - 1 : 0;
+
+        chan = chan_find(entry);
+
+        if (chan == -1 || !position(pos, &epoch, &seq) || found[chan]) {
+            violation(c, chan, "malformed cursor \"%.*s\"",
+                      (int) cursor.len, cursor.data);
+            return;
+        }
+
+        found[chan] = 1;
+        t = &c->tracks[chan];
+
+        if (t->state == OUT) {
+            violation(c, chan, "the cursor has a channel that was left: "
+                      "\"%.*s\"", (int) cursor.len, cursor.data);
+            continue;
+        }
+
+        if (seq && chans[chan].epoch && epoch != chans[chan].epoch) {
+            violation(c, chan, "the cursor has epoch %" PRIu64, epoch);
+            continue;
+        }
+
+        if (!t->known) {
+            if (t->state == IN) {
+                t->known = 1;
+                t->last = seq;
+                client_log(c, "%s starts at %" PRIu64, chans[chan].name, seq);
+            }
+
+            continue;
+        }
+
+        if (seq != t->last) {
+            violation(c, chan, "the cursor says %" PRIu64 ", the client has "
+                      "%" PRIu64 ": \"%.*s\"", seq, t->last,
+                      (int) cursor.len, cursor.data);
+            t->last = seq;
+        }
+    }
+
+    for (i = 0; i < g.channels; i++) {
+        t = &c->tracks[i];
+
+        if (t->state == IN && t->known && !found[i]) {
+            violation(c, i, "the cursor lacks channel %s: \"%.*s\"",
+                      chans[i].name, (int) cursor.len, cursor.data);
+        }
+    }
+}
+
+
+static int
+cursor_entry(str_t cursor, int chan, uint64_t *epoch, uint64_t *seq)
+{
+    size_t       len;
+    str_t        pos;
+    const char  *p, *end, *comma, *name;
+
+    name = chans[chan].name;
+    len = strlen(name);
+
+    for (p = cursor.data, end = p + cursor.len; p < end; p = comma + 1) {
+
+        comma = memchr(p, ',', end - p);
+
+        if (comma == NULL) {
+            comma = end;
+        }
+
+        if ((size_t) (comma - p) > len && memcmp(p, name, len) == 0
+            && p[len] == '@')
+        {
+            pos.data = p + len + 1;
+            pos.len = comma - pos.data;
+
+            return position(pos, epoch, seq);
+        }
+    }
+
+    return 0;
+}
+
+
+static void
+client_durable(client_t *c, int chan, str_t name, str_t data, str_t cursor)
+{
+    track_t   *t;
+    uint64_t   epoch, seq;
+
+    t = &c->tracks[chan];
+
+    if (!cursor_entry(cursor, chan, &epoch, &seq) || seq == 0) {
+        violation(c, chan, "no position with \"%.*s\"", (int) data.len,
+                  data.data);
+        return;
+    }
+
+    count.durable++;
+    t->replayed++;
+
+    if (!t->known) {
+        t->known = 1;
+        t->last = seq - 1;
+        client_log(c, "%s starts at %" PRIu64, chans[chan].name, t->last);
+    }
+
+    if (seq <= t->last) {
+        count.doubles++;
+        violation(c, chan, "event %" PRIu64 " comes again, after %" PRIu64,
+                  seq, t->last);
+
+    } else if (seq > t->last + 1) {
+        count.missing += seq - t->last - 1;
+        violation(c, chan, "event %" PRIu64 " comes after %" PRIu64
+                  ", %" PRIu64 " missing", seq, t->last, seq - t->last - 1);
+    }
+
+    seen(c, chan, epoch, seq, hash_event(name, data));
+
+    t->last = seq;
+}
+
+
+static void
+client_live(client_t *c, int chan, str_t *v)
+{
+    track_t   *t;
+    uint64_t   p, n;
+
+    t = &c->tracks[chan];
+
+    if (!number(v[1], &p, 0, NULL) || p >= PRODUCERS
+        || !number(v[2], &n, 0, NULL) || n > chans[chan].live[p])
+    {
+        violation(c, chan, "live event that nobody has sent");
+        return;
+    }
+
+    count.lives++;
+
+    if (n <= t->live[p]) {
+        if (n == t->live[p]) {
+            count.doubles++;
+
+        } else {
+            count.order++;
+        }
+
+        violation(c, chan, "live event %" PRIu64 " of producer %" PRIu64
+                  " comes after %u", n, p, t->live[p]);
+
+    } else if (g.phase >= CALM && n != t->live[p] + 1) {
+        count.missing += n - t->live[p] - 1;
+        violation(c, chan, "live event %" PRIu64 " of producer %" PRIu64
+                  " comes after %u, and nothing was broken", n, p,
+                  t->live[p]);
+    }
+
+    t->live[p] = n;
+}
+
+
+static void
+client_gap(client_t *c, str_t data)
+{
+    int                       chan;
+    str_t                     v[3];
+    chan_t                   *ch;
+    track_t                  *t;
+    uint64_t                  epoch, seq, lost;
+    static const char *const  names[] = { "channel", "lost", "position" };
+
+    count.gaps++;
+
+    client_log(c, "sync:gap %.*s", (int) data.len, data.data);
+
+    if (!json(data, names, v, 3) || !position(v[2], &epoch, &seq)
+        || (chan = chan_find(v[0])) == -1)
+    {
+        violation(c, -1, "malformed sync:gap %.*s", (int) data.len,
+                  data.data);
+        return;
+    }
+
+    ch = &chans[chan];
+    t = &c->tracks[chan];
+
+    if (t->state == OUT || !t->known) {
+        violation(c, chan, "sync:gap in a channel where the client is not");
+        return;
+    }
+
+    if (g.lossy) {
+        /* whatever was lost may have been the end of the stream */
+        t->last = seq;
+        return;
+    }
+
+    if (seq > ch->trimmed) {
+        violation(c, chan, "sync:gap up to %" PRIu64 ", but the stream was "
+                  "trimmed up to %" PRIu64 " at most", seq, ch->trimmed);
+
+    } else if (!number(v[1], &lost, 0, NULL) || seq != t->last + lost) {
+        violation(c, chan, "sync:gap from %" PRIu64 " to %" PRIu64
+                  " says that %.*s are lost", t->last, seq,
+                  (int) v[1].len, v[1].data);
+
+    } else {
+        count.lost += lost;
+    }
+
+    t->last = seq;
+}
+
+
+static void
+client_event(client_t *c, str_t name, str_t data, str_t channel, str_t cursor)
+{
+    int                       chan, live;
+    str_t                     v[5];
+    track_t                  *t;
+    uint64_t                  n;
+    static const char *const  event[] = { "c", "p", "n" };
+    static const char *const  sync[] = { "jobId", "replayed", "lastSequence",
+                                         "complete" };
+
+    if (!c->connected && !same(name, "connected")) {
+        violation(c, -1, "\"%.*s\" comes before \"connected\"",
+                  (int) name.len, name.data);
+    }
+
+    if (name.len > 3 && memcmp(name.data + name.len - 3, ":v1", 3) == 0) {
+
+        if (!json(data, event, v, 3) || !number(v[0], &n, 0, NULL)
+            || n >= (uint64_t) g.channels)
+        {
+            violation(c, -1, "malformed event: %.*s", (int) data.len,
+                      data.data);
+            return;
+        }
+
+        chan = (int) n;
+        t = &c->tracks[chan];
+        live = same(name, "live:v1");
+
+        if (channel.data && !same(channel, chans[chan].name)) {
+            violation(c, chan, "the channel is given as \"%.*s\"",
+                      (int) channel.len, channel.data);
+        }
+
+        if (t->state == OUT) {
+            violation(c, chan, "event of a channel where the client is not");
+            return;
+        }
+
+        if (t->state == JOINING && (!t->known || live)) {
+            violation(c, chan, "event before the channel is joined");
+        }
+
+        if (live) {
+            client_live(c, chan, v);
+
+        } else {
+            client_durable(c, chan, name, data, cursor);
+        }
+
+        client_cursor(c, cursor);
+
+        return;
+    }
+
+    if (same(name, "connected")) {
+        client_log(c, "connected, cursor \"%.*s\"", (int) cursor.len,
+                   cursor.data);
+
+        if (c->connected) {
+            violation(c, -1, "connected twice");
+        }
+
+        c->connected = 1;
+
+    } else if (same(name, "sync:gap")) {
+        client_gap(c, data);
+
+    } else if (same(name, "server:shutdown")) {
+        client_log(c, "server:shutdown");
+        count.shutdowns++;
+
+    } else if (same(name, "state")) {
+        chan = chan_find(channel);
+
+        if (chan == -1 || (c->tracks[chan].mode != STATE
+                           && !c->tracks[chan].peek))
+        {
+            violation(c, chan, "a state that was not asked for");
+            return;
+        }
+
+        t = &c->tracks[chan];
+        count.states++;
+
+        if (t->peek) {
+            snapshot(c, chan, data, &n);
+
+        } else {
+            snapshot(c, chan, data, &t->last);
+            t->known = 1;
+
+            client_log(c, "%s state at %" PRIu64, chans[chan].name, t->last);
+        }
+
+    } else if (same(name, "sync:complete")) {
+
+        str_t  job;
+        char   full[24];
+
+        if (!json(data, sync, v, 4)) {
+            violation(c, -1, "malformed sync:complete");
+            return;
+        }
+
+        job.data = full;
+        job.len = snprintf(full, sizeof(full), "job:%.*s", (int) v[0].len,
+                           v[0].data);
+        chan = chan_find(job);
+
+        if (chan == -1 || c->tracks[chan].mode != SYNC) {
+            violation(c, chan, "sync:complete that was not asked for");
+            return;
+        }
+
+        t = &c->tracks[chan];
+        count.syncs++;
+
+        if (!number(v[2], &n, 0, NULL) || n != t->last) {
+            violation(c, chan, "sync:complete, lastSequence:%" PRIu64, n);
+        }
+
+        if (!number(v[1], &n, 0, NULL) || n != t->replayed) {
+            violation(c, chan, "sync:complete, replayed:%" PRIu64 ", %" PRIu64
+                      " came", n, t->replayed);
+        }
+
+        if (!same(v[3], "true") && !chans[chan].trimmed && !g.lossy) {
+            violation(c, chan, "sync:complete is not complete");
+        }
+
+    } else if (same(name, "subscribed")) {
+        client_log(c, "subscribed %.*s", (int) data.len, data.data);
+
+    } else {
+        violation(c, -1, "unexpected event \"%.*s\" %.*s", (int) name.len,
+                  name.data, (int) data.len, data.data);
+        return;
+    }
+
+    client_cursor(c, cursor);
+}
+
+
+static void
+client_ack(client_t *c, uint64_t id, str_t data)
+{
+    int                       chan;
+    str_t                     v[4];
+    track_t                  *t;
+    uint64_t                  epoch, seq;
+    static const char *const  names[] = { "ok", "error", "channel",
+                                          "position" };
+
+    for (chan = 0; chan < g.channels; chan++) {
+        if (c->tracks[chan].asked == id) {
+            break;
+        }
+    }
+
+    client_log(c, "ack %" PRIu64 " %.*s", id,
+               (int) (data.len > 120 ? 120 : data.len), data.data);
+
+    if (chan == g.channels || !json(data, names, v, 4)) {
+        violation(c, -1, "ack that was not expected: %" PRIu64 " %.*s", id,
+                  (int) data.len, data.data);
+        return;
+    }
+
+    t = &c->tracks[chan];
+    t->asked = 0;
+
+    if (!same(v[0], "true")) {
+
+        if (!same(v[1], "unavailable")) {
+            violation(c, chan, "refused: %.*s", (int) data.len, data.data);
+        }
+
+        count.unavailable++;
+
+        if (t->state == JOINING) {
+            t->state = OUT;
+            t->retry = g.now + 50 + below(&c->rng, 400);
+        }
+
+        t->peek = 0;
+        return;
+    }
+
+    if (!same(v[2], chans[chan].name)) {
+        violation(c, chan, "ack for another channel: %.*s", (int) data.len,
+                  data.data);
+    }
+
+    if (t->state == LEAVING) {
+        t->state = OUT;
+        t->known = t->want;
+
+        if (!t->want) {
+            t->last = 0;
+        }
+
+        return;
+    }
+
+    if (!position(v[3], &epoch, &seq)) {
+        violation(c, chan, "ack without a position: %.*s", (int) data.len,
+                  data.data);
+        return;
+    }
+
+    if (!t->known) {
+
+        if (t->mode == STATE) {
+            violation(c, chan, "joined without the state that was asked for");
+        }
+
+        t->known = 1;
+        t->last = seq;
+
+    } else if (seq != t->last) {
+        violation(c, chan, "the ack says %" PRIu64 ", the client has %" PRIu64,
+                  seq, t->last);
+        t->last = seq;
+    }
+
+    if (t->state == JOINING) {
+        count.joins++;
+    }
+
+    t->peek = 0;
+    t->state = IN;
+}
+
+
+/* a message of the WebSocket */
+
+static void
+client_message(client_t *c, str_t s)
+{
+    str_t                     v[5];
+    uint64_t                  ack;
+    static const char *const  names[] = { "event", "data", "channel", "cursor",
+                                          "ack" };
+
+    if (!json(s, names, v, 5)) {
+        violation(c, -1, "malformed message: %.*s",
+                  (int) (s.len > 300 ? 300 : s.len), s.data);
+        return;
+    }
+
+    if (v[4].data && number(v[4], &ack, 0, NULL)) {
+        client_ack(c, ack, v[1]);
+        return;
+    }
+
+    client_event(c, v[0], v[1], v[2], v[3]);
+}
+
+
+/* a frame from the client, masked with zeros */
+
+static void
+client_frame(client_t *c, int opcode, const char *p, size_t len)
+{
+    uint8_t  head[8];
+    size_t   n;
+
+    head[0] = 0x80 | opcode;
+    n = 2;
+
+    if (len < 126) {
+        head[1] = 0x80 | len;
+
+    } else {
+        head[1] = 0x80 | 126;
+        head[2] = len >> 8;
+        head[3] = len;
+        n = 4;
+    }
+
+    put(&c->out, (char *) head, n);
+    put(&c->out, "\0\0\0\0", 4);
+    put(&c->out, p, len);
+
+    io_want(&c->io, c->io.events | EPOLLOUT);
+}
+
+
+static void
+client_send(client_t *c, const char *fmt, ...)
+{
+    int      n;
+    char     buf[512];
+    va_list  args;
+
+    va_start(args, fmt);
+    n = vsnprintf(buf, sizeof(buf), fmt, args);
+    va_end(args);
+
+    client_log(c, "> %s", buf);
+    client_frame(c, 1, buf, n);
+}
+
+
+/* what is complete of the input; the rest is kept */
+
+static void
+client_frames(client_t *c)
+{
+    buf_t     *b;
+    str_t      s;
+    size_t     pos, head, i;
+    uint8_t   *p;
+    uint64_t   len;
+
+    b = &c->in;
+    pos = 0;
+
+    while (c->io.fd != -1 && b->len - pos >= 2) {
+
+        p = (uint8_t *) b->data + pos;
+        len = p[1] & 0x7f;
+        head = len < 126 ? 2 : len == 126 ? 4 : 10;
+
+        if (b->len - pos < head) {
+            break;
+        }
+
+        if (head > 2) {
+            for (len = 0, i = 2; i < head; i++) {
+                len = len << 8 | p[i];
+            }
+        }
+
+        if (b->len - pos - head < len) {
+            break;
+        }
+
+        s.data = b->data + pos + head;
+        s.len = len;
+        pos += head + len;
+
+        switch (p[0]) {
+
+        case 0x81:
+            client_message(c, s);
+            break;
+
+        case 0x88:
+            client_log(c, "close %d %.*s", len >= 2 ? (uint8_t) s.data[0] << 8
+                       | (uint8_t) s.data[1] : 0, len > 2 ? (int) len - 2 : 0,
+                       len > 2 ? s.data + 2 : "");
+
+            if (len >= 2 && s.data[0] == 3 && (uint8_t) s.data[1] == 0xf5) {
+                count.too_slow++;
+
+            } else if (len >= 2 && s.data[0] == 3
+                       && (uint8_t) s.data[1] == 0xf4)
+            {
+                count.restarts++;
+
+            } else if (c->state != CLOSING) {
+                violation(c, -1, "closed by the server");
+            }
+
+            client_down(c, "close frame", 0);
+            return;
+
+        case 0x89:
+            client_frame(c, 10, s.data, s.len);
+            break;
+
+        default:
+            violation(c, -1, "frame with opcode %02x", p[0]);
+            client_down(c, "bad frame", 0);
+            return;
+        }
+    }
+
+    if (c->io.fd != -1) {
+        take(b, pos);
+    }
+}
+
+
+/* the body of a chunked reply; 0: it has ended */
+
+static int
+client_chunks(client_t *c)
+{
+    char    *lf;
+    size_t   pos, n;
+    buf_t   *b;
+
+    b = &c->in;
+    pos = 0;
+
+    while (pos < b->len) {
+
+        if (c->chunk > 0) {
+            n = b->len - pos;
+
+            if (n > (size_t) c->chunk) {
+                n = c->chunk;
+            }
+
+            put(&c->text, b->data + pos, n);
+            pos += n;
+            c->chunk -= n;
+
+            if (c->chunk == 0) {
+                /* the line's end after it */
+                c->chunk = -2;
+            }
+
+            continue;
+        }
+
+        lf = memchr(b->data + pos, '\n', b->len - pos);
+
+        if (lf == NULL) {
+            break;
+        }
+
+        if (c->chunk == -1) {
+            c->chunk = strtol(b->data + pos, NULL, 16);
+
+            if (c->chunk == 0) {
+                return 0;
+            }
+
+        } else {
+            c->chunk = -1;
+        }
+
+        pos = lf + 1 - b->data;
+    }
+
+    take(b, pos);
+
+    return 1;
+}
+
+
+static void
+client_stream(client_t *c)
+{
+    char   *p, *end, *lf, *block;
+    buf_t  *b;
+    str_t   name, data, id, line, null = { NULL, 0 };
+
+    if (c->chunked) {
+        b = &c->text;
+
+        if (!client_chunks(c)) {
+            client_log(c, "end of the stream");
+
+            if (c->text.len) {
+                /* half an event is no event */
+                client_log(c, "%zu bytes left over", c->text.len);
+            }
+
+            c->state = CLOSING;
+        }
+
+    } else {
+        b = &c->in;
+    }
+
+    p = b->data;
+    end = p + b->len;
+    block = p;
+
+    while (c->io.fd != -1) {
+
+        name = data = id = null;
+
+        for (p = block; p < end; p = lf + 1) {
+            lf = memchr(p, '\n', end - p);
+
+            if (lf == NULL) {
+                goto done;
+            }
+
+            line.data = p;
+            line.len = lf - p;
+
+            if (line.len == 0) {
+                break;
+            }
+
+            if (line.len > 7 && memcmp(p, "event: ", 7) == 0) {
+                name.data = p + 7;
+                name.len = line.len - 7;
+
+            } else if (line.len > 6 && memcmp(p, "data: ", 6) == 0) {
+
+                if (data.data) {
+                    violation(c, -1, "two data lines");
+                }
+
+                data.data = p + 6;
+                data.len = line.len - 6;
+
+            } else if (line.len >= 4 && memcmp(p, "id: ", 4) == 0) {
+                id.data = p + 4;
+                id.len = line.len - 4;
+
+            } else if (*p != ':') {
+                violation(c, -1, "malformed line \"%.*s\"", (int) line.len,
+                          line.data);
+            }
+        }
+
+        if (p >= end) {
+            break;
+        }
+
+        block = p + 1;
+
+        if (data.data) {
+            client_event(c, name, data, null, id);
+        }
+    }
+
+done:
+
+    if (c->io.fd != -1) {
+        take(b, block - b->data);
+
+        if (c->state == CLOSING) {
+            count.closed++;
+            client_down(c, "end of the stream", 0);
+        }
+    }
+}
+
+
+static void
+client_head(client_t *c)
+{
+    char   *end;
+    int     status;
+    size_t  len;
+
+    end = memmem(c->in.data, c->in.len, lit("\r\n\r\n"));
+
+    if (end == NULL) {
+        return;
+    }
+
+    len = end + 4 - c->in.data;
+    status = c->in.len > 12 ? atoi(c->in.data + 9) : 0;
+
+    if (status != (c->proto == WS ? 101 : 200)) {
+        violation(c, -1, "the server has answered %d:\n%.*s", status,
+                  (int) len, c->in.data);
+        client_down(c, "refused", 0);
+        return;
+    }
+
+    c->chunked = memmem(c->in.data, len, lit("chunked")) != NULL;
+    c->chunk = -1;
+    c->headed = 1;
+    c->state = OPEN;
+
+    take(&c->in, len);
+}
+
+
+static void
+client_read(client_t *c, size_t max)
+{
+    ssize_t  n;
+
+    n = io_read(&c->io, &c->in, max);
+
+    if (n == -1) {
+
+        if (c->state != CLOSING) {
+            count.closed++;
+        }
+
+        client_down(c, "connection closed", 0);
+        return;
+    }
+
+    if (n == 0) {
+        return;
+    }
+
+    count.bytes += n;
+    c->heard = g.now;
+
+    if (!c->headed) {
+        client_head(c);
+
+        if (!c->headed) {
+            return;
+        }
+    }
+
+    if (c->proto == WS) {
+        client_frames(c);
+
+    } else {
+        client_stream(c);
+    }
+}
+
+
+static void
+client_handler(io_t *io, uint32_t events)
+{
+    client_t  *c = container(io, client_t, io);
+
+    uint32_t   want;
+
+    if (io->fd == -1) {
+        return;
+    }
+
+    if (!io_write(io, &c->out)) {
+        count.closed++;
+        client_down(c, "write failed", 0);
+        return;
+    }
+
+    want = c->out.len ? EPOLLOUT : 0;
+
+    if (g.now >= c->deaf && !c->slow) {
+        want |= EPOLLIN;
+    }
+
+    io_want(io, want);
+
+    if (events & (EPOLLHUP|EPOLLERR)
+        || (events & EPOLLIN && want & EPOLLIN))
+    {
+        client_read(c, 1 << 18);
+    }
+}
+
+
+static void
+forget(track_t *t)
+{
+    memset(t, 0, sizeof(track_t));
+}
+
+
+static int
+wanted(client_t *c)
+{
+    int  i, n;
+
+    for (n = 0, i = 0; i < g.channels; i++) {
+        n += c->tracks[i].want;
+    }
+
+    return n;
+}
+
+
+/* one more channel, with one of the ways to begin; some channels are busy */
+
+static void
+client_choose(client_t *c)
+{
+    int       chan, ways;
+    chan_t   *ch;
+    track_t  *t;
+
+    if (wanted(c) >= MAX_JOINED) {
+        return;
+    }
+
+    chan = below(&c->rng, chance(&c->rng, 30) && g.channels > 1
+                          ? 2 : g.channels);
+    ch = &chans[chan];
+    t = &c->tracks[chan];
+
+    if (t->want || t->state != OUT) {
+        return;
+    }
+
+    forget(t);
+    t->want = 1;
+
+    ways = c->faithful ? 0 : below(&c->rng, 100);
+
+    if (ways < 20) {
+        t->mode = ZERO;
+        t->known = 1;
+        t->last = 0;
+
+    } else if (ways < 40 && ch->top > 0) {
+        t->mode = AFTER;
+        t->known = 1;
+        t->last = ch->top - below(&c->rng, ch->top < 1000 ? ch->top : 1000);
+
+    } else if (ways < 65) {
+        t->mode = STATE;
+
+    } else if (ways < 80 && c->proto == WS) {
+        t->mode = JOB;
+
+    } else {
+        t->mode = NONE;
+    }
+}
+
+
+/* before it connects again: the same, other, or all new channels */
+
+static void
+client_rethink(client_t *c)
+{
+    int  i, what;
+
+    for (i = 0; i < g.channels; i++) {
+        if (!c->tracks[i].want) {
+            forget(&c->tracks[i]);
+        }
+    }
+
+    if (g.phase == RUNNING && !c->faithful) {
+        what = below(&c->rng, 100);
+
+        if (what < 10) {
+            for (i = 0; i < g.channels; i++) {
+                forget(&c->tracks[i]);
+            }
+
+        } else if (what < 25) {
+            i = below(&c->rng, g.channels);
+            forget(&c->tracks[i]);
+            client_choose(c);
+        }
+    }
+
+    for (i = 0; wanted(c) == 0; i++) {
+        client_choose(c);
+
+        if (wanted(c) && c->faithful) {
+            client_choose(c);
+        }
+    }
+
+    while (i-- && chance(&c->rng, 60)) {
+        client_choose(c);
+    }
+}
+
+
+static void
+client_down(client_t *c, const char *why, int quick)
+{
+    int       i;
+    track_t  *t;
+
+    client_log(c, "down: %s", why);
+
+    if (g.phase == CALM || g.phase == END) {
+        violation(c, -1, "the connection ends, and nothing was broken");
+    }
+
+    io_close(&c->io);
+
+    c->in.len = 0;
+    c->out.len = 0;
+    c->text.len = 0;
+    c->state = IDLE;
+    c->connected = 0;
+    c->headed = 0;
+    c->slow = 0;
+    c->deaf = 0;
+    c->generation++;
+
+    for (i = 0; i < g.channels; i++) {
+        t = &c->tracks[i];
+
+        if (t->state == JOINING && t->mode == STATE && !t->known) {
+            t->last = 0;
+        }
+
+        t->state = OUT;
+        t->asked = 0;
+        t->peek = 0;
+        t->retry = 0;
+    }
+
+    c->next = g.now + (quick ? 0 : g.phase == RUNNING
+                       ? below(&c->rng, chance(&c->rng, 20) ? 3000 : 300)
+                       : 20 + below(&c->rng, 100));
+
+    client_rethink(c);
+}
+
+
+static void
+client_state_answer(http_t *h, int status, str_t body)
+{
+    track_t   *t;
+    client_t  *c;
+
+    c = h->cli;
+    t = &c->tracks[h->chan];
+
+    if (c->generation != h->generation || c->state != ASKING) {
+        return;
+    }
+
+    client_log(c, "state of %s: %d", chans[h->chan].name, status);
+
+    c->state = IDLE;
+
+    if (status == 200) {
+        count.http_states++;
+        snapshot(c, h->chan, body, &t->last);
+        t->known = 1;
+        c->next = g.now + below(&c->rng, 50);
+        return;
+    }
+
+    if (status == 404) {
+        if (h->n) {
+            violation(c, h->chan, "no state of a channel that has events");
+        }
+
+        t->mode = ZERO;
+        t->known = 1;
+        t->last = 0;
+        return;
+    }
+
+    if (status != 0 && status != 503) {
+        violation(c, h->chan, "the state was answered with %d", status);
+    }
+
+    c->next = g.now + 100;
+}
+
+
+static void
+client_ask(client_t *c, int chan)
+{
+    buf_t    request;
+    http_t  *h;
+
+    memset(&request, 0, sizeof(request));
+
+    putf(&request, "GET /state/%s HTTP/1.0\r\nHost: check\r\n\r\n",
+         chans[chan].name);
+
+    h = http_request(&request, client_state_answer);
+
+    if (h) {
+        h->cli = c;
+        h->chan = chan;
+        h->n = (uint32_t) chans[chan].top;
+        h->generation = c->generation;
+
+        c->state = ASKING;
+        c->heard = g.now;
+
+    } else {
+        c->next = g.now + 50;
+        free(request.data);
+    }
+}
+
+
+static void
+cursor_put(buf_t *b, int chan, uint64_t seq)
+{
+    putf(b, "%s%s@%" PRIu64 "-%" PRIu64, b->len ? "," : "", chans[chan].name,
+         seq ? chans[chan].epoch : 0, seq);
+}
+
+
+static void
+client_connect(client_t *c)
+{
+    int       i, n, bare, old;
+    buf_t     query, cursor;
+    track_t  *t;
+
+    /* over SSE there is nobody to ask but HTTP */
+
+    for (i = 0; c->proto == SSE && i < g.channels; i++) {
+        t = &c->tracks[i];
+
+        if (t->want && !t->known && t->mode == STATE) {
+            client_ask(c, i);
+            return;
+        }
+    }
+
+    bare = (c->proto == WS && chance(&c->rng, 25));
+    old = (c->proto == SSE && chance(&c->rng, 20));
+
+    memset(&query, 0, sizeof(query));
+    memset(&cursor, 0, sizeof(cursor));
+
+    n = 0;
+
+    for (i = 0; i < g.channels && !bare; i++) {
+        t = &c->tracks[i];
+
+        if (!t->want) {
+            continue;
+        }
+
+        memset(t->live, 0, sizeof(t->live));
+
+        if (t->known) {
+            cursor_put(&cursor, i, t->last);
+            t->state = IN;
+            continue;
+        }
+
+        if (t->mode == NONE && n < 4) {
+            putf(&query, "%s%c=%s", query.len ? "&" : "", 'a' + n++,
+                 chans[i].name);
+            t->state = IN;
+        }
+    }
+
+    if (!io_connect(&c->io, g.nginx_port, chance(&c->rng, 50) ? 4096 : 0)) {
+        for (i = 0; i < g.channels; i++) {
+            c->tracks[i].state = OUT;
+        }
+
+        c->next = g.now + 50;
+        goto done;
+    }
+
+    if (cursor.len && c->proto == WS) {
+        putf(&query, "%scursor=%.*s", query.len ? "&" : "", (int) cursor.len,
+             cursor.data);
+        cursor.len = 0;
+
+    } else if (cursor.len && old) {
+        putf(&query, "%slast_event_id=%.*s", query.len ? "&" : "",
+             (int) cursor.len, cursor.data);
+        cursor.len = 0;
+    }
+
+    putf(&c->out, "GET /bus?%.*s HTTP/1.%d\r\nHost: check\r\n",
+         (int) query.len, query.data, !old);
+
+    if (c->proto == WS) {
+        put(&c->out, lit("Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                         "Sec-WebSocket-Version: 13\r\n"
+                         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"));
+
+    } else {
+        put(&c->out, lit("Accept: text/event-stream\r\n"));
+
+        if (cursor.len) {
+            putf(&c->out, "Last-Event-ID: %.*s\r\n", (int) cursor.len,
+                 cursor.data);
+        }
+    }
+
+    put(&c->out, lit("\r\n"));
+
+    client_log(c, "connects, %.*s%s%.*s", (int) query.len, query.data,
+               cursor.len ? " id " : "", (int) cursor.len, cursor.data);
+
+    c->state = CONNECTING;
+    c->since = g.now;
+    c->heard = g.now;
+    c->next = g.now + 200 + below(&c->rng, c->faithful ? 8000 : 4000);
+
+    count.connects++;
+
+    for (i = 0; i < g.channels; i++) {
+        if (c->tracks[i].want && c->tracks[i].known) {
+            count.resumes++;
+            break;
+        }
+    }
+
+done:
+
+    free(query.data);
+    free(cursor.data);
+}
+
+
+static void
+client_ask_join(client_t *c, int chan)
+{
+    track_t     *t;
+    chan_t      *ch;
+    const char  *name;
+
+    ch = &chans[chan];
+    name = ch->name;
+    t = &c->tracks[chan];
+
+    memset(t->live, 0, sizeof(t->live));
+
+    t->state = JOINING;
+    t->asked = ++c->acks;
+    t->since = g.now;
+    t->replayed = 0;
+
+    if (t->known) {
+        t->mode = chance(&c->rng, 30) ? SYNC : AFTER;
+    }
+
+    switch (t->mode) {
+
+    case SYNC:
+        client_send(c, "{\"event\":\"reconnect:sync\",\"data\":{\"jobId\":"
+                    "\"%s\",\"lastSequence\":%" PRIu64 "},\"ack\":%" PRIu64
+                    "}", name + 4, t->last, c->acks);
+        break;
+
+    case AFTER:
+        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\","
+                    "\"after\":\"%" PRIu64 "-%" PRIu64 "\"},\"ack\":%" PRIu64
+                    "}", name, t->last ? ch->epoch : 0, t->last, c->acks);
+        break;
+
+    case STATE:
+        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\","
+                    "\"state\":true},\"ack\":%" PRIu64 "}", name, c->acks);
+        break;
+
+    case JOB:
+        client_send(c, "{\"event\":\"subscribe:job\",\"data\":\"%s\","
+                    "\"ack\":%" PRIu64 "}", name + 4, c->acks);
+        break;
+
+    default:
+        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\"}"
+                    ",\"ack\":%" PRIu64 "}", name, c->acks);
+    }
+}
+
+
+/* a client that does something */
+
+static void
+client_act(client_t *c)
+{
+    int            i, chan;
+    track_t       *t;
+    struct linger  linger;
+
+    c->next = g.now + 50 + below(&c->rng, c->faithful ? 5000 : 2500);
+
+    switch (below(&c->rng, 10)) {
+
+    case 0:
+    case 1:
+    case 2:
+        count.drops++;
+
+        if (chance(&c->rng, 30)) {
+            linger.l_onoff = 1;
+            linger.l_linger = 0;
+            setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &linger,
+                       sizeof(linger));
+        }
+
+        client_down(c, "dropped", chance(&c->rng, 30));
+        return;
+
+    case 3:
+        if (c->proto == WS) {
+            client_frame(c, 8, "\x03\xe8", 2);
+            client_log(c, "> close");
+            c->state = CLOSING;
+        }
+
+        return;
+
+    case 4:
+        count.deaf++;
+        c->deaf = g.now + below(&c->rng, chance(&c->rng, 30) ? 5000 : 1500);
+        client_log(c, "deaf until %.3f", c->deaf / 1000.0);
+        io_want(&c->io, c->io.events & ~EPOLLIN);
+        return;
+
+    case 5:
+        count.deaf++;
+        c->slow = 1;
+        client_log(c, "slow");
+        io_want(&c->io, c->io.events & ~EPOLLIN);
+        return;
+
+    default:
+        break;
+    }
+
+    if (c->proto != WS) {
+        return;
+    }
+
+    chan = below(&c->rng, g.channels);
+
+    for (i = 0; i < g.channels; i++) {
+        chan = (chan + 1) % g.channels;
+
+        if (c->tracks[chan].state == IN) {
+            break;
+        }
+    }
+
+    t = &c->tracks[chan];
+
+    if (t->state != IN || t->asked || chance(&c->rng, 40)) {
+        if (!c->faithful) {
+            client_choose(c);
+        }
+
+        return;
+    }
+
+    t->asked = ++c->acks;
+    t->since = g.now;
+
+    if (chance(&c->rng, 30)) {
+        t->peek = 1;
+        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\","
+                    "\"state\":true},\"ack\":%" PRIu64 "}",
+                    chans[chan].name, c->acks);
+        return;
+    }
+
+    t->state = LEAVING;
+    t->want = (c->faithful || wanted(c) == 1 || chance(&c->rng, 50));
+    count.leaves++;
+
+    client_send(c, "{\"event\":\"unsubscribe\",\"data\":{\"channel\":\"%s\"},"
+                "\"ack\":%" PRIu64 "}", chans[chan].name, c->acks);
+}
+
+
+static void
+client_tick(client_t *c)
+{
+    int       i;
+    track_t  *t;
+
+    if (c->io.fd == -1) {
+        if (c->state == IDLE && g.now >= c->next && g.phase > STARTING) {
+            client_connect(c);
+        }
+
+        return;
+    }
+
+    if ((c->deaf && g.now >= c->deaf) || (c->slow && g.phase != RUNNING)) {
+        c->deaf = 0;
+        c->slow = 0;
+        io_want(&c->io, c->io.events | EPOLLIN);
+        c->heard = g.now;
+    }
+
+    if (c->slow && g.now > c->sip) {
+        c->sip = g.now + below(&c->rng, 20);
+
+        client_read(c, 100 + below(&c->rng, 3000));
+
+        if (c->io.fd == -1) {
+            return;
+        }
+    }
+
+    if (c->state == CLOSING) {
+        if (g.now - c->heard > 1000) {
+            client_down(c, "no answer to the close", 0);
+        }
+
+        return;
+    }
+
+    if (!c->connected) {
+        if (g.now - c->since > SILENCE) {
+            violation(c, -1, "not connected in %d s", SILENCE / 1000);
+            client_down(c, "timed out", 0);
+        }
+
+        return;
+    }
+
+    for (i = 0; c->proto == WS && i < g.channels; i++) {
+        t = &c->tracks[i];
+
+        if (t->want && t->state == OUT && g.now >= t->retry) {
+            client_ask_join(c, i);
+        }
+
+        if (t->asked && g.now - t->since > SILENCE
+            && g.now - c->heard > SILENCE)
+        {
+            violation(c, i, "no ack in %d s", SILENCE / 1000);
+            client_down(c, "timed out", 0);
+            return;
+        }
+    }
+
+    if (g.phase == RUNNING && g.now > c->next) {
+        client_act(c);
+    }
+}
+
+
+/* is the client where all its channels end */
+
+static int
+client_done(client_t *c, int report)
+{
+    int       i, p;
+    track_t  *t;
+
+    if (!c->connected || c->state != OPEN) {
+        if (report) {
+            violation(c, -1, "the client is not connected at the end");
+        }
+
+        return 0;
+    }
+
+    for (i = 0; i < g.channels; i++) {
+        t = &c->tracks[i];
+
+        if (t->state == LEAVING) {
+            return 0;
+        }
+
+        if (!t->want) {
+            continue;
+        }
+
+        if (t->state == IN && !t->known && g.phase == QUIET) {
+            /* it was let in while Redis was away, and has no position yet */
+            continue;
+        }
+
+        if (t->state != IN || t->asked || !t->known
+            || t->last < chans[i].final)
+        {
+            if (report) {
+                if (t->last < chans[i].final) {
+                    count.missing += chans[i].final - t->last;
+                }
+
+                violation(c, i, "the channel ends at %" PRIu64 ", the client "
+                          "has %" PRIu64 " (%s)", chans[i].final, t->last,
+                          modes[t->mode]);
+            }
+
+            return 0;
+        }
+
+        for (p = 0; g.phase == END && p < PRODUCERS; p++) {
+
+            if (t->live[p] == chans[i].live[p]) {
+                continue;
+            }
+
+            if (report) {
+                violation(c, i, "live events of producer %d end with %u, the "
+                          "client has %u, and nothing was broken", p,
+                          chans[i].live[p], t->live[p]);
+            }
+
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* --------------------------------------------------------------- programs */
+
+
+static pid_t
+spawn(char *const argv[], const char *log, const char *preload)
+{
+    int    fd;
+    pid_t  pid, parent;
+
+    parent = getpid();
+    pid = fork();
+
+    if (pid == -1) {
+        die("fork: %s", strerror(errno));
+    }
+
+    if (pid) {
+        return pid;
+    }
+
+    /* nothing stays behind, whatever becomes of us */
+
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+
+    if (getppid() != parent) {
+        _exit(1);
+    }
+
+    setpgid(0, 0);
+    signal(SIGPIPE, SIG_DFL);
+
+    fd = open(log, O_WRONLY|O_CREAT|O_APPEND, 0644);
+
+    if (fd != -1) {
+        dup2(fd, 1);
+        dup2(fd, 2);
+    }
+
+    fd = open("/dev/null", O_RDONLY);
+    dup2(fd, 0);
+
+    /* to nginx it means sockets that it inherits */
+
+    unsetenv("NGINX");
+
+    if (preload) {
+        setenv("LD_PRELOAD", preload, 1);
+        setenv("ASAN_OPTIONS", "detect_leaks=0:detect_odr_violation=0", 0);
+        setenv("UBSAN_OPTIONS", "print_stacktrace=1:print_summary=1", 0);
+    }
+
+    execvp(argv[0], argv);
+
+    fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
+
+static void
+redis_start(void)
+{
+    char  port[16], log[PATH_MAX], dir[PATH_MAX];
+
+    snprintf(port, sizeof(port), "%d", g.redis_port);
+    snprintf(dir, sizeof(dir), "%s", g.dir);
+    snprintf(log, sizeof(log), "%s/redis.log", g.dir);
+
+    char *const argv[] = {
+        (char *) g.redis, "--port", port, "--bind", "127.0.0.1",
+        "--dir", dir, "--save", "", "--appendonly", "yes",
+        "--appendfsync", (char *) g.aof, "--daemonize", "no", NULL
+    };
+
+    g.redis_pid = spawn(argv, log, NULL);
+    g.redis_start = 0;
+    g.redis_kill = 0;
+}
+
+
+static void
+nginx_start(void)
+{
+    char   file[PATH_MAX], log[PATH_MAX], dir[PATH_MAX];
+    FILE  *f;
+
+    snprintf(file, sizeof(file), "%s/nginx.conf", g.dir);
+    snprintf(dir, sizeof(dir), "%s/", g.dir);
+    snprintf(log, sizeof(log), "%s/nginx.out", g.dir);
+
+    f = fopen(file, "w");
+
+    if (f == NULL) {
+        die("%s: %s", file, strerror(errno));
+    }
+
+    fprintf(f,
+        "load_module %s;\n"
+        "%s"
+        "daemon off;\n"
+        "worker_processes %d;\n"
+        "pid nginx.pid;\n"
+        "error_log error.log %s;\n"
+        "events { worker_connections 4096; }\n"
+        "http {\n"
+        "    access_log off;\n"
+        "    client_body_temp_path client_body_temp;\n"
+        "    rtbus_redis redis://127.0.0.1:%d/0;\n"
+        "    rtbus_drain 1s;\n"
+        "    server {\n"
+        "        listen 127.0.0.1:%d sndbuf=16k;\n"
+        "        rtbus_allow job:*;\n"
+        "        location = /bus {\n"
+        "            rtbus websocket sse;\n"
+        "            rtbus_subscribe $arg_a $arg_b $arg_c $arg_d;\n"
+        "            rtbus_send_buffer 48k;\n"
+        "            rtbus_message_rate 1000r/s;\n"
+        "        }\n"
+        "        location ~ ^/state/(.+)$ { rtbus_state $1; }\n"
+        "        location ~ ^/publish/(.+)$ { rtbus_publish $1; }\n"
+        "    }\n"
+        "}\n",
+        g.module, getuid() ? "" : "user root;\n", g.workers, g.log,
+        g.redis_port, g.nginx_port);
+
+    fclose(f);
+
+    char *const argv[] = {
+        (char *) g.nginx, "-p", dir, "-c", "nginx.conf", "-e", "error.log",
+        NULL
+    };
+
+    g.nginx_pid = spawn(argv, log, g.preload);
+}
+
+
+/* the workers, also those that leave */
+
+static int
+workers(pid_t *pids, int max)
+{
+    int             n, parent;
+    DIR            *dir;
+    char            file[300], line[512], *p, state;
+    FILE           *f;
+    struct dirent  *d;
+
+    n = 0;
+    dir = opendir("/proc");
+
+    while (dir && n < max && (d = readdir(dir))) {
+
+        if (!isdigit((unsigned char) d->d_name[0])) {
+            continue;
+        }
+
+        snprintf(file, sizeof(file), "/proc/%s/stat", d->d_name);
+        f = fopen(file, "r");
+
+        if (f == NULL) {
+            continue;
+        }
+
+        p = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+        fclose(f);
+
+        if (p && sscanf(p + 1, " %c %d", &state, &parent) == 2
+            && parent == g.nginx_pid && state != 'Z')
+        {
+            pids[n++] = atoi(d->d_name);
+        }
+    }
+
+    if (dir) {
+        closedir(dir);
+    }
+
+    return n;
+}
+
+
+static void
+reap(void)
+{
+    int    status;
+    pid_t  pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+
+        if (pid == g.redis_pid) {
+            g.redis_pid = 0;
+            g.redis_kill = 0;
+
+            if (g.redis_start == 0) {
+                die("Redis has ended, see %s/redis.log", g.dir);
+            }
+
+        } else if (pid == g.nginx_pid) {
+            g.nginx_pid = 0;
+
+            if (g.phase != VERIFY) {
+                die("nginx has ended, see %s/error.log", g.dir);
+            }
+        }
+    }
+}
+
+
+/* ----------------------------------------------------------------- faults */
+
+
+static void
+thaw(void)
+{
+    if (g.frozen) {
+        kill(g.frozen, SIGCONT);
+        g.frozen = 0;
+    }
+}
+
+
+static void
+freeze(pid_t pid, int ms)
+{
+    thaw();
+
+    if (kill(pid, SIGSTOP) == 0) {
+        g.frozen = pid;
+        g.thaw = g.now + ms;
+    }
+}
+
+
+static void
+trim_done(link_t *l, call_t *call, redisReply *reply)
+{
+    if (reply && reply->type == REDIS_REPLY_INTEGER) {
+        count.trims++;
+    }
+}
+
+
+static void
+fault(void)
+{
+    int      i, n, what, chan;
+    pid_t    pids[256];
+    chan_t  *ch;
+    rng_t   *r;
+
+    r = &g.fault_rng;
+    what = below(r, 100);
+
+    if (what < 25) {
+
+        if (!strstr(g.faults, "worker")) {
+            return;
+        }
+
+        n = workers(pids, 256);
+
+        if (n == 0) {
+            return;
+        }
+
+        /* one of them, or all at once */
+
+        for (i = (what < 2) ? n : 1; i; i--) {
+            n--;
+            chan = (what < 2) ? n : (int) below(r, n + 1);
+            kill(pids[chan], SIGKILL);
+            count.kills++;
+            say("worker %d killed", (int) pids[chan]);
+        }
+
+    } else if (what < 35) {
+
+        if (!strstr(g.faults, "freeze")) {
+            return;
+        }
+
+        n = workers(pids, 256);
+
+        if (n) {
+            n = below(r, n);
+            freeze(pids[n], 50 + below(r, 1500));
+            count.freezes++;
+            say("worker %d frozen", (int) pids[n]);
+        }
+
+    } else if (what < 47) {
+
+        if (!strstr(g.faults, "reload") || g.now < g.reload) {
+            return;
+        }
+
+        g.reload = g.now + 1500;
+        kill(g.nginx_pid, SIGHUP);
+        count.reloads++;
+        say("reload");
+
+    } else if (what < 62) {
+
+        if (!strstr(g.faults, "redis") || g.redis_pid == 0 || g.redis_start) {
+            return;
+        }
+
+        thaw();
+
+        g.redis_start = g.now + below(r, chance(r, 25) ? 3000 : 400);
+
+        if (chance(r, 50)) {
+            kill(g.redis_pid, SIGTERM);
+            g.redis_kill = g.now + 10000;
+            count.redis_term++;
+            say("Redis ended");
+
+        } else {
+            kill(g.redis_pid, SIGKILL);
+            count.redis_kill++;
+            say("Redis killed");
+        }
+
+    } else if (what < 66) {
+
+        if (!strstr(g.faults, "freeze") || g.redis_pid == 0 || g.redis_start) {
+            return;
+        }
+
+        freeze(g.redis_pid, 50 + below(r, chance(r, 30) ? 3500 : 600));
+        count.redis_freeze++;
+        say("Redis frozen");
+
+    } else if (what < 94) {
+
+        if (!strstr(g.faults, "cut") || !g.control.up) {
+            return;
+        }
+
+        if (what < 80) {
+            link_command(&g.control, NULL, "CLIENT KILL TYPE pubsub");
+            count.cut_sub++;
+            say("subscriptions cut");
+
+        } else {
+            link_command(&g.control, NULL,
+                         "CLIENT KILL TYPE normal SKIPME yes");
+            count.cut_cmd++;
+            say("commands cut");
+        }
+
+    } else {
+
+        if (!strstr(g.faults, "trim") || !g.control.up) {
+            return;
+        }
+
+        ch = &chans[below(r, g.channels)];
+
+        if (ch->top > 20) {
+            ch->trimmed = ch->top - below(r, 20) - 1;
+
+            link_command(&g.control, trim_done,
+                         "XTRIM {%s}:events MINID %" PRIu64 "-%" PRIu64,
+                         ch->name, ch->epoch, ch->trimmed + 1);
+            say("%s trimmed up to %" PRIu64, ch->name, ch->trimmed);
+        }
+    }
+}
+
+
+static void
+faults_tick(void)
+{
+    reap();
+
+    if (g.frozen && g.now > g.thaw) {
+        thaw();
+    }
+
+    if (g.redis_kill && g.now > g.redis_kill) {
+        kill(g.redis_pid, SIGKILL);
+    }
+
+    if (g.redis_start && g.redis_pid == 0 && g.now > g.redis_start) {
+        redis_start();
+        say("Redis started");
+    }
+
+    if (g.phase == RUNNING && g.now > g.fault) {
+        g.fault = g.now + 100 + below(&g.fault_rng, 900);
+        fault();
+    }
+}
+
+
+/* ----------------------------------------------------------------- phases */
+
+
+static void
+library_asked(link_t *l, call_t *call, redisReply *reply)
+{
+    g.waiting--;
+
+    if (reply && reply->type == REDIS_REPLY_INTEGER && g.phase == STARTING) {
+        g.phase = RUNNING;
+        g.until = g.now + (int64_t) (g.time * 1000);
+        g.fault = g.now + 1000;
+        g.paid = g.now;
+    }
+}
+
+
+static int
+all_done(int report)
+{
+    int  i, done;
+
+    done = 1;
+
+    for (i = 0; i < nclients; i++) {
+        if (!client_done(&clients[i], report)) {
+            done = 0;
+
+            if (!report) {
+                break;
+            }
+        }
+    }
+
+    return done;
+}
+
+
+/* 1: each channel has its final event */
+
+static int
+finals(int silent)
+{
+    int  i, done;
+
+    if (g.waiting) {
+        return 0;
+    }
+
+    done = 1;
+
+    for (i = 0; i < g.channels && g.control.up; i++) {
+
+        if (chans[i].final) {
+            continue;
+        }
+
+        done = 0;
+
+        /* a channel without a stream has no last id */
+
+        if (silent && chans[i].top) {
+            publish_silent(&g.control, PRODUCERS, i, 1);
+
+        } else {
+            publish(&g.control, PRODUCERS, i, 1);
+        }
+
+        g.waiting++;
+    }
+
+    return done && g.control.up;
+}
+
+
+static void
+next_phase(phase_e phase)
+{
+    int  i;
+
+    for (i = 0; i < g.channels; i++) {
+        chans[i].final = 0;
+    }
+
+    g.phase = phase;
+    g.until = g.now + CATCH_UP;
+    g.step = 0;
+}
+
+
+static void
+begin_calm(void)
+{
+    int       i, k;
+    track_t  *t;
+
+    for (k = 0; k < nclients; k++) {
+        for (i = 0; i < g.channels; i++) {
+            t = &clients[k].tracks[i];
+
+            if (t->state == IN) {
+                memcpy(t->live, chans[i].live, sizeof(t->live));
+            }
+        }
+    }
+
+    next_phase(CALM);
+
+    g.until = g.now + CALM_TIME;
+}
+
+
+static void
+phase_tick(void)
+{
+    int    i;
+    pid_t  pids[256];
+
+    switch (g.phase) {
+
+    case STARTING:
+
+        if (g.control.up && g.nginx_pid == 0) {
+            nginx_start();
+        }
+
+        if (g.nginx_pid && g.control.up && g.waiting == 0) {
+            link_command(&g.control, library_asked,
+                         "FCALL_RO rtbus_version 0");
+            g.waiting++;
+        }
+
+        if (g.now > 30000) {
+            die("nginx and Redis did not start, see %s", g.dir);
+        }
+
+        return;
+
+    case RUNNING:
+
+        if (g.now < g.until && !g.stop) {
+            return;
+        }
+
+        say("producers stop");
+
+        thaw();
+        g.phase = STOPPING;
+        g.until = g.now + CATCH_UP;
+
+        return;
+
+    case STOPPING:
+
+        for (i = 0; i < PRODUCERS; i++) {
+            if (!g.producers[i].up || g.producers[i].calls) {
+                break;
+            }
+        }
+
+        if (i == PRODUCERS && g.quiet.up && g.quiet.calls == 0
+            && g.control.up && g.control.calls == 0)
+        {
+            for (i = 0; i < HTTP_SLOTS; i++) {
+                if (https[i].used && https[i].handler == posted) {
+                    break;
+                }
+            }
+
+            if (i == HTTP_SLOTS) {
+                next_phase(QUIET);
+            }
+        }
+
+        if (g.now > g.until) {
+            die("Redis did not come back, see %s", g.dir);
+        }
+
+        return;
+
+    case QUIET:
+
+        /* nobody is woken: the lost subscriptions make the workers read */
+
+        if (g.step == 0) {
+            if (finals(1)) {
+                link_command(&g.control, NULL, "CLIENT KILL TYPE pubsub");
+                say("a silent event in each channel, subscriptions cut");
+                g.step = 1;
+            }
+
+        } else if (all_done(0)) {
+            say("all clients are at the end");
+            next_phase(LAST);
+            return;
+        }
+
+        break;
+
+    case LAST:
+
+        if (g.step == 0) {
+            g.step = finals(0);
+
+        } else if (all_done(0) && workers(pids, 256) == g.workers) {
+            say("all clients are at the end again");
+            begin_calm();
+            return;
+        }
+
+        break;
+
+    case CALM:
+
+        if (g.now > g.until) {
+            next_phase(END);
+        }
+
+        return;
+
+    case END:
+
+        if (g.step == 0) {
+            g.step = finals(0);
+
+        } else if (g.step == 1 && all_done(0)) {
+
+            /* a moment for what should not come */
+
+            say("all clients are at the end for good");
+            g.step = 2;
+            g.until = g.now + 300;
+        }
+
+        if (g.step == 2) {
+            if (g.now > g.until) {
+                g.phase = VERIFY;
+            }
+
+            return;
+        }
+
+        break;
+
+    default:
+        return;
+    }
+
+    if (g.now > g.until) {
+        violation(NULL, -1, "not all clients got to the end in %d s, %s",
+                  CATCH_UP / 1000, g.phase == QUIET
+                  ? "of events without a wake-up" : "of the last events");
+        all_done(1);
+
+        if (g.phase == QUIET) {
+            next_phase(LAST);
+
+        } else {
+            g.phase = VERIFY;
+        }
+    }
+}
+
+
+/* ----------------------------------------------------------- the verdict */
+
+
+static redisReply *
+ask(redisContext *rc, const char *fmt, ...)
+{
+    va_list      args;
+    redisReply  *reply;
+
+    va_start(args, fmt);
+    reply = redisvCommand(rc, fmt, args);
+    va_end(args);
+
+    if (reply == NULL || reply->type == REDIS_REPLY_ERROR) {
+        die("Redis: %s", reply ? reply->str : rc->errstr);
+    }
+
+    return reply;
+}
+
+
+static void
+verify_entry(int chan, redisReply *entry)
+{
+    str_t                     name, data, v[2];
+    chan_t                   *ch;
+    uint64_t                  epoch, seq, n, h, len;
+    redisReply               *fields;
+    char                      token[16];
+    static const char *const  names[] = { "n", "t" };
+
+    ch = &chans[chan];
+    fields = entry->element[1];
+
+    if (!position(reply_text(entry->element[0]), &epoch, &seq)
+        || fields->elements < 4)
+    {
+        violation(NULL, chan, "malformed stream entry");
+        return;
+    }
+
+    name = reply_text(fields->element[1]);
+    data = reply_text(fields->element[3]);
+
+    if (ch->count == 0) {
+        ch->first = seq;
+
+        if (seq != 1 && (seq > ch->trimmed + 1 || ch->trimmed == 0)) {
+            violation(NULL, chan, "the stream begins with %" PRIu64, seq);
+        }
+
+    } else if (seq != ch->first + ch->count) {
+        violation(NULL, chan, "hole in the stream before %" PRIu64, seq);
+        ch->first = seq - ch->count;
+    }
+
+    ch->count++;
+    count.entries++;
+
+    if (seq >= ch->size || ch->seen[seq] == 0) {
+        /* neither delivered nor answered; or nobody was there */
+        count.maybe++;
+    }
+
+    seen(NULL, chan, epoch, seq, hash_event(name, data));
+
+    if (!json(data, names, v, 2) || !number(v[0], &n, 0, NULL) || n > g.n) {
+        violation(NULL, chan, "malformed event in the stream");
+        return;
+    }
+
+    if (in_stream[n]++) {
+        violation(NULL, chan, "event %" PRIu64 " is in the stream twice", n);
+    }
+
+    if (ch->first != 1) {
+        return;
+    }
+
+    /* what the output has to be after it */
+
+    h = ch->out_hash[seq - 1];
+    len = ch->out_len[seq - 1];
+
+    ch->progress[seq] = ch->progress[seq - 1];
+
+    if (v[1].data) {
+        n = snprintf(token, sizeof(token), "%u;", (unsigned) n);
+        h = hash(h, token, n);
+        len += n;
+        ch->progress[seq] = atoi(token);
+    }
+
+    ch->out_hash[seq] = h;
+    ch->out_len[seq] = len;
+}
+
+
+static void
+verify_channel(redisContext *rc, int chan)
+{
+    size_t       i, n;
+    chan_t      *ch;
+    uint64_t     seq, last;
+    redisReply  *r;
+
+    ch = &chans[chan];
+
+    r = ask(rc, "XREVRANGE {%s}:events + - COUNT 1", ch->name);
+
+    last = 0;
+
+    if (r->elements) {
+        position(reply_text(r->element[0]->element[0]), &seq, &last);
+    }
+
+    freeReplyObject(r);
+
+    n = (last > ch->top ? last : ch->top) + 2;
+
+    ch->out_hash = calloc(n, sizeof(uint64_t));
+    ch->out_len = calloc(n, sizeof(uint64_t));
+    ch->progress = calloc(n, sizeof(uint32_t));
+    ch->out_hash[0] = HASH_START;
+
+    for (seq = 0; seq < last; /* void */) {
+
+        r = ask(rc, "XRANGE {%s}:events (%llu-%llu + COUNT 1000", ch->name,
+                (unsigned long long) ch->epoch, (unsigned long long) seq);
+
+        for (i = 0; i < r->elements; i++) {
+            verify_entry(chan, r->element[i]);
+        }
+
+        if (i) {
+            position(reply_text(r->element[i - 1]->element[0]), &last, &seq);
+            last = n - 2;
+        }
+
+        freeReplyObject(r);
+
+        if (i == 0) {
+            break;
+        }
+    }
+
+    if (ch->top >= ch->first + ch->count && !g.lossy) {
+        violation(NULL, chan, "%" PRIu64 " was delivered or answered, the "
+                  "stream ends with %" PRIu64, ch->top,
+                  ch->first + ch->count - 1);
+    }
+
+    if (ch->count && ch->first == 1) {
+        r = ask(rc, "GET {%s}:output", ch->name);
+
+        if (r->len != ch->out_len[ch->count]
+            || hash(HASH_START, r->str ? r->str : "", r->len)
+               != ch->out_hash[ch->count])
+        {
+            violation(NULL, chan, "the output is not what the events say");
+        }
+
+        freeReplyObject(r);
+    }
+}
+
+
+static void
+verify(void)
+{
+    int              i;
+    size_t           n;
+    chan_t          *ch;
+    snapshot_t      *s;
+    redisContext    *rc;
+
+    in_stream = calloc(g.n + 1, 1);
+    rc = redisConnect("127.0.0.1", g.redis_port);
+
+    if (rc == NULL || rc->err || in_stream == NULL) {
+        die("Redis: %s", rc ? rc->errstr : "no memory");
+    }
+
+    for (i = 0; i < g.channels; i++) {
+        verify_channel(rc, i);
+    }
+
+    redisFree(rc);
+
+    for (n = 0; n < nsnapshots; n++) {
+        s = &snapshots[n];
+        ch = &chans[s->chan];
+
+        if ((ch->first != 1 && s->seq) || g.lossy) {
+            continue;
+        }
+
+        if (s->seq > ch->count) {
+            violation(&clients[s->cli], s->chan, "a state of position %" PRIu64
+                      ", the stream ends with %" PRIu64, s->seq, ch->count);
+            continue;
+        }
+
+        count.snapshots++;
+
+        if (s->hash != ch->out_hash[s->seq] || s->len != ch->out_len[s->seq]) {
+            violation(&clients[s->cli], s->chan, "the output in a state of "
+                      "position %" PRIu64 " has %" PRIu64 " bytes, up to "
+                      "there the events say %" PRIu64, s->seq, s->len,
+                      ch->out_len[s->seq]);
+
+        } else if (s->progress != ch->progress[s->seq]) {
+            violation(&clients[s->cli], s->chan, "progress in a state of "
+                      "position %" PRIu64 " is %u, the events say %u", s->seq,
+                      s->progress, ch->progress[s->seq]);
+        }
+    }
+}
+
+
+static void
+wait_end(pid_t *pid, const char *name, int ms)
+{
+    int64_t  until;
+
+    until = clock_ms() + ms;
+
+    while (*pid && clock_ms() < until) {
+        reap();
+        usleep(5000);
+    }
+
+    if (*pid) {
+        violation(NULL, -1, "%s does not end in %d s", name, ms / 1000);
+        kill(*pid, SIGKILL);
+        waitpid(*pid, NULL, 0);
+        *pid = 0;
+    }
+}
+
+
+static void
+end(void)
+{
+    int  i;
+
+    g.phase = VERIFY;
+    g.redis_start = INT64_MAX;
+
+    thaw();
+
+    /* some clients go before the workers do, others are told to */
+
+    for (i = 0; i < nclients; i += 2) {
+        io_close(&clients[i].io);
+    }
+
+    if (g.nginx_pid) {
+        kill(g.nginx_pid, SIGQUIT);
+        usleep(400000);
+
+        for (i = 0; i < nclients; i++) {
+            io_close(&clients[i].io);
+        }
+
+        wait_end(&g.nginx_pid, "nginx", 15000);
+    }
+
+    if (g.redis_pid) {
+        kill(g.redis_pid, SIGTERM);
+        wait_end(&g.redis_pid, "Redis", 10000);
+    }
+}
+
+
+static void
+report(void)
+{
+    printf("\n");
+    printf("events      %" PRIu64 " in the streams: published %" PRIu64
+           ", by POST %" PRIu64 ", without wake-up %" PRIu64
+           ", bare XADD %" PRIu64 ", reply lost %" PRIu64 "; live %" PRIu64
+           "\n", count.entries, count.published, count.posted, count.silent,
+           count.plain, count.unknown, count.live);
+    printf("deliveries  %" PRIu64 " durable, %" PRIu64 " live, %" PRIu64
+           " MB\n", count.durable, count.lives, count.bytes >> 20);
+    printf("clients     %d, connects %" PRIu64 ", resumes %" PRIu64
+           ", dropped by client %" PRIu64 ", by server %" PRIu64
+           ", too slow %" PRIu64 ", shutdown %" PRIu64 "\n", nclients,
+           count.connects, count.resumes, count.drops, count.closed,
+           count.too_slow, count.shutdowns);
+    printf("channels    joins %" PRIu64 ", leaves %" PRIu64 ", unavailable %"
+           PRIu64 ", states %" PRIu64 " + %" PRIu64 " by HTTP, syncs %" PRIu64
+           ", deaf or slow %" PRIu64 "\n", count.joins, count.leaves,
+           count.unavailable, count.states, count.http_states, count.syncs,
+           count.deaf);
+    printf("faults      workers killed %" PRIu64 ", frozen %" PRIu64
+           ", reloads %" PRIu64 ", Redis ended %" PRIu64 ", killed %" PRIu64
+           ", frozen %" PRIu64 ", subscriptions cut %" PRIu64
+           ", commands cut %" PRIu64 ", trims %" PRIu64 "\n", count.kills,
+           count.freezes, count.reloads, count.redis_term, count.redis_kill,
+           count.redis_freeze, count.cut_sub, count.cut_cmd, count.trims);
+    printf("verdict     missing %" PRIu64 ", doubled %" PRIu64
+           ", out of order %" PRIu64 ", gaps %" PRIu64 " (%" PRIu64
+           " events), snapshots checked %" PRIu64 ", violations %" PRIu64
+           "\n", count.missing, count.doubles, count.order, count.gaps,
+           count.lost, count.snapshots, count.violations);
+}
+
+
+static void
+on_signal(int sig)
+{
+    g.stop = 1;
+}
+
+
+static void
+options(int argc, char **argv)
+{
+    int  c;
+
+    static const struct option  list[] = {
+        { "seed", 1, NULL, 's' }, { "time", 1, NULL, 't' },
+        { "clients", 1, NULL, 'k' }, { "channels", 1, NULL, 'm' },
+        { "rate", 1, NULL, 'r' }, { "workers", 1, NULL, 'w' },
+        { "module", 1, NULL, 'M' }, { "preload", 1, NULL, 'P' },
+        { "nginx", 1, NULL, 'n' }, { "redis", 1, NULL, 'R' },
+        { "dir", 1, NULL, 'd' }, { "aof", 1, NULL, 'a' },
+        { "faults", 1, NULL, 'f' }, { "log", 1, NULL, 'l' },
+        { "verbose", 0, NULL, 'v' }, { NULL, 0, NULL, 0 }
+    };
+
+    g.seed = 1;
+    g.time = 60;
+    g.clients = 40;
+    g.channels = 12;
+    g.rate = 1000;
+    g.workers = 3;
+    g.nginx = "nginx";
+    g.redis = "redis-server";
+    g.aof = "always";
+    g.faults = "worker,freeze,reload,redis,cut";
+    g.log = "info";
+
+    while ((c = getopt_long(argc, argv, "", list, NULL)) != -1) {
+        switch (c) {
+        case 's': g.seed = strtoull(optarg, NULL, 10); break;
+        case 't': g.time = atof(optarg); break;
+        case 'k': g.clients = atoi(optarg); break;
+        case 'm': g.channels = atoi(optarg); break;
+        case 'r': g.rate = atof(optarg); break;
+        case 'w': g.workers = atoi(optarg); break;
+        case 'M': g.module = optarg; break;
+        case 'P': g.preload = optarg; break;
+        case 'n': g.nginx = optarg; break;
+        case 'R': g.redis = optarg; break;
+        case 'd': g.dir = optarg; break;
+        case 'a': g.aof = optarg; break;
+        case 'f': g.faults = optarg; break;
+        case 'l': g.log = optarg; break;
+        case 'v': g.verbose = 1; break;
+        default: exit(2);
+        }
+    }
+
+    if (g.module == NULL || g.dir == NULL || g.channels < 1
+        || g.channels > MAX_CHANNELS || g.clients < 1 || g.workers < 1)
+    {
+        die("started with bad options, use bench/check");
+    }
+
+    g.lossy = strcmp(g.aof, "always") != 0;
+}
+
+
+int
+main(int argc, char **argv)
+{
+    int                  i, n;
+    io_t                *io;
+    rng_t                ports;
+    client_t            *c;
+    struct epoll_event   ee[256];
+
+    options(argc, argv);
+
+    g.zero = clock_ms();
+
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+
+    g.epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (g.epoll == -1) {
+        die("epoll_create1: %s", strerror(errno));
+    }
+
+    ports.state = (uint64_t) getpid() << 32 ^ (uint64_t) time(NULL);
+    g.redis_port = free_port(&ports);
+    g.nginx_port = free_port(&ports);
+
+    seed(&g.rng, 1);
+    seed(&g.fault_rng, 2);
+
+    for (i = 0; i < g.channels; i++) {
+        snprintf(chans[i].name, sizeof(chans[i].name), "job:c%d", i);
+    }
+
+    for (i = 0; i < PRODUCERS; i++) {
+        g.producers[i].io.fd = -1;
+    }
+
+    g.quiet.io.fd = -1;
+    g.control.io.fd = -1;
+
+    for (i = 0; i < HTTP_SLOTS; i++) {
+        https[i].io.fd = -1;
+    }
+
+    nclients = g.clients * PROTOCOLS;
+    clients = calloc(nclients, sizeof(client_t));
+
+    if (clients == NULL) {
+        die("no memory");
+    }
+
+    for (i = 0; i < nclients; i++) {
+        c = &clients[i];
+
+        c->id = i;
+        c->proto = i % PROTOCOLS;
+        c->io.fd = -1;
+        c->io.handler = client_handler;
+        c->faithful = (i / PROTOCOLS % 4 == 0);
+
+        seed(&c->rng, 1000 + i);
+        client_rethink(c);
+    }
+
+    redis_start();
+
+    while (g.phase != VERIFY) {
+
+        n = epoll_wait(g.epoll, ee, 256, TICK);
+
+        g.now = clock_ms();
+
+        for (i = 0; i < n; i++) {
+            io = ee[i].data.ptr;
+            io->handler(io, ee[i].events);
+        }
+
+        for (i = 0; i < PRODUCERS; i++) {
+            link_tick(&g.producers[i]);
+        }
+
+        link_tick(&g.quiet);
+        link_tick(&g.control);
+
+        faults_tick();
+        phase_tick();
+        producers_tick();
+
+        for (i = 0; i < nclients; i++) {
+            client_tick(&clients[i]);
+        }
+
+        for (i = 0; i < HTTP_SLOTS; i++) {
+            if (https[i].used && g.now - https[i].since > SILENCE) {
+                violation(NULL, https[i].chan, "no answer over HTTP in %d s",
+                          SILENCE / 1000);
+                http_end(&https[i], 0);
+            }
+        }
+
+        if (g.stop && g.phase <= RUNNING && g.stop++ > 1) {
+            break;
+        }
+    }
+
+    if (g.phase == VERIFY) {
+        verify();
+    }
+
+    end();
+    report();
+
+    return count.violations || g.stop ? 1 : 0;
+}
