@@ -24,7 +24,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http stub_status /)
-	->has_daemon('redis-server')->plan(83);
+	->has_daemon('redis-server')->plan(86);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -133,7 +133,7 @@ for my $code (1000 .. 1003, 1007 .. 1014, 3000, 3999, 4000, 4999) {
 	$ws = client();
 
 	$ws->send_close($code);
-	is(($ws->read_close())[0], $code, "close $code");
+	is(join(' ', $ws->read_close()), "$code ", "close $code");
 	ok($ws->wait_eof(4), "close $code, end");
 }
 
@@ -186,6 +186,27 @@ for my $case (
 	ok($ws->wait_eof(4), "close with a $name behind it, end");
 	is(frames($ws), 'close', "$name behind a close is ignored");
 }
+
+# who has nothing to add may shut its side at once; the worker sees both at once
+
+$ws = client();
+
+halted(sub {
+	$ws->send_raw(frame(opcode => $CLOSE, payload => pack 'n', 4004));
+	$ws->shut_write();
+});
+
+is(($ws->read_close())[0], 4004, 'close and the end');
+
+$ws = client();
+
+halted(sub {
+	$ws->send_raw(frame(rsv => 4));
+	$ws->shut_write();
+});
+
+is(($ws->read_close())[0], 1002, 'violation and the end');
+ok($ws->wait_eof(4), 'violation and the end, end');
 
 # what was sent in front of it
 
@@ -287,6 +308,25 @@ sub frames {
 	}
 
 	return join ' ', grep { $_ ne 'ping' } @seen;
+}
+
+# does something while the worker sleeps
+
+sub halted {
+	my ($code) = @_;
+
+	my ($pid) = workers($t);
+
+	kill 'STOP', $pid;
+
+	wait_for {
+		open my $fh, '<', "/proc/$pid/stat" or die "No worker\n";
+		<$fh> =~ /\) T /;
+	} 'the worker to halt';
+
+	$code->();
+
+	kill 'CONT', $pid;
 }
 
 sub between {

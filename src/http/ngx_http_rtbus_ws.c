@@ -428,6 +428,12 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
             break;
         }
 
+        if (n == 0 && ws->carrier.closing && !ws->carrier.closed) {
+            /* its side is shut already, our close frame is yet to be sent */
+            ws->peer_closed = 1;
+            break;
+        }
+
         if (n == 0 || n == NGX_ERROR) {
 
             if (!ws->carrier.closing) {
