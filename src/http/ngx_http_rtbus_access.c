@@ -153,7 +153,7 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
         return NGX_OK;
     }
 
-    ngx_str_null(value);
+    ngx_str_set(value, "");
 
     for (i = 0; i < name->parts.nelts; i++) {
 
