@@ -22,9 +22,15 @@
  * "total"; "offset" is how many bytes of output come before the token, so that
  * one who has read the output so far knows which tokens are in it already.
  *
- * One event and what it changes in the state is one transaction, see
- * publish_event().  So when Redis goes away and comes back, the output itself
- * tells where each answer stands, and the job goes on from there.
+ * One event and what it changes in the state is one call of the function
+ * rtbus_publish (conf/rtbus.lua), see publish_event(): the event is durable.
+ * So when Redis goes away and comes back, the state itself tells where each
+ * answer stands, and the job goes on from there: no event is missing, and none
+ * comes twice.  Its field "step" counts the events of the producer, for others
+ * may publish on the channel as well.
+ *
+ * nginx loads the function when it connects to Redis.  A producer that is
+ * there first says so, and waits for it.
  *
  * One thread, one poll() loop, two connections: hiredis allows nothing but
  * SUBSCRIBE on the one that listens.
@@ -53,7 +59,7 @@
 
 
 #define START_CHANNEL     "demo:start"
-#define KEEP_SECONDS      "86400"       /* how long a job stays in Redis */
+#define KEEP_SECONDS      "86400"       /* of a job that has no event yet */
 
 #define MAX_JOBS          1000
 #define MAX_MESSAGE       32768
@@ -107,17 +113,19 @@ typedef struct {
     int64_t             retry;          /* not connected: try again then */
     int64_t             backoff;
     int64_t             deadline;       /* connected: expect a reply until */
+    int64_t             ask;            /* then ask for the functions again */
     unsigned            waiting;        /* replies expected */
 
     unsigned            ready:1;        /* commands may be sent */
     unsigned            failed:1;       /* the outage is logged */
+    unsigned            lacking:1;      /* no functions; it is logged */
 } conn_t;
 
 
 /*
  * NEW -> CLAIMING -> RUNNING -> DONE is the usual life of a job.  A failed
- * event or a new connection leads to LOST; the job then compares its text
- * with what is in Redis (CHECKING) and is RUNNING again.
+ * event or a new connection leads to LOST; the job then reads from Redis where
+ * it stands (CHECKING) and is RUNNING again.
  */
 
 typedef enum {
@@ -142,14 +150,15 @@ struct job_s {
     size_t             *ends;           /* token i is ends[i - 1] .. ends[i] */
     size_t              total;          /* number of tokens */
     size_t              index;          /* tokens published so far */
-    int64_t             sequence;       /* events published so far */
+    size_t              step;           /* events published so far */
 
     job_state_e         state;
     unsigned            pending;        /* callbacks that will still come */
     unsigned            tries;
     int64_t             timer;          /* next step is due then */
-    int64_t             started;        /* 0: model:start:v1 not yet sent */
+    int64_t             started;
 
+    unsigned            progress:1;     /* task:progress:v1 comes next */
     unsigned            cancelled:1;
 };
 
@@ -166,7 +175,6 @@ struct producer_s {
     unsigned            njobs;
 
     buf_t               data;           /* reused for each event */
-    buf_t               envelope;
 
     int64_t             now;            /* monotonic, once per loop turn */
 };
@@ -199,7 +207,9 @@ static void sub_connected(producer_t *p);
 static void sub_reply(redisAsyncContext *ac, void *reply, void *data);
 static void sub_message(producer_t *p, const char *msg, size_t len);
 static void cmd_connected(producer_t *p);
+static void cmd_ask(producer_t *p);
 static void cmd_reply(redisAsyncContext *ac, void *reply, void *data);
+static void cmd_lacking(producer_t *p);
 
 static void job_start(producer_t *p, yajl_val data);
 static void job_cancel(producer_t *p, yajl_val data);
@@ -209,17 +219,21 @@ static int64_t job_timer(job_t *job);
 static void job_claim(job_t *job);
 static void job_claimed(redisAsyncContext *ac, void *reply, void *data);
 static int job_step(job_t *job);
-static int job_progress(job_t *job, size_t percent);
+static size_t job_tenths(const job_t *job, size_t index);
+static int job_progress(job_t *job);
 static int job_end(job_t *job, const char *status, const char *why);
 static void job_lost(job_t *job, const char *why);
 static void job_check(job_t *job);
 static void job_checked(redisAsyncContext *ac, void *reply, void *data);
+static const char *job_place(job_t *job, redisReply *r);
+static const redisReply *job_field(const redisReply *fields,
+    const char *name);
 static void job_free(job_t *job);
 
 static int publish_event(job_t *job, const char *event, const buf_t *data,
     const char *append, size_t append_len, fields_t *fields);
 static void publish_done(redisAsyncContext *ac, void *reply, void *data);
-static const char *publish_error(redisReply *r);
+static int is_lacking(const redisReply *r);
 
 static int answer(job_t *job);
 static void answer_expand(buf_t *b, uint64_t *seed, const char *tmpl,
@@ -559,7 +573,6 @@ quit(producer_t *p)
     }
 
     free(p->data.data);
-    free(p->envelope.data);
     free(p->host);
 }
 
@@ -652,6 +665,7 @@ conn_open(conn_t *c)
     c->events = 0;
     c->ready = 0;
     c->waiting = 0;
+    c->ask = 0;
     c->deadline = p->now + CONNECT_TIMEOUT;
 
     if (redisAsyncSetConnectCallback(ac, conn_connected) != REDIS_OK) {
@@ -791,7 +805,11 @@ conn_event(conn_t *c, short revents)
 static int64_t
 conn_timer(conn_t *c, int64_t now)
 {
-    if (c->ac && (c->waiting || !c->ready) && now >= c->deadline) {
+    if (c->ac && c->ask && now >= c->ask) {
+        cmd_ask(c->producer);
+    }
+
+    if (c->ac && !c->ask && (c->waiting || !c->ready) && now >= c->deadline) {
         conn_fail(c, "timed out");
         redisAsyncFree(c->ac);
     }
@@ -802,6 +820,10 @@ conn_timer(conn_t *c, int64_t now)
 
     if (c->ac == NULL) {
         return c->retry;
+    }
+
+    if (c->ask) {
+        return c->ask;
     }
 
     return (c->waiting || !c->ready) ? c->deadline : INT64_MAX;
@@ -933,12 +955,27 @@ sub_message(producer_t *p, const char *msg, size_t len)
 }
 
 
-/* Redis may be loading its data still, or want no more clients: ask first */
-
 static void
 cmd_connected(producer_t *p)
 {
-    if (redisAsyncCommand(p->cmd.ac, cmd_reply, p, "PING") != REDIS_OK) {
+    cmd_ask(p);
+}
+
+
+/*
+ * Redis may be loading its data still, want no more clients, or lack the
+ * functions: ask first.
+ */
+
+static void
+cmd_ask(producer_t *p)
+{
+    p->cmd.ask = 0;
+
+    if (redisAsyncCommand(p->cmd.ac, cmd_reply, p, "FCALL_RO rtbus_version 0")
+        != REDIS_OK)
+    {
+        /* no reply will come, the deadline ends the connection */
         logmsg("redisAsyncCommand() failed");
         return;
     }
@@ -960,10 +997,22 @@ cmd_reply(redisAsyncContext *ac, void *reply, void *data)
         return;
     }
 
+    if (is_lacking(r)) {
+        cmd_lacking(p);
+        return;
+    }
+
     if (r->type == REDIS_REPLY_ERROR) {
         conn_fail(&p->cmd, r->str);
         redisAsyncFree(ac);
         return;
+    }
+
+    p->cmd.ask = 0;
+
+    if (p->cmd.lacking) {
+        logmsg("redis has the function library \"rtbus\" now");
+        p->cmd.lacking = 0;
     }
 
     conn_ready(&p->cmd);
@@ -976,6 +1025,23 @@ cmd_reply(redisAsyncContext *ac, void *reply, void *data)
             job->timer = p->now;
         }
     }
+}
+
+
+/* somebody will load them: jobs wait until then */
+
+static void
+cmd_lacking(producer_t *p)
+{
+    if (!p->cmd.lacking) {
+        logmsg("redis has no function library \"rtbus\", waiting for it: "
+               "nginx loads it, or: redis-cli -x FUNCTION LOAD REPLACE "
+               "< conf/rtbus.lua");
+        p->cmd.lacking = 1;
+    }
+
+    p->cmd.ready = 0;
+    p->cmd.ask = p->now + RETRY_DELAY;
 }
 
 
@@ -1221,19 +1287,25 @@ job_claimed(redisAsyncContext *ac, void *reply, void *data)
 }
 
 
-/* the next event: start, one token, or the end; the order of the answer */
+/* the next event: start, a token, after some of them progress, or the end */
 
 static int
 job_step(job_t *job)
 {
-    size_t       len, percent;
     buf_t       *b, token;
-    int64_t      ms;
     fields_t     f;
     producer_t  *p;
 
     p = job->producer;
     b = &p->data;
+
+    if (job->progress) {
+        return job_progress(job);
+    }
+
+    if (job->step && job->index == job->total) {
+        return job_end(job, "completed", NULL);
+    }
 
     f.n = 0;
     f.nnumbers = 0;
@@ -1243,9 +1315,7 @@ job_step(job_t *job)
     json_str(b, "jobId", job->id);
     json_str(b, "userId", job->user);
 
-    if (job->started == 0) {
-        ms = wallclock();
-
+    if (job->step == 0) {
         json_num(b, "total", (int64_t) job->total);
         json_end(b);
 
@@ -1253,15 +1323,10 @@ job_step(job_t *job)
         field_str(&f, "userId", job->user, strlen(job->user));
         field_str(&f, "status", "running", sizeof("running") - 1);
         field_num(&f, "progress", 0);
-        field_num(&f, "createdAt", ms);
 
         job->started = p->now;
 
         return publish_event(job, "model:start:v1", b, NULL, 0, &f);
-    }
-
-    if (job->index == job->total) {
-        return job_end(job, "completed", NULL);
     }
 
     token.data = job->text.data + job->ends[job->index];
@@ -1274,11 +1339,9 @@ job_step(job_t *job)
     json_num(b, "offset", (int64_t) job->ends[job->index]);
     json_end(b);
 
-    len = job->index;
     job->index++;
 
-    percent = job->index * 100 / job->total;
-    field_num(&f, "progress", (int64_t) percent);
+    field_num(&f, "progress", (int64_t) (job->index * 100 / job->total));
 
     if (publish_event(job, "model:chunk:v1", b, token.data, token.len, &f)
         != 0)
@@ -1286,16 +1349,25 @@ job_step(job_t *job)
         return -1;
     }
 
-    if (percent / 10 != len * 100 / job->total / 10) {
-        return job_progress(job, percent / 10 * 10);
+    if (job_tenths(job, job->index) != job_tenths(job, job->index - 1)) {
+        return job_progress(job);
     }
 
     return 0;
 }
 
 
+/* task:progress:v1 is published whenever this grows */
+
+static size_t
+job_tenths(const job_t *job, size_t index)
+{
+    return index * 100 / job->total / 10;
+}
+
+
 static int
-job_progress(job_t *job, size_t percent)
+job_progress(job_t *job)
 {
     buf_t     *b;
     char       message[64];
@@ -1306,13 +1378,15 @@ job_progress(job_t *job, size_t percent)
     f.n = 0;
     f.nnumbers = 0;
 
+    job->progress = 0;
+
     (void) snprintf(message, sizeof(message), "%zu of %zu tokens written",
                     job->index, job->total);
 
     buf_reset(b);
     json_begin(b);
     json_str(b, "jobId", job->id);
-    json_num(b, "progress", (int64_t) percent);
+    json_num(b, "progress", (int64_t) job_tenths(job, job->index) * 10);
     json_str(b, "status", "running");
     json_str(b, "message", message);
     json_end(b);
@@ -1409,7 +1483,7 @@ job_lost(job_t *job, const char *why)
 }
 
 
-/* the output in Redis tells which of our events were carried out */
+/* the state in Redis tells which of our events were carried out */
 
 static void
 job_check(job_t *job)
@@ -1426,7 +1500,7 @@ job_check(job_t *job)
     }
 
     if (redisAsyncCommand(p->cmd.ac, job_checked, job,
-                          "GET {job:%s}:output", job->id)
+                          "FCALL_RO rtbus_snapshot 1 job:%s", job->id)
         != REDIS_OK)
     {
         job_lost(job, "no memory or connection");
@@ -1443,9 +1517,9 @@ static void
 job_checked(redisAsyncContext *ac, void *reply, void *data)
 {
     job_t       *job = data;
-    size_t       i, len;
     redisReply  *r = reply;
     producer_t  *p;
+    const char  *why;
 
     (void) ac;
 
@@ -1458,40 +1532,125 @@ job_checked(redisAsyncContext *ac, void *reply, void *data)
         return;
     }
 
-    if (r == NULL || (r->type != REDIS_REPLY_STRING
-                      && r->type != REDIS_REPLY_NIL))
-    {
-        job_lost(job, r && r->type == REDIS_REPLY_ERROR ? r->str
-                                                        : "connection lost");
+    if (is_lacking(r)) {
+        cmd_lacking(p);
+    }
+
+    if (r == NULL || r->type == REDIS_REPLY_ERROR) {
+        job_lost(job, r ? r->str : "connection lost");
         return;
     }
 
-    len = (r->type == REDIS_REPLY_NIL) ? 0 : r->len;
-
-    for (i = 0; i < job->total && job->ends[i] < len; i++) { /* void */ }
-
-    job->state = JOB_RUNNING;
     job->timer = p->now;
 
-    if (job->ends[i] != len || (len && memcmp(job->text.data, r->str, len))) {
-        if (job_end(job, "failed", "the output was changed by another") != 0) {
-            job_lost(job, "no memory or connection");
+    why = job_place(job, r);
+
+    if (why == NULL) {
+        job->state = JOB_RUNNING;
+
+        if (job->tries) {
+            logmsg("job %s goes on after %zu tokens", job->id, job->index);
         }
 
         return;
     }
 
-    /* with no output there may be no state either: start once more */
+    if (why[0] == '\0') {
+        logmsg("job %s has ended already", job->id);
+        job->state = JOB_DONE;
+        return;
+    }
+
+    if (job_end(job, "failed", why) != 0) {
+        job_lost(job, "no memory or connection");
+    }
+}
+
+
+/*
+ * Goes to where the snapshot, [[field, value, ...], output, position], stands.
+ * Returns NULL, "" if the job has ended, or what is wrong.
+ */
+
+static const char *
+job_place(job_t *job, redisReply *r)
+{
+    size_t             i, step;
+    const char        *status;
+    const redisReply  *fields, *output, *value;
+
+    if (r->type != REDIS_REPLY_ARRAY || r->elements != 3
+        || r->element[0]->type != REDIS_REPLY_ARRAY
+        || r->element[1]->type != REDIS_REPLY_STRING)
+    {
+        return "the snapshot is none";
+    }
+
+    fields = r->element[0];
+    output = r->element[1];
+
+    value = job_field(fields, "status");
+    status = value ? value->str : "";
+
+    if (strcmp(status, "completed") == 0 || strcmp(status, "cancelled") == 0
+        || strcmp(status, "failed") == 0)
+    {
+        return "";
+    }
+
+    value = job_field(fields, "step");
+    step = value ? (size_t) strtoull(value->str, NULL, 10) : 0;
+
+    for (i = 0; i < job->total && job->ends[i] < output->len; i++) {
+        /* void */
+    }
+
+    if (job->ends[i] != output->len
+        || (output->len && memcmp(job->text.data, output->str, output->len)))
+    {
+        return "the output was changed by another";
+    }
 
     job->index = i;
+    job->step = step;
+    job->progress = 0;
 
-    if (i == 0) {
-        job->started = 0;
+    /* the start, the tokens, and a progress event for each ten percent */
+
+    if (step == 0 && i == 0) {
+        return NULL;
     }
 
-    if (job->tries) {
-        logmsg("job %s goes on after %zu tokens", job->id, job->index);
+    if (step == 1 + i + job_tenths(job, i)) {
+        return NULL;
     }
+
+    if (step == i + job_tenths(job, i)
+        && i && job_tenths(job, i) != job_tenths(job, i - 1))
+    {
+        job->progress = 1;
+        return NULL;
+    }
+
+    return "the state was changed by another";
+}
+
+
+static const redisReply *
+job_field(const redisReply *fields, const char *name)
+{
+    size_t  i;
+
+    for (i = 0; i + 1 < fields->elements; i += 2) {
+        if (fields->element[i]->type == REDIS_REPLY_STRING
+            && fields->element[i + 1]->type == REDIS_REPLY_STRING
+            && strcmp(fields->element[i]->str, name) == 0)
+        {
+            return fields->element[i + 1];
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -1511,116 +1670,67 @@ job_free(job_t *job)
 
 /*
  * One event and all that it changes, in one step: the text is appended to
- * the output and the fields are set in the state no later than the event is
- * seen.  Everything that the producer tells the world goes through here.
+ * the output and the fields are set in the state as the event is added to the
+ * stream.  Everything that the producer tells the world goes through here.
  */
 
 static int
 publish_event(job_t *job, const char *event, const buf_t *data,
     const char *append, size_t append_len, fields_t *fields)
 {
-    int                 rc, n;
-    buf_t              *b;
-    int64_t             ms;
-    fields_t            hset;
-    producer_t         *p;
-    const char         *argv[3];
-    size_t              len[3];
-    char                state[160], output[160], channel[160];
-    redisAsyncContext  *ac;
+    int           n, i;
+    char          channel[160];
+    size_t        len[48];
+    producer_t   *p;
+    const char   *argv[48];
 
     p = job->producer;
-    b = &p->envelope;
-    ms = wallclock();
 
-    if (!p->cmd.ready) {
-        return -1;
-    }
-
-    buf_reset(b);
-    json_begin(b);
-    json_str(b, "event", event);
-    json_name(b, "data");
-    buf_add(b, data->data, data->len);
-    json_num(b, "timestamp", ms);
-    json_end(b);
-
-    if (b->failed || data->failed) {
+    if (!p->cmd.ready || data->failed) {
         return -1;
     }
 
     (void) snprintf(channel, sizeof(channel), "job:%s", job->id);
-    (void) snprintf(state, sizeof(state), "{job:%s}:state", job->id);
-    (void) snprintf(output, sizeof(output), "{job:%s}:output", job->id);
 
-    field_num(fields, "lastSequence", job->sequence + 1);
-    field_num(fields, "updatedAt", ms);
+    field_num(fields, "step", (int64_t) job->step + 1);
 
-    hset.argv[0] = "HSET";
-    hset.len[0] = 4;
-    hset.argv[1] = state;
-    hset.len[1] = strlen(state);
-    hset.n = 2;
+    n = 0;
 
-    for (n = 0; n < fields->n; n++, hset.n++) {
-        hset.argv[hset.n] = fields->argv[n];
-        hset.len[hset.n] = fields->len[n];
+    argv[n++] = "FCALL";
+    argv[n++] = "rtbus_publish";
+    argv[n++] = "1";
+    argv[n++] = channel;
+    argv[n++] = event;
+
+    for (i = 0; i < n; i++) {
+        len[i] = strlen(argv[i]);
     }
 
-    ac = p->cmd.ac;
+    argv[n] = data->data;
+    len[n++] = data->len;
 
-    rc = redisAsyncCommand(ac, NULL, NULL, "MULTI");
-
-    if (rc == REDIS_OK && append) {
-        rc = redisAsyncCommand(ac, NULL, NULL, "APPEND %s %b", output, append,
-                               append_len);
+    if (append) {
+        argv[n] = "APPEND";
+        len[n++] = 6;
+        argv[n] = append;
+        len[n++] = append_len;
     }
 
-    if (rc == REDIS_OK) {
-        rc = redisAsyncCommandArgv(ac, NULL, NULL, hset.n, hset.argv,
-                                   hset.len);
+    argv[n] = "SET";
+    len[n++] = 3;
+
+    for (i = 0; i < fields->n; i++) {
+        argv[n] = fields->argv[i];
+        len[n++] = fields->len[i];
     }
 
-    if (rc == REDIS_OK) {
-        rc = redisAsyncCommand(ac, NULL, NULL, "EXPIRE %s " KEEP_SECONDS,
-                               state);
-    }
-
-    if (rc == REDIS_OK) {
-        rc = redisAsyncCommand(ac, NULL, NULL, "EXPIRE %s " KEEP_SECONDS,
-                               output);
-    }
-
-    if (rc == REDIS_OK) {
-        argv[0] = "PUBLISH";
-        len[0] = 7;
-        argv[1] = channel;
-        len[1] = strlen(channel);
-        argv[2] = b->data;
-        len[2] = b->len;
-
-        rc = redisAsyncCommandArgv(ac, NULL, NULL, 3, argv, len);
-    }
-
-    if (rc == REDIS_OK) {
-        rc = redisAsyncCommand(ac, publish_done, job, "EXEC");
-    }
-
-    if (rc != REDIS_OK) {
-
-        /*
-         * A transaction that was begun but not finished would swallow the
-         * next ones: only a new connection is certain to be clean.
-         */
-
-        p->cmd.ready = 0;
-        p->cmd.waiting++;
-        p->cmd.deadline = 0;
-
+    if (redisAsyncCommandArgv(p->cmd.ac, publish_done, job, n, argv, len)
+        != REDIS_OK)
+    {
         return -1;
     }
 
-    job->sequence++;
+    job->step++;
     job->pending++;
     conn_sent(&p->cmd);
 
@@ -1632,54 +1742,39 @@ static void
 publish_done(redisAsyncContext *ac, void *reply, void *data)
 {
     job_t       *job = data;
-    const char  *why;
+    redisReply  *r = reply;
 
     (void) ac;
 
     job->pending--;
     conn_replied(&job->producer->cmd);
 
-    why = publish_error(reply);
-
-    if (why == NULL) {
+    if (r && r->type == REDIS_REPLY_STRING) {
         job->tries = 0;
         return;
+    }
+
+    if (is_lacking(r)) {
+        cmd_lacking(job->producer);
     }
 
     if (quit_signal || job->state == JOB_LOST) {
         return;
     }
 
-    job_lost(job, why);
+    job_lost(job, r == NULL ? "connection lost"
+                  : r->type == REDIS_REPLY_ERROR ? r->str
+                  : "unexpected reply");
 }
 
 
-/* errors of single commands are inside the reply of EXEC */
+/* Redis knows no function of this name */
 
-static const char *
-publish_error(redisReply *r)
+static int
+is_lacking(const redisReply *r)
 {
-    size_t  i;
-
-    if (r == NULL) {
-        return "connection lost";
-    }
-
-    if (r->type == REDIS_REPLY_ERROR) {
-        return r->str;
-    }
-
-    if (r->type != REDIS_REPLY_ARRAY) {
-        return "unexpected reply";
-    }
-
-    for (i = 0; i < r->elements; i++) {
-        if (r->element[i]->type == REDIS_REPLY_ERROR) {
-            return r->element[i]->str;
-        }
-    }
-
-    return NULL;
+    return r && r->type == REDIS_REPLY_ERROR
+           && strstr(r->str, "Function not found") != NULL;
 }
 
 

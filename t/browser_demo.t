@@ -53,7 +53,7 @@ my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $conf = read_all("$top/conf/demo.conf");
 
 $conf =~ s/^load_module .*;$/%%TEST_GLOBALS%%\ndaemon off;/m;
-$conf =~ s/^http \{$/http {\n    %%TEST_GLOBALS_HTTP%%/m;
+$conf =~ s/^http \{$/http {\n    %%TEST_GLOBALS_HTTP%%\n    rtbus_drain 500ms;/m;
 $conf =~ s!redis://127\.0\.0\.1:6379/0!$redis->url()!e;
 
 $t->write_file_expand('nginx.conf', $conf);
@@ -61,6 +61,9 @@ $t->write_file_expand('nginx.conf', $conf);
 mkdir $t->testdir() . '/demo' or die "Can't mkdir: $!\n";
 $t->write_file('demo/index.html', read_all("$top/demo/index.html"));
 
+# its workers are killed
+
+$t->todo_alerts();
 $t->run();
 
 my $log = $t->testdir() . '/producer.log';
@@ -80,7 +83,7 @@ $redis->wait_subscribers('demo:start', 1) or die "No producer\n";
 
 subtest 'the page' => sub {
 	open my $out, '-|', $node, "$top/t/browser/demo.js",
-		'http://127.0.0.1:' . port(8080) . '/'
+		'http://127.0.0.1:' . port(8080) . '/', master($t)
 		or die "Can't run node: $!\n";
 
 	while (my $line = <$out>) {

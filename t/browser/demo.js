@@ -2,16 +2,19 @@
 /*
  * A person with a browser on the demo page: Chromium, driven by playwright.
  *
- *     node t/browser/demo.js http://127.0.0.1:8080/
+ *     node t/browser/demo.js http://127.0.0.1:8080/ [pid of nginx]
  *
  * The server and the producer of demo/ have to run already; a producer at
- * --rate 150 makes it quick.  Prints TAP.  CHROMIUM is the browser's program
+ * --rate 100 makes it quick.  With a pid, the nginx of this master process is
+ * reloaded and its workers are killed; "rtbus_drain 500ms" in its configuration
+ * makes that quick, too.  Prints TAP.  CHROMIUM is the browser's program
  * (/usr/bin/chromium); SHOTS, a directory, gets a picture of each step.
  */
 
 "use strict";
 
 
+const fs = require("fs");
 const path = require("path");
 const { chromium } = require("playwright-core");
 
@@ -20,12 +23,23 @@ const TIMEOUT = 30000;
 const PROMPT = "Is “naïve” <b>spelt</b> with 2 dots — or 🦆 \"one\" \\ two?";
 
 const url = process.argv[2];
+const master = Number(process.argv[3]);
+
+/* all tokens came as events, none twice */
+
+const WHOLE = new RegExp("^✓ none missing, none doubled: tokens 1–(\\d+) of \\1 "
+                         + "\\(\\1 as events\\)$");
+const LATE = new RegExp("^✓ none missing, none doubled: tokens 1–(\\d+) of \\1 "
+                        + "\\(\\d+ as events, \\d+ from the state\\)$");
 
 let count = 0;
 let failed = 0;
-let context;
+let browser;
 
 const complaints = [];
+
+const BOTH = [ "ws", "sse" ];
+const NAMES = { ws: "WebSocket", sse: "SSE" };
 
 
 function ok(passed, name, detail) {
@@ -68,13 +82,25 @@ async function publish(channel, event, data) {
 }
 
 
-async function open(hash) {
+async function open(context, hash) {
     const page = await context.newPage();
 
     watch(page);
     await page.goto(new URL(hash || "", url).href);
 
     return page;
+}
+
+
+/* things that go on at the same time, each as in a browser of its own */
+
+async function together(...things) {
+    await Promise.all(things.map(async thing => {
+        const context = await browser.newContext();
+
+        await thing(context);
+        await context.close();
+    }));
 }
 
 
@@ -140,8 +166,9 @@ async function shot(page, name) {
 }
 
 
-async function job(via, name) {
-    const page = await open();
+async function job(context, via) {
+    const name = NAMES[via];
+    const page = await open(context);
     const id = await start(page, via);
 
     await until(page, 200);
@@ -163,8 +190,14 @@ async function job(via, name) {
 
     const check = await text(page, "check");
 
-    ok(/^✓ nothing missing: tokens 1–(\d+) of \1 \(\d+ live/.test(check),
-       `${name}: no index is missing`, check);
+    ok(WHOLE.test(check), `${name}: no index is missing or doubled`, check);
+
+    const sequence = await text(page, "sequence");
+
+    ok(/^✓ events 1–\d+ in turn, none twice$/.test(sequence),
+       `${name}: all events in turn`, sequence);
+    ok(/^cursor job:[^ ]+@\d+-\d+$/.test(await text(page, "cursor")),
+       `${name}: the cursor is shown`);
 
     const shown = JSON.parse(await text(page, "state"));
 
@@ -178,9 +211,9 @@ async function job(via, name) {
 
 /* on a slow machine the job may be over before the tabs are there: again */
 
-async function threeTabs() {
+async function threeTabs(context) {
     for (let tries = 1; /* void */; tries++) {
-        const page = await open();
+        const page = await open(context);
         const id = await start(page, "ws");
 
         await until(page, 300);
@@ -190,7 +223,7 @@ async function threeTabs() {
 
         watch(second);
 
-        const third = await open(`#job=${id}&via=sse`);
+        const third = await open(context, `#job=${id}&via=sse`);
 
         await until(second, 300);
         await until(third, 300);
@@ -206,8 +239,8 @@ async function threeTabs() {
 }
 
 
-async function secondTab() {
-    const [ id, page, second, third ] = await threeTabs();
+async function secondTab(context) {
+    const [ id, page, second, third ] = await threeTabs(context);
 
     for (const [ tab, name ] of [ [ page, "first" ], [ second, "second" ],
                                   [ third, "third, over SSE" ] ])
@@ -220,13 +253,13 @@ async function secondTab() {
     for (const [ tab, name ] of [ [ second, "second" ], [ third, "third" ] ]) {
         const check = await text(tab, "check");
 
-        ok(/\(\d+ live, \d+ from the state/.test(check),
-           `tabs: ${name}: joined in the middle`, check);
+        ok(LATE.test(check),
+           `tabs: ${name}: the state, then the rest`, check);
     }
 
     await shot(second, "second-tab");
 
-    const late = await open(`#job=${id}`);
+    const late = await open(context, `#job=${id}`);
 
     is(await finish(late), "whole", "tabs: one that comes after the end");
     is(await text(late, "output"), (await state(id)).output,
@@ -238,59 +271,115 @@ async function secondTab() {
 }
 
 
-async function interrupted(via, name) {
-    const page = await open();
-    const id = await start(page, via);
+/* jobs in their middle */
 
-    await until(page, 100);
-    await page.click("#cut");
-    await page.waitForSelector("#conn[data-state=waiting]");
-    await shot(page, `${via}-cut`);
-    await page.waitForSelector("#conn:not([data-state=waiting])");
+async function running(context, vias) {
+    const pages = await Promise.all(vias.map(() => open(context)));
+    const ids = await Promise.all(pages.map((page, i) => start(page, vias[i])));
 
-    is(await finish(page), "whole", `${name}: cut: all of the text`);
-    is(await text(page, "output"), (await state(id)).output,
-       `${name}: cut: the text is that of the state`);
+    await Promise.all(pages.map(page => until(page, 150)));
 
-    await page.close();
+    return [ pages, ids ];
 }
 
 
-async function switched() {
-    const page = await open();
-    const id = await start(page, "ws");
+/*
+ * Something happens to the connections of all these jobs in their middle, so
+ * many times.  On a slow machine a job may be over before: again.
+ */
 
-    await until(page, 100);
-    await page.check("#via-sse", { force: true });
-    await until(page, 400);
-    await page.check("#via-ws", { force: true });
+async function interrupted(context, what, vias, times, action) {
+    let pages, ids;
 
-    is(await finish(page), "whole", "switch of transport: all of the text");
-    is(await text(page, "output"), (await state(id)).output,
-       "switch of transport: the text is that of the state");
+    for (let tries = 1; /* void */; tries++) {
+        [ pages, ids ] = await running(context, vias);
 
-    await page.close();
+        for (let n = 1; n <= times; n++) {
+            await action(pages, n);
+            await Promise.all(pages.map(page => resumed(page, n)));
+        }
+
+        const counts = await Promise.all(pages.map(page =>
+                                                   attribute(page, "resumed")));
+
+        if (counts.every(n => n >= times) || tries == 5) {
+            break;
+        }
+
+        await Promise.all(pages.map(page => page.close()));
+    }
+
+    const ends = await Promise.all(pages.map(finish));
+
+    for (const [ i, page ] of pages.entries()) {
+        const name = `${what}, ${NAMES[vias[i]]}`;
+        const s = await state(ids[i]);
+        const check = await text(page, "check");
+        const sequence = await text(page, "sequence");
+
+        is(ends[i], "whole", `${name}: all of the text`);
+        is(await attribute(page, "id"), ids[i], `${name}: the same job`);
+        is(await text(page, "output"), s.output,
+           `${name}: the text is that of the state`);
+        ok(WHOLE.test(check), `${name}: no index is missing or doubled`, check);
+        ok(/^✓ events 1–(\d+) in turn, none twice, resumed /.test(sequence),
+           `${name}: resumed, all events in turn`, sequence);
+        is(/–(\d+) in/.exec(sequence)[1], String(s.lastSequence),
+           `${name}: up to the last event`);
+        is(await text(page, "notice"), "", `${name}: nothing to complain of`);
+
+        await shot(page, `${what}-${vias[i]}`);
+        await page.close();
+    }
 }
 
 
-async function reloaded() {
-    const page = await open();
-    const id = await start(page, "ws");
+/* until it has, or the job is over */
 
-    await until(page, 100);
-    await page.reload();
+async function resumed(page, times) {
+    await page.waitForFunction(n => {
+        const d = document.getElementById("job").dataset;
 
-    is(await finish(page), "whole", "reload of the page: all of the text");
-    is(await attribute(page, "id"), id, "reload of the page: the same job");
-    is(await text(page, "output"), (await state(id)).output,
-       "reload of the page: the text is that of the state");
-
-    await page.close();
+        return d.resumed >= n || (d.status && d.status != "running");
+    }, times, { polling: 20 });
 }
 
 
-async function stopped() {
-    const page = await open();
+/* "force": the button is disabled when the job is over */
+
+async function cut(pages) {
+    await Promise.all(pages.map(page => page.click("#cut", { force: true })));
+    await shot(pages[0], "cut-waiting");
+}
+
+
+async function switchTransport([ page ], n) {
+    await page.check(n == 1 ? "#via-sse" : "#via-ws", { force: true });
+}
+
+
+async function reloadPage(pages) {
+    await Promise.all(pages.map(page => page.reload()));
+}
+
+
+async function reloadServer() {
+    process.kill(master, "SIGHUP");
+}
+
+
+async function killWorkers() {
+    const children = fs.readFileSync(`/proc/${master}/task/${master}/children`,
+                                     "latin1");
+
+    for (const pid of children.split(" ").filter(Boolean)) {
+        process.kill(Number(pid), "SIGKILL");
+    }
+}
+
+
+async function stopped(context) {
+    const page = await open(context);
     const id = await start(page, "ws");
 
     await until(page, 50);
@@ -305,9 +394,9 @@ async function stopped() {
 
 /* events that any program publishes, with nothing but a name and a text */
 
-async function foreign() {
+async function foreign(context) {
     const id = `by-hand-${Date.now()}`;
-    const page = await open(`#job=${id}`);
+    const page = await open(context, `#job=${id}`);
 
     await page.waitForSelector("#conn[data-state=live]");
 
@@ -325,8 +414,10 @@ async function foreign() {
     is(await text(page, "output"), "<i>hi</i> there",
        "by hand: shown, the double is not");
     is(await attribute(page, "whole"), "no", "by hand: the hole is seen");
-    is(await text(page, "check"), "✗ missing: tokens 2–3",
-       "by hand: the hole is told");
+    is(await text(page, "check"), "✗ missing: tokens 2–3; 1 doubled",
+       "by hand: both are told");
+    is(await text(page, "sequence"), "✓ events 1–3 in turn, none twice",
+       "by hand: it is the producer's fault");
 
     await shot(page, "by-hand");
     await page.close();
@@ -334,7 +425,7 @@ async function foreign() {
 
 
 async function main() {
-    const browser = await chromium.launch({
+    browser = await chromium.launch({
         executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
         args: [ "--no-sandbox", "--disable-gpu", "--disable-quic",
                 "--no-first-run", "--disable-background-networking",
@@ -342,23 +433,30 @@ async function main() {
     });
 
     try {
-        context = await browser.newContext();
+        await together(c => job(c, "ws"),
+                       c => job(c, "sse"),
+                       stopped,
+                       foreign);
 
-        await job("ws", "WebSocket");
-        await job("sse", "SSE");
-        await secondTab();
-        await interrupted("ws", "WebSocket");
-        await interrupted("sse", "SSE");
-        await switched();
-        await reloaded();
-        await stopped();
-        await foreign();
+        await together(secondTab,
+                       c => interrupted(c, "cut", BOTH, 1, cut),
+                       c => interrupted(c, "switch", [ "ws" ], 2,
+                                        switchTransport),
+                       c => interrupted(c, "page reload", BOTH, 2, reloadPage));
 
-        /* only a job that has no state may be answered with 404 */
+        is(complaints.join("\n"), "", "no errors in the browser's console");
 
-        const bad = complaints.filter(c => !/ 404 .*\/by-hand-/.test(c));
+        if (master) {
+            await together(c => interrupted(c, "nginx reload", BOTH, 1,
+                                            reloadServer));
+            await together(c => interrupted(c, "worker kill", BOTH, 1,
+                                            killWorkers));
+        }
 
-        is(bad.join("\n"), "", "no errors in the browser's console");
+        /* a browser tells of each connection that breaks */
+
+        is(complaints.filter(c => !/^console: .*(ERR_|WebSocket)/.test(c))
+                     .join("\n"), "", "nor others than of the network");
 
     } finally {
         await browser.close();
@@ -367,7 +465,7 @@ async function main() {
 
 
 if (!url) {
-    console.error("usage: node t/browser/demo.js URL");
+    console.error("usage: node t/browser/demo.js URL [PID]");
     process.exit(2);
 }
 
