@@ -101,7 +101,7 @@ for my $k (0 .. 6) {
 # "connected" comes first and has the cursor, which is as good as that given
 
 for my $c (ws("job:a\@$a[2]"), sse("job:a\@$a[2]")) {
-	my $name = ref $c =~ s/.*:://r;
+	my $name = (ref $c) =~ s/.*://r;
 	my $m = $c->{first};
 
 	is($m->{event}, 'connected', "$name connected");
@@ -143,7 +143,7 @@ for my $connect (\&ws, \&sse, \&sse_header) {
 	my $cursor = "job:a\@$a[4],job:b\@0-0,user:9\@$c[0]";
 
 	$c = $connect->($cursor, '&user=9');
-	my $name = ref $c =~ s/.*:://r;
+	my $name = (ref $c) =~ s/.*://r;
 
 	is_deeply(places($c->{first}{cursor}), places($cursor),
 		"$name several");
@@ -335,7 +335,7 @@ is(ws($five, '&channel=job:1')->status(), 101, 'configured is one of them');
 
 for my $connect (\&ws, \&sse, \&sse_header) {
 	$c = $connect->("user:9\@0-0,job:a\@$a[6],user:1\@5-5", '&user=2');
-	my $name = ref $c =~ s/.*:://r;
+	my $name = (ref $c) =~ s/.*://r;
 
 	is($c->{first}{cursor}, "job:a\@$a[6]", "$name forbidden, cursor");
 

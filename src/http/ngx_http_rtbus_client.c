@@ -7,6 +7,8 @@
 
 static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
     ngx_http_rtbus_client_t *cli, ngx_http_rtbus_channel_t *channel);
+static ngx_uint_t ngx_http_rtbus_client_behind(ngx_http_rtbus_sub_t *s,
+    ngx_http_rtbus_channel_t *channel);
 static void ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub,
@@ -286,6 +288,8 @@ ngx_http_rtbus_client_create_sub(ngx_http_rtbus_client_t *cli,
     s->sub.placed = channel->placed;
     s->sub.epochless = channel->epochless;
 
+    s->from = channel->pos;
+
     return s;
 }
 
@@ -296,8 +300,10 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
     uint64_t ack)
 {
     ngx_int_t              rc;
+    ngx_uint_t             again;
     ngx_http_rtbus_sub_t  *s;
 
+    again = 0;
     s = ngx_http_rtbus_client_find(cli, &channel->name);
 
     if (s) {
@@ -305,6 +311,10 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
             return NGX_BUSY;
         }
 
+        again = ngx_http_rtbus_client_behind(s, channel);
+    }
+
+    if (s && !again) {
         if (s->sub.joined) {
             return NGX_OK;
         }
@@ -315,6 +325,10 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
         return NGX_AGAIN;
     }
 
+    if (s) {
+        ngx_http_rtbus_client_free_sub(s);
+    }
+
     if (cli->nsubs == cli->carrier->conf->max_channels) {
         return NGX_BUSY;
     }
@@ -323,6 +337,8 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
     if (s == NULL) {
         return NGX_ERROR;
     }
+
+    s->sub.patient = again;
 
     /* the client's cursor has the channel from now on */
 
@@ -340,6 +356,24 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
     }
 
     return rc;
+}
+
+
+/* is the position before all that the client has got of the channel */
+
+static ngx_uint_t
+ngx_http_rtbus_client_behind(ngx_http_rtbus_sub_t *s,
+    ngx_http_rtbus_channel_t *channel)
+{
+    if (!channel->placed) {
+        return 0;
+    }
+
+    if (channel->exact || (!s->sub.placed && !s->sub.joined)) {
+        return 1;
+    }
+
+    return rtbus_pos_cmp(channel->pos, s->from) < 0;
 }
 
 
@@ -622,6 +656,13 @@ ngx_http_rtbus_client_joined(ngx_rtbus_sub_t *sub)
     ngx_http_rtbus_sub_t  *s = sub->data;
 
     ngx_http_rtbus_joined_pt  handler;
+
+    if (!sub->placed) {
+        s->from = sub->pos;
+
+    } else if (s->from.epoch == 0 && s->from.seq) {
+        s->from.epoch = sub->pos.epoch;
+    }
 
     handler = s->handler;
     s->handler = NULL;

@@ -81,6 +81,8 @@ struct ngx_http_rtbus_sub_s {
     ngx_http_rtbus_client_t           *cli;
     ngx_http_rtbus_joined_pt           handler;   /* NULL: nobody waits */
     uint64_t                           ack;       /* for the handler */
+    rtbus_pos_t                        from;      /* what comes after it was
+                                                     sent or will be */
     unsigned                           ready:1;   /* when the client starts */
 };
 
@@ -115,10 +117,12 @@ ngx_int_t ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
     ngx_array_t *channels, ngx_array_t *refused);
 
 /*
- * Joins a checked and allowed channel, at its present position or, with after,
- * behind that one.  NGX_OK: joined, also when it was before; NGX_AGAIN: the
- * handler will be called; NGX_DECLINED: Redis is away; NGX_BUSY: too many
- * channels, or this one is being joined; NGX_ERROR.
+ * Joins a checked and allowed channel, at its present position or behind a
+ * given one.  Who has the channel already goes back to a position that is
+ * before all that it has got, and keeps the channel should Redis go away.
+ * NGX_OK: joined, also when it was before; NGX_AGAIN: the handler will be
+ * called; NGX_DECLINED: Redis is away; NGX_BUSY: too many channels, or this one
+ * is being joined; NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,

@@ -48,6 +48,8 @@ static ngx_int_t ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli,
 static ngx_int_t ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
     uint64_t *ack);
+static const char *ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *channel);
 static void ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc);
 static void ngx_http_rtbus_inbox_job_joined(ngx_http_rtbus_sub_t *s,
     ngx_int_t rc);
@@ -190,11 +192,10 @@ ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
     rc = ngx_http_rtbus_client_join(cli, channel, handler,
                                     ack ? *ack : NGX_HTTP_RTBUS_NO_ACK);
 
-    s = ngx_http_rtbus_client_find(cli, &channel->name);
-
     switch (rc) {
 
     case NGX_OK:
+        s = ngx_http_rtbus_client_find(cli, &channel->name);
         s->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
         handler(s, NGX_OK);
         return NGX_OK;
@@ -203,8 +204,10 @@ ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
         return NGX_OK;
 
     case NGX_BUSY:
-        return ngx_http_rtbus_inbox_refuse(cli, s ? "subscribe is under way"
-                                                  : "too many channels", ack);
+        return ngx_http_rtbus_inbox_refuse(cli,
+                                           ngx_http_rtbus_inbox_busy(cli,
+                                                       &channel->name),
+                                           ack);
 
     case NGX_DECLINED:
         return ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
@@ -212,6 +215,24 @@ ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
     default: /* NGX_ERROR */
         return NGX_ERROR;
     }
+}
+
+
+/* NULL, or why the client cannot join the channel now */
+
+static const char *
+ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
+{
+    ngx_http_rtbus_sub_t  *s;
+
+    s = ngx_http_rtbus_client_find(cli, channel);
+
+    if (s) {
+        return s->handler ? "subscribe is under way" : NULL;
+    }
+
+    return (cli->nsubs == cli->carrier->conf->max_channels)
+           ? "too many channels" : NULL;
 }
 
 
@@ -304,6 +325,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     uint64_t                  *ack;
     ngx_int_t                  rc;
     ngx_str_t                  json;
+    const char                *error;
     ngx_pool_t                *pool;
     ngx_http_rtbus_state_t     state;
     ngx_http_rtbus_client_t   *cli;
@@ -351,6 +373,18 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
         goto done;
     }
 
+    error = ngx_http_rtbus_inbox_busy(cli, &ask->channel);
+
+    if (rc == NGX_OK && error) {
+        /* a state that is not followed by events would mislead */
+
+        if (ngx_http_rtbus_inbox_refuse(cli, error, ack) != NGX_OK) {
+            goto nomem;
+        }
+
+        goto done;
+    }
+
     if (rc != NGX_OK
         || ngx_http_rtbus_state_json(pool, cli->hub->json,
                                      cli->carrier->conf->fields, &state, NULL, &json)
@@ -364,8 +398,9 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     channel.name = ask->channel;
     channel.pos = state.pos;
     channel.placed = 1;
+    channel.exact = 1;
 
-    /* a client that has the channel already gets the state of the moment */
+    /* what follows the state is what it has not in it, for all clients */
 
     ngx_http_rtbus_client_event(cli, "state", &json, &ask->channel);
 
@@ -532,7 +567,6 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     const char                *error;
     rtbus_json_member_t        m[] = { rtbus_json_member("jobId"),
                                        rtbus_json_member("lastSequence") };
-    ngx_http_rtbus_sub_t      *s;
     ngx_http_rtbus_channel_t   channel;
 
     rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 2,
@@ -558,24 +592,13 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
 
     channel.placed = 1;
     channel.epochless = 1;
+    channel.exact = 1;
 
     if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
                                    cli->carrier->connection->log)
         != NGX_OK)
     {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
-    }
-
-    /* who has the channel already goes back in it */
-
-    s = ngx_http_rtbus_client_find(cli, &channel.name);
-
-    if (s && s->handler) {
-        return ngx_http_rtbus_inbox_refuse(cli, "subscribe is under way", ack);
-    }
-
-    if (s) {
-        (void) ngx_http_rtbus_client_leave(cli, &channel.name);
     }
 
     return ngx_http_rtbus_inbox_join(cli, &channel,

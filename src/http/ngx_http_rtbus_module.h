@@ -59,6 +59,8 @@ typedef struct {
     rtbus_pos_t                  pos;
     unsigned                     placed:1;    /* pos is set */
     unsigned                     epochless:1; /* of pos only seq is */
+    unsigned                     exact:1;     /* right after pos, whatever the
+                                                 client has got already */
 } ngx_http_rtbus_channel_t;
 
 
