@@ -15,6 +15,7 @@
 #include "rtbus_sio.h"
 #include "ngx_http_rtbus_sse.h"
 #include "ngx_http_rtbus_state.h"
+#include "ngx_http_rtbus_user.h"
 #include "ngx_http_rtbus_worker.h"
 #include <openssl/rand.h>
 
@@ -129,6 +130,34 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("rtbus_user"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, user),
+      NULL },
+
+    { ngx_string("rtbus_require_user"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, require_user),
+      NULL },
+
+    { ngx_string("rtbus_jwt_key"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_rtbus_jwt_key,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_jwt_claim"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, jwt_claim),
+      NULL },
+
     { ngx_string("rtbus_namespaces"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_http_rtbus_namespaces,
@@ -211,7 +240,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_rtbus_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_rtbus_user_variables,         /* preconfiguration */
     ngx_http_rtbus_init,                   /* postconfiguration */
 
     ngx_http_rtbus_create_main_conf,       /* create main configuration */
@@ -346,6 +375,10 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
      *
      *     rlcf->handler = NULL;
      *     rlcf->protocols = 0;
+     *     rlcf->user = NULL;
+     *     rlcf->jwt_key = { 0, NULL };
+     *     rlcf->jwt_alg = 0;
+     *     rlcf->jwt_claim = { 0, NULL };
      *     rlcf->state = NULL;
      *     rlcf->state_key = NULL;
      *     rlcf->publish = NULL;
@@ -359,6 +392,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
     rlcf->fields = NGX_CONF_UNSET_PTR;
     rlcf->namespaces = NGX_CONF_UNSET_PTR;
     rlcf->recovery = NGX_CONF_UNSET;
+    rlcf->require_user = NGX_CONF_UNSET;
     rlcf->ping_interval = NGX_CONF_UNSET_MSEC;
     rlcf->ping_timeout = NGX_CONF_UNSET_MSEC;
     rlcf->max_event = NGX_CONF_UNSET_SIZE;
@@ -414,6 +448,10 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         }
 
         conf->fields = prev->fields;
+    }
+
+    if (ngx_http_rtbus_user_merge(cf, conf, prev) != NGX_OK) {
+        return NGX_CONF_ERROR;
     }
 
     ngx_conf_merge_value(conf->recovery, prev->recovery, 1);

@@ -9,6 +9,9 @@ static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
     ngx_http_rtbus_client_t *cli, ngx_http_rtbus_channel_t *channel);
 static ngx_uint_t ngx_http_rtbus_client_behind(ngx_http_rtbus_sub_t *s,
     ngx_http_rtbus_channel_t *channel);
+static ngx_int_t ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli,
+    time_t expires);
+static void ngx_http_rtbus_client_expired(ngx_event_t *ev);
 static void ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub,
@@ -34,7 +37,8 @@ static const ngx_rtbus_sub_handlers_t  ngx_http_rtbus_sub_handlers = {
 
 ngx_int_t
 ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
-    ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol)
+    ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
+    ngx_http_rtbus_identity_t *id)
 {
     cli->carrier = car;
     cli->protocol = protocol;
@@ -47,7 +51,64 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     cli->tokens = car->conf->message_rate * 1000;
     cli->tokens_at = ngx_current_msec;
 
+    cli->user = id->user;
+
+    if (id->expires && ngx_http_rtbus_client_expires(cli, id->expires)
+                       != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return ngx_http_rtbus_rules(car->request, &cli->rules);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli, time_t expires)
+{
+    time_t  s;
+
+    cli->expiry = ngx_calloc(sizeof(ngx_event_t),
+                             cli->carrier->connection->log);
+    if (cli->expiry == NULL) {
+        return NGX_ERROR;
+    }
+
+    cli->expiry->handler = ngx_http_rtbus_client_expired;
+    cli->expiry->data = cli;
+    cli->expiry->log = cli->carrier->connection->log;
+    cli->expiry->cancelable = 1;
+
+    /* timers do not reach further than some weeks: it is looked at again */
+
+    s = ngx_max(expires - ngx_time(), 0);
+    s = ngx_min(s, 86400);
+
+    cli->expires = expires;
+    ngx_add_timer(cli->expiry, (ngx_msec_t) s * 1000 + 1);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_client_expired(ngx_event_t *ev)
+{
+    time_t                    s;
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = ev->data;
+
+    s = cli->expires - ngx_time();
+
+    if (s > 0) {
+        s = ngx_min(s, 86400);
+        ngx_add_timer(ev, (ngx_msec_t) s * 1000);
+        return;
+    }
+
+    ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_POLICY,
+                                 "token expired");
 }
 
 
@@ -55,6 +116,15 @@ void
 ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli)
 {
     ngx_queue_t  *q;
+
+    if (cli->expiry) {
+        if (cli->expiry->timer_set) {
+            ngx_del_timer(cli->expiry);
+        }
+
+        ngx_free(cli->expiry);
+        cli->expiry = NULL;
+    }
 
     ngx_http_rtbus_inbox_close(cli);
 

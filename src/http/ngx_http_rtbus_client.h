@@ -13,6 +13,7 @@
 
 
 #include "ngx_http_rtbus_carrier.h"
+#include "ngx_http_rtbus_user.h"
 
 
 typedef struct ngx_http_rtbus_client_s  ngx_http_rtbus_client_t;
@@ -56,6 +57,8 @@ struct ngx_http_rtbus_client_s {
 
     ngx_str_t                          sid;       /* empty: it has none */
     ngx_str_t                          user;      /* empty: nobody */
+    time_t                             expires;   /* of the token */
+    ngx_event_t                       *expiry;    /* its timer, malloc'ed */
 
     ngx_array_t                        rules;     /* see _access.h */
 
@@ -88,11 +91,13 @@ struct ngx_http_rtbus_sub_s {
 
 
 /*
- * cli is zeroed memory; carrier and protocol are set.  NGX_OK or NGX_ERROR.
+ * cli is zeroed memory.  The carrier is closed when the token of the identity
+ * expires.  NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
-    ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol);
+    ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
+    ngx_http_rtbus_identity_t *id);
 
 /* leaves all channels; nothing is sent to the client any more */
 

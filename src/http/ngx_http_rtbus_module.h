@@ -108,6 +108,9 @@ typedef struct {
     ngx_str_t                    secret;      /* key of the pid */
     ngx_uint_t                   secret_file; /* it was configured */
 
+    ngx_int_t                    user_index;  /* of $rtbus_user */
+    ngx_int_t                    jwt_index;   /* of $rtbus_jwt_user */
+
     ngx_uint_t                   used;        /* a directive was seen */
     ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts */
 } ngx_http_rtbus_main_conf_t;
@@ -124,6 +127,12 @@ typedef struct {
     ngx_array_t                 *fields;      /* ngx_http_rtbus_field_t */
     ngx_array_t                 *namespaces;  /* ngx_http_rtbus_nsp_t */
     ngx_flag_t                   recovery;
+
+    ngx_http_complex_value_t    *user;
+    ngx_flag_t                   require_user;
+    ngx_str_t                    jwt_key;     /* len 0: there is none */
+    ngx_uint_t                   jwt_alg;     /* jwt_alg_t */
+    ngx_str_t                    jwt_claim;   /* zero-terminated */
 
     ngx_msec_t                   ping_interval;
     ngx_msec_t                   ping_timeout;

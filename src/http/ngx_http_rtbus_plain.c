@@ -53,6 +53,7 @@ ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
     ngx_array_t                channels, refused;
     ngx_http_rtbus_plain_t    *plain;
     ngx_http_rtbus_carrier_t  *car;
+    ngx_http_rtbus_identity_t  id;
 
     ngx_str_null(&key);
 
@@ -60,6 +61,16 @@ ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
     if (rc != NGX_OK || r->header_sent) {
         /* refused, and the answer to it may well be on its way */
         return rc;
+    }
+
+    rc = ngx_http_rtbus_identify(r, NULL, &id);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_unauthorized(r);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
@@ -97,7 +108,7 @@ ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
 
     if (ngx_http_rtbus_ws_init(&plain->ws, r) != NGX_OK
         || ngx_http_rtbus_client_init(&plain->client, car,
-                                      &ngx_http_rtbus_plain_protocol)
+                                      &ngx_http_rtbus_plain_protocol, &id)
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -5,6 +5,7 @@
 #include "ngx_http_rtbus_eio.h"
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_user.h"
 #include "rtbus_sio.h"
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -55,6 +56,8 @@ static ngx_int_t ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet);
 static ngx_int_t ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet, const char *message);
+static ngx_int_t ngx_http_rtbus_sio_identify(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *value, ngx_http_rtbus_identity_t *id);
 static ngx_int_t ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
     ngx_http_rtbus_socket_t *socket, rtbus_json_member_t *auth,
     ngx_str_t *cursor);
@@ -354,11 +357,13 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     ngx_rtbus_frame_t          *frame;
     rtbus_sio_packet_t          answer;
     rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
-                                           rtbus_json_member("offset") };
+                                           rtbus_json_member("offset"),
+                                           rtbus_json_member("token") };
     ngx_http_request_t         *r;
     ngx_http_rtbus_nsp_t       *nsp;
     ngx_http_rtbus_socket_t    *socket;
     ngx_http_rtbus_carrier_t   *car;
+    ngx_http_rtbus_identity_t   id;
     u_char                      pid[NGX_HTTP_RTBUS_PID_LEN];
 
     car = &sio->eio.ws.carrier;
@@ -370,7 +375,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     if (packet->json.len
         && rtbus_json_object(car->worker->hub.json, packet->json.data,
-                             packet->json.len, auth, 2, &error)
+                             packet->json.len, auth, 3, &error)
            != RTBUS_OK)
     {
         return ngx_http_rtbus_sio_fail(sio, "bad auth in CONNECT");
@@ -394,6 +399,16 @@ found:
 
     nsp += i;
 
+    rc = ngx_http_rtbus_sio_identify(sio, &auth[2].value, &id);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_sio_connect_error(sio, packet, "unauthorized");
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
     socket = ngx_calloc(sizeof(ngx_http_rtbus_socket_t), car->connection->log);
     if (socket == NULL) {
         return ngx_http_rtbus_sio_nomem(sio);
@@ -403,7 +418,7 @@ found:
     ngx_queue_insert_tail(&sio->sockets, &socket->queue);
 
     if (ngx_http_rtbus_client_init(&socket->client, car,
-                                   &ngx_http_rtbus_sio_protocol)
+                                   &ngx_http_rtbus_sio_protocol, &id)
         != NGX_OK)
     {
         return ngx_http_rtbus_sio_nomem(sio);
@@ -539,6 +554,32 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
     ngx_rtbus_frame_unref(frame);
 
     return NGX_OK;
+}
+
+
+/* the token of auth, else the one of the handshake */
+
+static ngx_int_t
+ngx_http_rtbus_sio_identify(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *value, ngx_http_rtbus_identity_t *id)
+{
+    ngx_str_t            token;
+    ngx_http_request_t  *r;
+
+    r = sio->eio.ws.carrier.request;
+
+    if (value->type != RTBUS_JSON_STRING) {
+        return ngx_http_rtbus_identify(r, NULL, id);
+    }
+
+    token.data = ngx_pnalloc(r->pool, value->raw.len);
+    if (token.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    token.len = rtbus_json_unquote(token.data, &value->raw);
+
+    return ngx_http_rtbus_identify(r, &token, id);
 }
 
 

@@ -74,6 +74,7 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
     ngx_array_t            channels, refused;
     ngx_connection_t      *c;
     ngx_pool_cleanup_t    *cln;
+    ngx_http_rtbus_identity_t  id;
     ngx_http_rtbus_sse_t  *sse;
 
     if (r->method == NGX_HTTP_OPTIONS) {
@@ -94,6 +95,16 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
                                     "origin not allowed", NULL, NULL);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_identify(r, NULL, &id);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_unauthorized(r);
     }
 
     if (rc != NGX_OK) {
@@ -150,7 +161,7 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 
     if (ngx_http_rtbus_carrier_init(&sse->carrier, r) != NGX_OK
         || ngx_http_rtbus_client_init(&sse->client, &sse->carrier,
-                                      &ngx_http_rtbus_sse_protocol)
+                                      &ngx_http_rtbus_sse_protocol, &id)
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

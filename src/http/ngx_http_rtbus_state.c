@@ -2,6 +2,7 @@
 #include "ngx_http_rtbus_state.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_user.h"
 
 
 #define ngx_http_rtbus_same(a, b)                                             \
@@ -100,6 +101,7 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
     ngx_int_t                    rc;
     ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_state_ctx_t  *ctx;
+    ngx_http_rtbus_identity_t    id;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
@@ -111,6 +113,16 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
         return rc;
+    }
+
+    rc = ngx_http_rtbus_identify(r, NULL, &id);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_unauthorized(r);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_state_ctx_t));

@@ -1,0 +1,540 @@
+
+#include "ngx_http_rtbus_user.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_reply.h"
+#include <jwt.h>
+
+
+#define NGX_HTTP_RTBUS_MAX_TOKEN  8192     /* bytes */
+#define NGX_HTTP_RTBUS_MAX_KEY    65536    /* bytes of its file */
+
+
+static ngx_int_t ngx_http_rtbus_jwt_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_rtbus_user_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static void ngx_http_rtbus_user_set(ngx_http_variable_value_t *v,
+    ngx_str_t *value);
+static ngx_int_t ngx_http_rtbus_jwt_token(ngx_http_request_t *r,
+    ngx_str_t *token);
+static ngx_int_t ngx_http_rtbus_jwt_verify(ngx_http_request_t *r,
+    ngx_str_t *token, ngx_http_rtbus_identity_t *id);
+static ngx_int_t ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt,
+    ngx_str_t *user);
+
+
+static ngx_str_t  ngx_http_rtbus_user_name = ngx_string("rtbus_user");
+static ngx_str_t  ngx_http_rtbus_jwt_name = ngx_string("rtbus_jwt_user");
+
+
+static struct {
+    ngx_str_t      name;
+    jwt_alg_t      alg;
+} ngx_http_rtbus_jwt_algs[] = {
+    { ngx_string("HS256"), JWT_ALG_HS256 },
+    { ngx_string("HS384"), JWT_ALG_HS384 },
+    { ngx_string("HS512"), JWT_ALG_HS512 },
+    { ngx_string("RS256"), JWT_ALG_RS256 },
+    { ngx_string("RS384"), JWT_ALG_RS384 },
+    { ngx_string("RS512"), JWT_ALG_RS512 },
+    { ngx_string("ES256"), JWT_ALG_ES256 },
+    { ngx_string("ES384"), JWT_ALG_ES384 },
+    { ngx_string("ES512"), JWT_ALG_ES512 },
+    { ngx_null_string, JWT_ALG_NONE }
+};
+
+
+ngx_int_t
+ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
+    ngx_http_rtbus_identity_t *id)
+{
+    ngx_str_t                    sent;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    ngx_memzero(id, sizeof(ngx_http_rtbus_identity_t));
+
+    if (rlcf->jwt_key.len) {
+
+        if (token == NULL) {
+            if (ngx_http_rtbus_jwt_token(r, &sent) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            token = &sent;
+        }
+
+        if (ngx_http_rtbus_jwt_verify(r, token, id) == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+    }
+
+    /* variables that were evaluated before may have had another token */
+
+    ngx_http_rtbus_user_set(&r->variables[rmcf->jwt_index], &id->user);
+
+    if (ngx_http_complex_value(r, rlcf->user, &id->user) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_user_set(&r->variables[rmcf->user_index], &id->user);
+
+    if (id->user.len == 0 && rlcf->require_user) {
+
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "client has no user, and rtbus_require_user is on");
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_unauthorized(ngx_http_request_t *r)
+{
+    ngx_str_t  value;
+
+    ngx_str_set(&value, "Bearer");
+
+    if (ngx_http_rtbus_header(r, "WWW-Authenticate", &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_UNAUTHORIZED, "unauthorized", NULL,
+                                NULL);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_user_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t         *var;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    var = ngx_http_add_variable(cf, &ngx_http_rtbus_user_name, 0);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_http_rtbus_user_variable;
+
+    var = ngx_http_add_variable(cf, &ngx_http_rtbus_jwt_name, 0);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_http_rtbus_jwt_variable;
+
+    rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
+
+    rmcf->user_index = ngx_http_get_variable_index(cf,
+                                                   &ngx_http_rtbus_user_name);
+    rmcf->jwt_index = ngx_http_get_variable_index(cf,
+                                                  &ngx_http_rtbus_jwt_name);
+
+    return (rmcf->user_index == NGX_ERROR || rmcf->jwt_index == NGX_ERROR)
+           ? NGX_ERROR : NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_jwt_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                   token;
+    ngx_http_rtbus_identity_t   id;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    ngx_memzero(&id, sizeof(ngx_http_rtbus_identity_t));
+
+    if (rlcf->jwt_key.len
+        && (ngx_http_rtbus_jwt_token(r, &token) != NGX_OK
+            || ngx_http_rtbus_jwt_verify(r, &token, &id) == NGX_ERROR))
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_user_set(v, &id.user);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_user_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                   user;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (ngx_http_complex_value(r, rlcf->user, &user) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_user_set(v, &user);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_user_set(ngx_http_variable_value_t *v, ngx_str_t *value)
+{
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+    v->len = value->len;
+    v->data = value->data;
+}
+
+
+/* "Authorization: Bearer", else "?token="; empty: there is none */
+
+static ngx_int_t
+ngx_http_rtbus_jwt_token(ngx_http_request_t *r, ngx_str_t *token)
+{
+    ngx_table_elt_t  *h;
+
+    h = r->headers_in.authorization;
+
+    if (h && h->value.len > sizeof("Bearer ") - 1
+        && ngx_strncasecmp(h->value.data, (u_char *) "Bearer ",
+                           sizeof("Bearer ") - 1)
+           == 0)
+    {
+        token->data = h->value.data + sizeof("Bearer ") - 1;
+        token->len = h->value.len - (sizeof("Bearer ") - 1);
+
+        while (token->len && token->data[0] == ' ') {
+            token->data++;
+            token->len--;
+        }
+
+        return NGX_OK;
+    }
+
+    return ngx_http_rtbus_arg(r, "token", token);
+}
+
+
+/* NGX_OK; NGX_DECLINED: the token proves nothing; NGX_ERROR: no memory */
+
+static ngx_int_t
+ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
+    ngx_http_rtbus_identity_t *id)
+{
+    int                         rc;
+    long                        n;
+    char                       *text;
+    jwt_t                      *jwt;
+    const char                 *reason;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (token->len == 0) {
+        return NGX_DECLINED;
+    }
+
+    jwt = NULL;
+    text = NULL;
+
+    if (token->len > NGX_HTTP_RTBUS_MAX_TOKEN
+        || ngx_strlchr(token->data, token->data + token->len, '\0'))
+    {
+        reason = "malformed";
+        goto refused;
+    }
+
+    text = ngx_alloc(token->len + 1, r->connection->log);
+    if (text == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(text, token->data, token->len);
+    text[token->len] = '\0';
+
+    rc = jwt_decode(&jwt, text, rlcf->jwt_key.data, rlcf->jwt_key.len);
+
+    if (rc == ENOMEM) {
+        ngx_free(text);
+        return NGX_ERROR;
+    }
+
+    if (rc != 0) {
+        jwt = NULL;
+        reason = "malformed or of a bad signature";
+        goto refused;
+    }
+
+    /* a key of one algorithm must not be used with another's */
+
+    if (jwt_get_alg(jwt) != (jwt_alg_t) rlcf->jwt_alg) {
+        reason = "of another algorithm";
+        goto refused;
+    }
+
+    errno = 0;
+    n = jwt_get_grant_int(jwt, "nbf");
+
+    if (errno == 0 && n > (long) ngx_time()) {
+        reason = "not valid yet";
+        goto refused;
+    }
+
+    if (errno == EINVAL) {
+        reason = "of a bad nbf";
+        goto refused;
+    }
+
+    errno = 0;
+    n = jwt_get_grant_int(jwt, "exp");
+
+    if (errno == 0) {
+
+        if (n <= (long) ngx_time()) {
+            reason = "expired";
+            goto refused;
+        }
+
+        id->expires = (time_t) n;
+
+    } else if (errno == EINVAL) {
+        reason = "of a bad exp";
+        goto refused;
+    }
+
+    rc = ngx_http_rtbus_jwt_claim(r, jwt, &id->user);
+
+    jwt_free(jwt);
+
+    ngx_explicit_memzero(text, token->len);
+    ngx_free(text);
+
+    return rc;
+
+refused:
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client sent a token that is %s", reason);
+
+    if (jwt) {
+        jwt_free(jwt);
+    }
+
+    if (text) {
+        ngx_explicit_memzero(text, token->len);
+        ngx_free(text);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* the user: a string, or a whole number as one */
+
+static ngx_int_t
+ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
+{
+    long                        n;
+    u_char                     *p;
+    const char                 *value, *name;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    name = (const char *) rlcf->jwt_claim.data;
+
+    value = jwt_get_grant(jwt, name);
+
+    if (value) {
+        user->len = ngx_strlen(value);
+
+        p = ngx_pnalloc(r->pool, user->len + 1);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(p, value, user->len);
+        user->data = p;
+
+        return NGX_OK;
+    }
+
+    errno = 0;
+    n = jwt_get_grant_int(jwt, name);
+
+    if (errno) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "client sent a token without the claim \"%s\"", name);
+        return NGX_DECLINED;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    user->data = p;
+    user->len = ngx_sprintf(p, "%L", (int64_t) n) - p;
+
+    return NGX_OK;
+}
+
+
+char *
+ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    size_t       size;
+    ssize_t      n;
+    ngx_str_t   *value, alg;
+    ngx_uint_t   i;
+    ngx_file_t   file;
+
+    if (rlcf->jwt_key.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    ngx_str_set(&alg, "HS256");
+
+    if (cf->args->nelts == 3) {
+
+        if (value[2].len < 5 || ngx_strncmp(value[2].data, "alg=", 4) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        alg.data = value[2].data + 4;
+        alg.len = value[2].len - 4;
+    }
+
+    for (i = 0; ngx_http_rtbus_jwt_algs[i].name.len; i++) {
+        if (alg.len == ngx_http_rtbus_jwt_algs[i].name.len
+            && ngx_strncmp(alg.data, ngx_http_rtbus_jwt_algs[i].name.data,
+                           alg.len)
+               == 0)
+        {
+            break;
+        }
+    }
+
+    if (ngx_http_rtbus_jwt_algs[i].name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid algorithm \"%V\", it must be HS256, HS384, "
+                           "HS512, RS256, RS384, RS512, ES256, ES384 or ES512",
+                           &alg);
+        return NGX_CONF_ERROR;
+    }
+
+    rlcf->jwt_alg = ngx_http_rtbus_jwt_algs[i].alg;
+
+    if (ngx_conf_full_name(cf->cycle, &value[1], 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&file, sizeof(ngx_file_t));
+
+    file.name = value[1];
+    file.log = cf->log;
+
+    file.fd = ngx_open_file(value[1].data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (file.fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " \"%V\" failed", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    size = NGX_HTTP_RTBUS_MAX_KEY;
+
+    rlcf->jwt_key.data = ngx_pnalloc(cf->pool, size + 1);
+
+    n = (rlcf->jwt_key.data == NULL)
+        ? NGX_ERROR : ngx_read_file(&file, rlcf->jwt_key.data, size, 0);
+
+    if (ngx_close_file(file.fd) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
+                           ngx_close_file_n " \"%V\" failed", &value[1]);
+    }
+
+    if (n == NGX_ERROR) {
+        return NGX_CONF_ERROR;
+    }
+
+    /* an editor's line feed is not a part of a secret */
+
+    while (n > 0 && (rlcf->jwt_key.data[n - 1] == LF
+                     || rlcf->jwt_key.data[n - 1] == CR))
+    {
+        n--;
+    }
+
+    if (n == 0 || (size_t) n == size) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "the key in \"%V\" is %s",
+                           &value[1], n ? "too long" : "empty");
+        return NGX_CONF_ERROR;
+    }
+
+    rlcf->jwt_key.data[n] = '\0';
+    rlcf->jwt_key.len = n;
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_user_merge(ngx_conf_t *cf, ngx_http_rtbus_loc_conf_t *conf,
+    ngx_http_rtbus_loc_conf_t *prev)
+{
+    ngx_str_t                          value;
+    ngx_http_compile_complex_value_t   ccv;
+
+    ngx_conf_merge_value(conf->require_user, prev->require_user, 0);
+    ngx_conf_merge_str_value(conf->jwt_claim, prev->jwt_claim, "sub");
+
+    if (conf->jwt_key.data == NULL) {
+        conf->jwt_key = prev->jwt_key;
+        conf->jwt_alg = prev->jwt_alg;
+    }
+
+    if (conf->user == NULL) {
+
+        if (prev->user == NULL) {
+
+            prev->user = ngx_pcalloc(cf->pool,
+                                     sizeof(ngx_http_complex_value_t));
+            if (prev->user == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_str_set(&value, "$rtbus_jwt_user");
+
+            ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+            ccv.cf = cf;
+            ccv.value = &value;
+            ccv.complex_value = prev->user;
+
+            if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+                return NGX_ERROR;
+            }
+        }
+
+        conf->user = prev->user;
+    }
+
+    return NGX_OK;
+}

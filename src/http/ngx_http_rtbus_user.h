@@ -1,0 +1,53 @@
+
+/*
+ * Who the client is: the value of rtbus_user, by default the user of a JSON
+ * Web Token (RFC 7519, verified by libjwt).
+ *
+ * The algorithm is the configured one and no other, whatever a token says of
+ * itself.  A token is never written to the log.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_USER_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_USER_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_module.h"
+
+
+typedef struct {
+    ngx_str_t      user;        /* empty: nobody; memory of r->pool */
+    time_t         expires;     /* of the token that says so; 0: never */
+} ngx_http_rtbus_identity_t;
+
+
+/*
+ * Finds out who sends this request, or, with token not NULL, who has sent that
+ * token in it.  From then on $rtbus_jwt_user and $rtbus_user say so, too.
+ *
+ * NGX_OK; NGX_DECLINED: nobody, and rtbus_require_user is on; NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
+    ngx_http_rtbus_identity_t *id);
+
+/* 401 with WWW-Authenticate; what the content handler has to return */
+
+ngx_int_t ngx_http_rtbus_unauthorized(ngx_http_request_t *r);
+
+
+/* adds $rtbus_user and $rtbus_jwt_user; for preconfiguration */
+
+ngx_int_t ngx_http_rtbus_user_variables(ngx_conf_t *cf);
+
+/* rtbus_jwt_key <file> [alg=<algorithm>] */
+
+char *ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* completes the conf where nothing was configured: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_user_merge(ngx_conf_t *cf,
+    ngx_http_rtbus_loc_conf_t *conf, ngx_http_rtbus_loc_conf_t *prev);
+
+
+#endif /* _NGX_HTTP_RTBUS_USER_H_INCLUDED_ */
