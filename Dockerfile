@@ -14,7 +14,7 @@ FROM $BASE AS build
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        gcc libc6-dev libhiredis-dev libyajl-dev make nginx-dev \
+        gcc libc6-dev libhiredis-dev libjwt-dev libssl-dev libyajl-dev make nginx-dev \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /src
@@ -35,7 +35,7 @@ FROM $BASE
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libhiredis0.14 libyajl2 nginx-light \
+        libhiredis0.14 libjwt0 libyajl2 nginx-light \
     && rm -rf /var/lib/apt/lists/* \
     && ln -sf /dev/stderr /var/log/nginx/error.log \
     && ln -sf /dev/stdout /var/log/nginx/access.log \

@@ -5,6 +5,8 @@
 
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
 static ngx_table_elt_t *ngx_http_rtbus_origin(ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r,
+    ngx_str_t *value);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
 static void ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port);
@@ -454,6 +456,10 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
             return NGX_ERROR;
         }
 
+        if (ngx_http_rtbus_decode(r, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
         if (rtbus_channel_check(value.data, value.len) != RTBUS_OK) {
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                           "client asked for invalid channel \"%V\"", &value);
@@ -584,25 +590,38 @@ ngx_http_rtbus_channel_find(ngx_array_t *channels, ngx_str_t *name)
 ngx_int_t
 ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name, ngx_str_t *value)
 {
-    u_char     *dst, *src;
-    ngx_str_t   raw;
-
-    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), &raw) != NGX_OK
-        || raw.len == 0)
-    {
+    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), value) != NGX_OK) {
         ngx_str_null(value);
         return NGX_OK;
     }
 
-    dst = ngx_pnalloc(r->pool, raw.len);
+    return ngx_http_rtbus_decode(r, value);
+}
+
+
+/*
+ * Undoes percent-encoding: nginx leaves it in arguments, and no channel, cursor
+ * or token has a percent sign of its own.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value)
+{
+    u_char  *dst, *src;
+
+    if (ngx_strlchr(value->data, value->data + value->len, '%') == NULL) {
+        return NGX_OK;
+    }
+
+    dst = ngx_pnalloc(r->pool, value->len);
     if (dst == NULL) {
         return NGX_ERROR;
     }
 
+    src = value->data;
     value->data = dst;
-    src = raw.data;
 
-    ngx_unescape_uri(&dst, &src, raw.len, 0);
+    ngx_unescape_uri(&dst, &src, value->len, 0);
 
     value->len = dst - value->data;
 

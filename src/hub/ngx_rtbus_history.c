@@ -280,10 +280,8 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
 {
     ngx_rtbus_read_t  *read = data;
 
-    size_t                i;
-    ngx_rtbus_channel_t  *ch;
+    size_t  i;
 
-    ch = read->ch;
     read->call = NULL;
 
     if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
@@ -291,9 +289,9 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
         return;
     }
 
-    ngx_log_debug3(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, read->ch->hub->log, 0,
                    "rtbus history of \"%V\": entries:%uz of:%ui",
-                   &ch->name, reply->elements, read->count + 1);
+                   &read->ch->name, reply->elements, read->count + 1);
 
     if (reply->elements == 0 && read->own && read->pos.epoch) {
 

@@ -658,13 +658,11 @@ ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
 static void
 ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs)
 {
-    ngx_rtbus_hub_t          *hub;
     ngx_rbtree_t             *tree;
     ngx_rbtree_node_t        *node;
     ngx_rtbus_channel_t      *ch;
     ngx_rtbus_redis_topic_t  *topic;
 
-    hub = rs->data;
     tree = &rs->topics;
 
     if (tree->root == tree->sentinel) {
@@ -685,9 +683,6 @@ ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs)
 
         ngx_rtbus_hub_away(ch);
     }
-
-    ngx_log_debug1(NGX_LOG_DEBUG_CORE, hub->log, 0,
-                   "rtbus subscriptions lost, redis up:%d", rs->conn.up);
 }
 
 
