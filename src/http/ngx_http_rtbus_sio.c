@@ -666,7 +666,11 @@ ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket, u_char *pid)
 
     p = ngx_cpymem(text, socket->nsp->name.data, socket->nsp->name.len);
     *p++ = '\0';
-    p = ngx_cpymem(p, user->data, user->len);
+
+    if (user->len) {
+        p = ngx_cpymem(p, user->data, user->len);
+    }
+
     *p++ = '\0';
     ngx_memcpy(p, socket->sid, NGX_HTTP_RTBUS_SID_LEN);
 
