@@ -72,7 +72,10 @@ ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
     worker->drain_until = ngx_current_msec + worker->drain_time;
 
     if (worker->ncarriers) {
-        ngx_post_event(&worker->drain, &ngx_posted_events);
+
+        /* a posted event would have to wait for what the loop sleeps for */
+
+        ngx_add_timer(&worker->drain, 0);
     }
 }
 
