@@ -38,7 +38,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    rtbus_redis   $url command_timeout=1s;
+    rtbus_redis   $url command_timeout=2s;
     rtbus_prefix  t:;
     rtbus_allow   job:*;
     rtbus_allow   user:me;
@@ -405,7 +405,7 @@ $redis->pause();
 my @gone = map { get('/job/42/state', read => 0) } 1 .. 10;
 $r = get('/job/42/state', read => 0);
 
-select undef, undef, undef, 0.1;
+select undef, undef, undef, 0.3;
 
 $_->drop() for @gone;
 error_log_like($t, qr/closed connection while waiting for redis/,
