@@ -262,6 +262,23 @@ ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car)
 
 
 void
+ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car)
+{
+    car->held = car->reads;
+}
+
+
+void
+ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car)
+{
+    if (car->held) {
+        car->held = 0;
+        ngx_post_event(car->connection->read, &ngx_posted_events);
+    }
+}
+
+
+void
 ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car)
 {
     ngx_http_rtbus_worker_t  *worker;

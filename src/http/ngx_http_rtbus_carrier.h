@@ -72,6 +72,8 @@ struct ngx_http_rtbus_carrier_s {
 
     unsigned                           wanted:1;  /* call room_handler when some
                                                      bytes were sent */
+    unsigned                           reads:1;   /* takes messages of clients */
+    unsigned                           held:1;    /* ... but not now */
     unsigned                           marked:1;  /* in worker->dirty */
     unsigned                           inflight:1;  /* the first frame's bytes
                                                      must stay as they are */
@@ -113,6 +115,11 @@ void ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n);
  */
 
 ngx_int_t ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car);
+
+/* stops and resumes reading what clients send */
+
+void ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car);
+void ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car);
 
 /* flush at the end of the loop turn */
 

@@ -206,7 +206,12 @@ ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
 
     if (!waiting) {
         ngx_http_rtbus_client_connected(cli);
+        return NGX_OK;
     }
+
+    /* "connected" comes before any answer */
+
+    ngx_http_rtbus_carrier_hold(cli->carrier);
 
     return NGX_OK;
 }
@@ -251,6 +256,7 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
     u_char                 buf[RTBUS_CHANNEL_MAX + 64];
 
     cli->starting = 0;
+    ngx_http_rtbus_carrier_release(cli->carrier);
 
     if (!cli->bare) {
         ngx_http_rtbus_client_welcome(cli);
@@ -579,6 +585,13 @@ ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub)
     car = cli->carrier;
 
     half = car->conf->send_buffer / 2;
+
+    if (car->unsent > half && !car->broken
+        && car->transport->flush(car) != NGX_OK)
+    {
+        car->broken = 1;
+        ngx_http_rtbus_carrier_mark(car);
+    }
 
     if (car->unsent > half) {
         cli->paused = 1;

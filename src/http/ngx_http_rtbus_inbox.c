@@ -50,6 +50,9 @@ static ngx_int_t ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
     uint64_t *ack);
 static const char *ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel);
+static ngx_int_t ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
+    uint64_t *ack, ngx_int_t rc);
 static void ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc);
 static void ngx_http_rtbus_inbox_job_joined(ngx_http_rtbus_sub_t *s,
     ngx_int_t rc);
@@ -186,11 +189,23 @@ ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
     uint64_t *ack)
 {
-    ngx_int_t              rc;
-    ngx_http_rtbus_sub_t  *s;
+    ngx_int_t  rc;
 
     rc = ngx_http_rtbus_client_join(cli, channel, handler,
                                     ack ? *ack : NGX_HTTP_RTBUS_NO_ACK);
+
+    return ngx_http_rtbus_inbox_join_done(cli, channel, handler, ack, rc);
+}
+
+
+/* tells the client what ngx_http_rtbus_client_join() has answered */
+
+static ngx_int_t
+ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
+    uint64_t *ack, ngx_int_t rc)
+{
+    ngx_http_rtbus_sub_t  *s;
 
     switch (rc) {
 
@@ -400,12 +415,20 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     channel.placed = 1;
     channel.exact = 1;
 
-    /* what follows the state is what it has not in it, for all clients */
+    /*
+     * What follows the state is what it has not in it, for all clients.  The
+     * channel is joined first, so that the cursor beside the state has it.
+     */
 
-    ngx_http_rtbus_client_event(cli, "state", &json, &ask->channel);
+    rc = ngx_http_rtbus_client_join(cli, &channel, ngx_http_rtbus_inbox_joined,
+                                    ask->ack);
 
-    if (ngx_http_rtbus_inbox_join(cli, &channel, ngx_http_rtbus_inbox_joined,
-                                  ack)
+    if (rc == NGX_OK || rc == NGX_AGAIN) {
+        ngx_http_rtbus_client_event(cli, "state", &json, &ask->channel);
+    }
+
+    if (ngx_http_rtbus_inbox_join_done(cli, &channel,
+                                       ngx_http_rtbus_inbox_joined, ack, rc)
         == NGX_OK)
     {
         goto done;

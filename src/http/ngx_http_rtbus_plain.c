@@ -308,26 +308,39 @@ ngx_http_rtbus_plain_header(u_char *dst, size_t len)
 }
 
 
+/* {"ack":<id>,"data":...,"cursor":"..."}: the answer may change the cursor */
+
 static ngx_int_t
 ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
     ngx_str_t *data)
 {
-    u_char     *p;
-    size_t      len;
+    u_char     *p, *buf;
+    size_t      len, cursor;
     ngx_int_t   rc;
 
-    len = sizeof("{\"ack\":,\"data\":}") - 1 + NGX_INT64_LEN + data->len;
+    cursor = ngx_http_rtbus_client_cursor(cli, NULL, NULL);
 
-    p = ngx_alloc(len, cli->carrier->connection->log);
-    if (p == NULL) {
+    len = sizeof("{\"ack\":,\"data\":,\"cursor\":\"\"}") - 1 + NGX_INT64_LEN
+          + data->len + cursor;
+
+    buf = ngx_alloc(len, cli->carrier->connection->log);
+    if (buf == NULL) {
         return NGX_ERROR;
     }
 
-    len = ngx_sprintf(p, "{\"ack\":%uL,\"data\":%V}", id, data) - p;
+    p = ngx_sprintf(buf, "{\"ack\":%uL,\"data\":%V", id, data);
+
+    if (cursor) {
+        p = ngx_cpymem(p, ",\"cursor\":\"", sizeof(",\"cursor\":\"") - 1);
+        p += ngx_http_rtbus_client_cursor(cli, p, NULL);
+        *p++ = '"';
+    }
+
+    *p++ = '}';
 
     rc = ngx_http_rtbus_ws_send((ngx_http_rtbus_ws_t *) cli->carrier,
-                                RTBUS_WS_TEXT, p, len);
-    ngx_free(p);
+                                RTBUS_WS_TEXT, buf, p - buf);
+    ngx_free(buf);
 
     return rc;
 }

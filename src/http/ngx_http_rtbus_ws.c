@@ -254,6 +254,7 @@ ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
     cln->data = ws;
 
     ws->carrier.transport = &ngx_http_rtbus_ws_transport;
+    ws->carrier.reads = 1;
 
     return ngx_http_rtbus_carrier_init(&ws->carrier, r);
 }
@@ -404,6 +405,11 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
     if (rev->timedout) {
         rev->timedout = 0;
         ngx_http_rtbus_ws_timer(ws);
+        return;
+    }
+
+    if (ws->carrier.held && !ws->carrier.closing) {
+        /* what the client has sent can wait */
         return;
     }
 
