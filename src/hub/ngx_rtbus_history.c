@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_history.h"
+#include "rtbus_utf8.h"
 
 
 #define NGX_RTBUS_HISTORY_BATCH    131072  /* bytes, about */
@@ -639,6 +640,12 @@ ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
 
             if (v->len > RTBUS_EVENT_NAME_MAX) {
                 return "event name too long";
+            }
+
+            if (rtbus_utf8_check(RTBUS_UTF8_ACCEPT, (u_char *) v->str, v->len)
+                != RTBUS_UTF8_ACCEPT)
+            {
+                return "bad UTF-8";
             }
 
             raw.data = name;
