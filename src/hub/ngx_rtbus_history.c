@@ -306,13 +306,15 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
     }
 
     for (i = 0; i < reply->elements; i++) {
-        if (ngx_rtbus_history_entry(read, reply->element[i]) != NGX_OK) {
+        if (ngx_rtbus_history_entry(read, reply->element[i]) != NGX_OK
+            || (!read->own && ngx_queue_empty(&read->subs)))
+        {
             break;
         }
     }
 
     if (i < reply->elements) {
-        /* the subscribers have come to where the channel is */
+        /* the subscribers have come to where the channel is, or must wait */
         ngx_rtbus_history_done(read);
         return;
     }
@@ -538,7 +540,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     redisReply *fields)
 {
     const char           *reason;
-    ngx_queue_t          *q;
+    ngx_queue_t          *q, *next;
     rtbus_event_t         event;
     ngx_rtbus_msg_t       msg;
     ngx_rtbus_sub_t      *sub;
@@ -581,15 +583,25 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     msg.frames = NULL;
 
     if (read->own) {
+        ngx_rtbus_hub_slow_down(ch);
         ngx_rtbus_hub_deliver(ch, &msg);
 
     } else {
 
         for (q = ngx_queue_head(&read->subs);
              q != ngx_queue_sentinel(&read->subs);
-             q = ngx_queue_next(q))
+             q = next)
         {
+            next = ngx_queue_next(q);
             sub = ngx_queue_data(q, ngx_rtbus_sub_t, readers);
+
+            if (sub->handlers->room(sub) == 0) {
+                /* events are larger than they were: it reads them later */
+                ngx_queue_remove(q);
+                sub->read = NULL;
+                sub->paused = 1;
+                continue;
+            }
 
             sub->pos = pos;
             sub->replayed++;

@@ -634,6 +634,40 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 }
 
 
+/*
+ * What was missed may be more than a client can be sent at once: who has no room
+ * goes on by itself, at the pace of its connection.
+ */
+
+void
+ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch)
+{
+    ngx_queue_t      *q, *next;
+    ngx_rtbus_sub_t  *sub;
+
+    for (q = ngx_queue_head(&ch->subs);
+         q != ngx_queue_sentinel(&ch->subs);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        if (sub->handlers->room(sub)) {
+            continue;
+        }
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&ch->waiting, q);
+
+        sub->pos = ch->pos;
+        sub->placed = 1;
+        sub->patient = 1;
+        sub->joined = 0;
+        sub->paused = 1;
+    }
+}
+
+
 void
 ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason)

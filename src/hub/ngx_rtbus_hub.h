@@ -233,6 +233,10 @@ size_t ngx_rtbus_hub_key(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel,
 
 void ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg);
 
+/* joined subscribers without room are not joined any more */
+
+void ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch);
+
 /* the channel has come to be known: what was kept, and who waited, goes on */
 
 void ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch);
