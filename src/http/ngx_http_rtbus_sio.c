@@ -866,12 +866,12 @@ ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
     packet.type = RTBUS_SIO_EVENT;
 
     if (msg->event->attachments.len) {
-        packet.type = RTBUS_SIO_BINARY_EVENT;
         last = NULL;
 
         while (rtbus_json_next(&value, &last, &msg->event->attachments)
                == RTBUS_OK)
         {
+            packet.type = RTBUS_SIO_BINARY_EVENT;
             packet.attachments++;
         }
     }
