@@ -24,7 +24,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(54);
+	->has_daemon('redis-server')->plan(55);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 
@@ -97,7 +97,10 @@ ok($r->header('Retry-After'), 'lost retry');
 error_log_like($t, qr/\[error\].*function library rtbus is not loaded/,
 	'lost is logged');
 
-is(state_status('job:1'), 503, 'lost state');
+# who notices has it loaded again
+
+ok((wait_for { version() == $ours } 'library'), 'loaded again');
+is(state_status('job:1'), 200, 'state after it was loaded again');
 
 reconnect();
 

@@ -446,7 +446,11 @@ like($r->status() . $r->body(), qr/^400\{"error":"SET may not set .*seq/,
 
 $redis->cmd('FUNCTION', 'FLUSH');
 
-is(post('/durable/job:42', $event)->status(), 503, 'no function') for 1 .. 2;
+# whoever notices that it is gone has it loaded again
+
+is(post('/durable/job:42', $event)->status(), 503, 'no function');
+ok((wait_for { post('/durable/job:42', $event)->status() == 201 } 'publish'),
+	'function is back');
 is(error_log_count($t, qr/\[error\].*function library rtbus is not loaded/),
 	1, 'no function, logged once');
 

@@ -371,6 +371,10 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
     if (rc == NGX_DECLINED) {
 
+        if (reply && ngx_rtbus_library_missing(reply)) {
+            ngx_rtbus_hub_library_lost(cli->hub);
+        }
+
         if (reply) {
             ngx_log_error(NGX_LOG_ERR, cli->carrier->connection->log, 0,
                           "rtbus: no snapshot of channel \"%V\": %s",

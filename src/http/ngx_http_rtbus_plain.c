@@ -308,38 +308,25 @@ ngx_http_rtbus_plain_header(u_char *dst, size_t len)
 }
 
 
-/* {"ack":<id>,"data":...,"cursor":"..."}: the answer may change the cursor */
-
 static ngx_int_t
 ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
     ngx_str_t *data)
 {
-    u_char     *p, *buf;
-    size_t      len, cursor;
+    u_char     *buf;
+    size_t      len;
     ngx_int_t   rc;
 
-    cursor = ngx_http_rtbus_client_cursor(cli, NULL, NULL);
-
-    len = sizeof("{\"ack\":,\"data\":,\"cursor\":\"\"}") - 1 + NGX_INT64_LEN
-          + data->len + cursor;
+    len = sizeof("{\"ack\":,\"data\":}") - 1 + NGX_INT64_LEN + data->len;
 
     buf = ngx_alloc(len, cli->carrier->connection->log);
     if (buf == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_sprintf(buf, "{\"ack\":%uL,\"data\":%V", id, data);
-
-    if (cursor) {
-        p = ngx_cpymem(p, ",\"cursor\":\"", sizeof(",\"cursor\":\"") - 1);
-        p += ngx_http_rtbus_client_cursor(cli, p, NULL);
-        *p++ = '"';
-    }
-
-    *p++ = '}';
+    len = ngx_sprintf(buf, "{\"ack\":%uL,\"data\":%V}", id, data) - buf;
 
     rc = ngx_http_rtbus_ws_send((ngx_http_rtbus_ws_t *) cli->carrier,
-                                RTBUS_WS_TEXT, buf, p - buf);
+                                RTBUS_WS_TEXT, buf, len);
     ngx_free(buf);
 
     return rc;

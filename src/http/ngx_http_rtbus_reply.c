@@ -127,8 +127,9 @@ ngx_http_rtbus_not_allowed(ngx_http_request_t *r, const char *methods)
 ngx_int_t
 ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
 {
-    ngx_str_t   text;
-    ngx_uint_t  level;
+    ngx_str_t                    text;
+    ngx_uint_t                   level;
+    ngx_http_rtbus_main_conf_t  *rmcf;
 
     if (reply == NULL) {
 
@@ -143,6 +144,9 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
 
         } else if (ngx_rtbus_library_missing(reply)) {
             ngx_str_set(&text, "function library rtbus is not loaded");
+
+            rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+            ngx_rtbus_hub_library_lost(&rmcf->worker->hub);
 
         } else {
             text.data = (u_char *) reply->str;

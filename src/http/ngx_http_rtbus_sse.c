@@ -77,28 +77,14 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
     ngx_http_rtbus_identity_t  id;
     ngx_http_rtbus_sse_t  *sse;
 
-    if (r->method == NGX_HTTP_OPTIONS) {
-        return ngx_http_rtbus_preflight(r, "GET");
-    }
-
-    if (r->method != NGX_HTTP_GET) {
-        return ngx_http_rtbus_not_allowed(r, "GET, OPTIONS");
+    rc = ngx_http_rtbus_admit(r, NGX_HTTP_GET, "GET");
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
         return rc;
-    }
-
-    rc = ngx_http_rtbus_check_origin(r);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
-                                    "origin not allowed", NULL, NULL);
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_http_rtbus_identify(r, NULL, &id);
@@ -263,9 +249,7 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r)
 
     ngx_str_set(&value, "no");
 
-    if (ngx_http_rtbus_header(r, "X-Accel-Buffering", &value) != NGX_OK
-        || ngx_http_rtbus_cors(r) != NGX_OK)
-    {
+    if (ngx_http_rtbus_header(r, "X-Accel-Buffering", &value) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -988,6 +988,11 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
     ws->carrier.closing = 1;
     ws->carrier.closed = 1;
 
+    if (ws->carrier.inflight) {
+        /* TLS allows no goodbye in the middle of a write */
+        c->timedout = 1;
+    }
+
     c->idle = 0;
     c->read->handler = ws->handler;
     c->write->handler = ws->handler;

@@ -765,6 +765,20 @@ ngx_rtbus_hub_retry(ngx_rtbus_hub_t *hub)
 }
 
 
+void
+ngx_rtbus_hub_library_lost(ngx_rtbus_hub_t *hub)
+{
+    if (hub->checked == ngx_time()) {
+        return;
+    }
+
+    hub->checked = ngx_time();
+
+    ngx_rtbus_library_check(&hub->library, &hub->cmd, hub->functions,
+                            hub->log);
+}
+
+
 static void
 ngx_rtbus_hub_retry_handler(ngx_event_t *ev)
 {

@@ -172,6 +172,7 @@ struct ngx_rtbus_hub_s {
     ngx_event_t                      retry;      /* timer: unknown channels */
     size_t                           kept_size;  /* bytes, of all channels */
     ngx_log_t                       *log;
+    time_t                           checked;    /* the library was, when */
     time_t                           failed;     /* a read was logged, when */
     time_t                           complained; /* of invalid events, when */
     ngx_uint_t                       invalid;    /* ... not logged since */
@@ -214,6 +215,13 @@ void ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub);
 /* where the subscriber stands: NGX_OK, or NGX_DECLINED: not known yet */
 
 ngx_int_t ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos);
+
+/*
+ * Redis has answered that it does not have a function of the library: it is
+ * looked at again, and loaded if it may be, at most once a second.
+ */
+
+void ngx_rtbus_hub_library_lost(ngx_rtbus_hub_t *hub);
 
 /*
  * A key of a channel as the contract has it: "<prefix>{<channel>}<suffix>"; the
