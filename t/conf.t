@@ -31,6 +31,9 @@ $t->write_file('password_crlf', "secret\r\n");
 $t->write_file('password_empty', '');
 $t->write_file('password_newline', "\nsecret\n");
 $t->write_file('password_long', 'x' x 5000);
+$t->write_file('secret', 'x' x 16 . "\n");
+$t->write_file('secret_short', 'x' x 15 . "\n");
+$t->write_file('key_long', 'x' x 100000);
 
 # a directive is put into a location with "rtbus websocket" if it has a place
 # there; "http:" and the like put it elsewhere, "bare:" has no "rtbus"
@@ -64,6 +67,10 @@ my @good = (
 	'http: rtbus_drain 0',
 	'http: rtbus_drain 90s',
 
+	'http: rtbus_secret_file secret',
+	"http: rtbus_secret_file $d/secret",
+
+	'bare: rtbus socketio',
 	'bare: rtbus websocket',
 	'bare: rtbus sse',
 	'bare: rtbus websocket sse',
@@ -90,6 +97,23 @@ my @good = (
 	'rtbus_origin https://example.com http://localhost:3000',
 	'http: rtbus_origin any',
 	'server: rtbus_origin any',
+
+	'rtbus_user $remote_user',
+	'rtbus_user "$arg_a:$arg_b"',
+	'http: rtbus_user $arg_user',
+	'server: rtbus_user $arg_user',
+	'rtbus_require_user on',
+	'server: rtbus_require_user off',
+	'rtbus_jwt_key password',
+	'rtbus_jwt_key password alg=HS256; rtbus_jwt_claim user_id',
+	"http: rtbus_jwt_key $d/password alg=HS512",
+	'server: rtbus_jwt_claim name',
+
+	'rtbus_namespaces /',
+	'rtbus_namespaces / /chat /jobs.v1',
+	'http: rtbus_namespaces /chat',
+	'rtbus_recovery off',
+	'server: rtbus_recovery on',
 
 	'rtbus_ping 1s 500ms',
 	'http: rtbus_ping 1m 1m',
@@ -167,7 +191,7 @@ my @bad = (
 	[ 'http: rtbus_redis redis://127.0.0.1 password_file=password_newline',
 		'password_newline" is empty' ],
 	[ 'http: rtbus_redis redis://127.0.0.1 password_file=password_long',
-		'too long for a password' ],
+		'password_long" is too long' ],
 	[ 'http: rtbus_redis unix:/a; rtbus_redis unix:/b', 'is duplicate' ],
 	[ 'server: rtbus_redis unix:/a', $here ],
 	[ 'rtbus_redis unix:/a', $here ],
@@ -185,6 +209,17 @@ my @bad = (
 	[ 'http: rtbus_drain 1s; rtbus_drain 2s', 'is duplicate' ],
 	[ 'location: rtbus_drain 1s', $here ],
 
+	[ 'http: rtbus_secret_file', $number ],
+	[ 'http: rtbus_secret_file none', "open\\(\\) \"$d/none\" failed" ],
+	[ 'http: rtbus_secret_file password_newline',
+		'password_newline" is empty' ],
+	[ 'http: rtbus_secret_file password_long',
+		'password_long" is too long' ],
+	[ 'http: rtbus_secret_file secret_short', 'too short for a secret' ],
+	[ 'http: rtbus_secret_file secret; rtbus_secret_file secret',
+		'is duplicate' ],
+	[ 'server: rtbus_secret_file secret', $here ],
+
 	# rtbus
 
 	[ 'bare: rtbus', $number ],
@@ -192,6 +227,8 @@ my @bad = (
 	[ 'bare: rtbus WebSocket', 'invalid protocol' ],
 	[ 'bare: rtbus sse sse', 'duplicate protocol "sse"' ],
 	[ 'bare: rtbus sse; rtbus websocket', 'is duplicate' ],
+	[ 'bare: rtbus socketio sse', '"socketio" and another protocol' ],
+	[ 'bare: rtbus websocket socketio', '"socketio" and another' ],
 	[ 'http: rtbus sse', $here ],
 	[ 'server: rtbus sse', $here ],
 	[ 'main: rtbus sse', $here ],
@@ -245,6 +282,39 @@ my @bad = (
 	[ 'rtbus_origin https://example.com any', 'invalid origin "any"' ],
 	[ 'rtbus_origin any; rtbus_origin any', 'is duplicate' ],
 	[ 'main: rtbus_origin any', $here ],
+
+	# users
+
+	[ 'rtbus_user', $number ],
+	[ 'rtbus_user $nonsense', 'unknown "nonsense" variable' ],
+	[ 'rtbus_user $arg_a; rtbus_user $arg_b', 'is duplicate' ],
+	[ 'rtbus_require_user yes', 'invalid value "yes"' ],
+	[ 'rtbus_require_user on; rtbus_require_user on', 'is duplicate' ],
+	[ 'rtbus_jwt_key', $number ],
+	[ 'rtbus_jwt_key none', "open\\(\\) \"$d/none\" failed" ],
+	[ 'rtbus_jwt_key password_empty', 'password_empty" is empty' ],
+	[ 'rtbus_jwt_key key_long', 'key_long" is too long' ],
+	[ 'rtbus_jwt_key password HS256', 'invalid parameter "HS256"' ],
+	[ 'rtbus_jwt_key password alg=', 'invalid parameter "alg="' ],
+	[ 'rtbus_jwt_key password alg=none', 'invalid algorithm "none"' ],
+	[ 'rtbus_jwt_key password alg=hs256', 'invalid algorithm' ],
+	[ 'rtbus_jwt_key password; rtbus_jwt_key password', 'is duplicate' ],
+	[ 'rtbus_jwt_claim a b', $number ],
+	[ 'rtbus_jwt_claim a; rtbus_jwt_claim b', 'is duplicate' ],
+	[ 'main: rtbus_user a', $here ],
+
+	# Socket.IO
+
+	[ 'rtbus_namespaces', $number ],
+	[ 'rtbus_namespaces chat', 'invalid namespace "chat"' ],
+	[ 'rtbus_namespaces ""', 'invalid namespace' ],
+	[ 'rtbus_namespaces /a,b', 'invalid namespace' ],
+	[ 'rtbus_namespaces "/a b"', 'invalid namespace' ],
+	[ 'rtbus_namespaces /a?b', 'invalid namespace' ],
+	[ 'rtbus_namespaces / /a /', 'duplicate namespace "/"' ],
+	[ 'rtbus_namespaces /; rtbus_namespaces /', 'is duplicate' ],
+	[ 'rtbus_recovery maybe', 'invalid value "maybe"' ],
+	[ 'main: rtbus_recovery on', $here ],
 
 	# limits
 
