@@ -23,7 +23,7 @@ select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()
 	->has(qw/ http http_ssl http_v2 proxy stub_status socket_ssl /)
-	->has_daemon('redis-server')->has_daemon('openssl')->plan(45);
+	->has_daemon('redis-server')->has_daemon('openssl')->plan(53);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -120,6 +120,14 @@ $t->run();
 ###############################################################################
 
 my ($CLOSE, $PING, $PONG) = (8, 9, 10);
+
+# one that never reads is given up in the middle of an event; until the end of
+# the test it will be
+
+my $never = ws('/small/ws?job=0', rcvbuf => 4096);
+my $nor = sse('/small/events?job=0', rcvbuf => 4096);
+
+$redis->event('job:0', 'e', 'x' x 900000) for 1 .. 2;
 
 # both work at all
 
@@ -240,7 +248,7 @@ my $slower = sse('/small/events?job=5', rcvbuf => 4096);
 my $good = ws('/ws?job=5');
 my $n = 0;
 
-while ($n < 1000 && error_log_count($t, qr/1013, client is too slow/) < 2) {
+while ($n < 1000 && error_log_count($t, qr/1013, client is too slow/) < 4) {
 	$redis->publish('job:5', '{"event":"e","data":{"n":' . $n
 		. ',"x":"' . 'x' x 900 . '"}}');
 	last unless ($good->recv_message() || {})->{message} =~ /"n":$n,/;
@@ -271,6 +279,28 @@ is($slower->ended(), 1, 'slow stream: end');
 
 $redis->event('job:5', 'e', 'last');
 is($good->recv_json()->{data}, 'last', 'others go on');
+
+# those who leave in the middle of an event are let go without a complaint
+
+# (the client's TLS would say goodbye to a socket that is shut)
+
+$SIG{PIPE} = 'IGNORE';
+
+my $reader = ws('/ws?job=7');
+
+for my $how (qw/ shut_write drop reset /) {
+	my $ws = ws('/ws?job=7', rcvbuf => 4096);
+	my $sse = sse('/events?job=7', rcvbuf => 4096);
+
+	# once the reader has it all, others have been written to
+
+	$redis->event('job:7', 'e', 'x' x 900000);
+	ok($reader->recv_message(), "$how in the middle");
+
+	$ws->$how();
+	$sse->$how();
+	ok($ws->wait_eof() && $sse->wait_eof(), "$how in the middle, end");
+}
 
 # an nginx in front that speaks TLS to us
 
@@ -315,11 +345,16 @@ SKIP: {
 # nothing stays
 
 $_->drop() for $sse, @sse, $watch, $big, $bigger, $slow, $slower, $good,
-	$stream;
+	$reader, $stream;
 
 is((wait_for {
 	http_get('/status') =~ /Active connections: (1)\D/ && $1
 } 'the end of all connections'), 1, 'no connection is left');
+
+# a goodbye that TLS puts off as well would keep the connection, or be refused
+
+error_log_unlike($t, qr/SSL_shutdown: -1/, 'no goodbye in a write put off');
+error_log_unlike($t, qr/\[(?:error|crit)\].*client:/, 'nothing to complain of');
 
 ###############################################################################
 
