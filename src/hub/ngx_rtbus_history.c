@@ -8,6 +8,13 @@
 #define NGX_RTBUS_HISTORY_MAX      512     /* events */
 
 
+/* the key holds something else than a stream */
+
+#define ngx_rtbus_history_wrong(reply)                                        \
+    ((reply)->type == REDIS_REPLY_ERROR                                       \
+     && ngx_strncmp((reply)->str, "WRONGTYPE", 9) == 0)
+
+
 /* a read of the stream that is under way; malloc'ed */
 
 struct ngx_rtbus_read_s {
@@ -34,6 +41,7 @@ static ngx_int_t ngx_rtbus_history_last(ngx_rtbus_channel_t *ch,
     redisReply *reply, rtbus_pos_t *pos);
 static ngx_int_t ngx_rtbus_history_entry(ngx_rtbus_read_t *read,
     redisReply *entry);
+static uint64_t ngx_rtbus_history_lost(rtbus_pos_t from, rtbus_pos_t to);
 static void ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost,
     rtbus_pos_t pos);
 static void ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
@@ -281,20 +289,26 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
 {
     ngx_rtbus_read_t  *read = data;
 
-    size_t  i;
+    size_t  i, n;
 
     read->call = NULL;
 
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
+    if (reply == NULL
+        || (reply->type != REDIS_REPLY_ARRAY && !ngx_rtbus_history_wrong(reply)))
+    {
         ngx_rtbus_history_failed(read, reply);
         return;
     }
 
+    /* what is no stream is as good as gone */
+
+    n = (reply->type == REDIS_REPLY_ARRAY) ? reply->elements : 0;
+
     ngx_log_debug3(NGX_LOG_DEBUG_CORE, read->ch->hub->log, 0,
                    "rtbus history of \"%V\": entries:%uz of:%ui",
-                   &read->ch->name, reply->elements, read->count + 1);
+                   &read->ch->name, n, read->count + 1);
 
-    if (reply->elements == 0 && read->own && read->pos.epoch) {
+    if (n == 0 && read->own && read->pos.epoch) {
 
         /* trimmed to nothing, made anew, or gone: the stream knows its end */
 
@@ -305,7 +319,7 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
         return;
     }
 
-    for (i = 0; i < reply->elements; i++) {
+    for (i = 0; i < n; i++) {
         if (ngx_rtbus_history_entry(read, reply->element[i]) != NGX_OK
             || (!read->own && ngx_queue_empty(&read->subs)))
         {
@@ -313,25 +327,23 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
         }
     }
 
-    if (i < reply->elements) {
+    if (i < n) {
         /* the subscribers have come to where the channel is, or must wait */
         ngx_rtbus_history_done(read);
         return;
     }
 
-    if (reply->elements <= read->count
+    if (n <= read->count
         && rtbus_pos_cmp(read->pos, read->target) < 0)
     {
         /* the stream ends before the place where the channel was already */
 
         ngx_rtbus_history_gap(read,
-                              read->pos.epoch == read->target.epoch
-                              ? read->target.seq - read->pos.seq
-                              : NGX_RTBUS_LOST_UNKNOWN,
+                              ngx_rtbus_history_lost(read->pos, read->target),
                               read->target);
     }
 
-    if (read->own && reply->elements > read->count) {
+    if (read->own && n > read->count) {
 
         /* there may be more */
 
@@ -351,7 +363,6 @@ ngx_rtbus_history_info_handler(void *data, redisReply *reply)
 {
     ngx_rtbus_read_t  *read = data;
 
-    uint64_t              lost;
     rtbus_pos_t           last;
     ngx_rtbus_channel_t  *ch;
 
@@ -369,13 +380,8 @@ ngx_rtbus_history_info_handler(void *data, redisReply *reply)
 
     } else if (rtbus_pos_cmp(last, read->pos) != 0) {
 
-        lost = NGX_RTBUS_LOST_UNKNOWN;
-
-        if (last.epoch == read->pos.epoch && last.seq > read->pos.seq) {
-            lost = last.seq - read->pos.seq;
-        }
-
-        ngx_rtbus_history_gap(read, lost, last);
+        ngx_rtbus_history_gap(read, ngx_rtbus_history_lost(read->pos, last),
+                              last);
     }
 
     ngx_rtbus_history_done(read);
@@ -400,7 +406,7 @@ ngx_rtbus_history_last(ngx_rtbus_channel_t *ch, redisReply *reply,
             return NGX_OK;
         }
 
-        if (ngx_strncmp(reply->str, "WRONGTYPE", 9) == 0) {
+        if (ngx_rtbus_history_wrong(reply)) {
             ngx_log_error(NGX_LOG_ERR, ch->hub->log, 0,
                           "rtbus: the events key of channel \"%V\" is not a "
                           "stream, there are live events only", &ch->name);
@@ -435,7 +441,6 @@ ngx_rtbus_history_last(ngx_rtbus_channel_t *ch, redisReply *reply,
 static ngx_int_t
 ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
 {
-    uint64_t              lost;
     rtbus_pos_t           pos, before;
     ngx_rtbus_channel_t  *ch;
 
@@ -471,13 +476,8 @@ ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
 
     if (!rtbus_pos_next(read->pos, pos)) {
 
-        lost = NGX_RTBUS_LOST_UNKNOWN;
-
-        if (before.epoch == read->pos.epoch || read->pos.epoch == 0) {
-            lost = before.seq - read->pos.seq;
-        }
-
-        ngx_rtbus_history_gap(read, lost, before);
+        ngx_rtbus_history_gap(read, ngx_rtbus_history_lost(read->pos, before),
+                              before);
 
         if (!read->own && rtbus_pos_cmp(pos, ch->pos) > 0) {
             return NGX_DONE;
@@ -489,6 +489,21 @@ ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
     ngx_rtbus_history_event(read, pos, entry->element[1]);
 
     return NGX_OK;
+}
+
+
+/* events after the first position, up to the other one: a number, if known */
+
+static uint64_t
+ngx_rtbus_history_lost(rtbus_pos_t from, rtbus_pos_t to)
+{
+    if (to.seq < from.seq
+        || (from.epoch != to.epoch && (from.epoch || from.seq)))
+    {
+        return NGX_RTBUS_LOST_UNKNOWN;
+    }
+
+    return to.seq - from.seq;
 }
 
 
@@ -757,7 +772,7 @@ ngx_rtbus_history_done(ngx_rtbus_read_t *read)
         ngx_queue_remove(&sub->readers);
         sub->read = NULL;
 
-        ngx_rtbus_history_replay(sub);
+        ngx_rtbus_hub_start(sub);
     }
 }
 

@@ -11,7 +11,6 @@
 #define NGX_RTBUS_HUB_KEEP_ALL  (64 * 1024 * 1024)
 
 
-static void ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub);
 static ngx_rtbus_channel_t *ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub,
     ngx_str_t *name);
 static void ngx_rtbus_hub_linger_handler(ngx_event_t *ev);
@@ -160,9 +159,7 @@ ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub)
 }
 
 
-/* a subscriber of a known channel is brought to where the channel is */
-
-static void
+void
 ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub)
 {
     ngx_rtbus_channel_t  *ch;
@@ -209,7 +206,7 @@ ngx_rtbus_hub_resume(ngx_rtbus_sub_t *sub)
     sub->paused = 0;
 
     if (sub->ch->known) {
-        ngx_rtbus_history_replay(sub);
+        ngx_rtbus_hub_start(sub);
     }
 }
 
@@ -831,7 +828,7 @@ ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub)
             sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
             if (!sub->held && !sub->paused && sub->read == NULL) {
-                ngx_rtbus_history_replay(sub);
+                ngx_rtbus_hub_start(sub);
             }
         }
     }

@@ -241,6 +241,10 @@ size_t ngx_rtbus_hub_key(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel,
 
 void ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg);
 
+/* a subscriber that is not joined is brought to where the channel is */
+
+void ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub);
+
 /* joined subscribers without room are not joined any more */
 
 void ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch);
