@@ -128,6 +128,7 @@ $t->write_file('ssi', '<!--#include virtual="/events?job=1" -->END');
 $t->write_file('file', 'SEE-THIS');
 
 $t->run();
+wait_redis($t);
 
 ###############################################################################
 

@@ -80,6 +80,7 @@ http {
 EOC
 
 $t->run();
+wait_redis($t);
 
 ###############################################################################
 
@@ -249,7 +250,7 @@ SKIP: {
 	for my $case (
 		[ 400, '/events' ],
 		[ 403, '/large?job=1', '-H', 'Origin: http://evil.example' ],
-		[ 405, '/events', '-d1' ],
+		[ 405, '/events', '-X', 'POST' ],
 	)
 	{
 		my ($status, $path, @args) = @$case;

@@ -116,6 +116,7 @@ system('openssl req -x509 -new '
 	or die "Can't create a certificate: $!\n";
 
 $t->run();
+wait_redis($t);
 
 ###############################################################################
 

@@ -22,7 +22,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http stub_status /)
-	->has_daemon('redis-server')->plan(28);
+	->has_daemon('redis-server')->plan(30);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -67,6 +67,7 @@ http {
 EOC
 
 $t->run();
+wait_redis($t);
 
 ###############################################################################
 
@@ -155,6 +156,18 @@ is($stuck->recv_message()->{message} =~ tr/x//, 900000,
 	'event under way comes whole');
 is(($stuck->read_close())[0], 1013, 'close after the event under way');
 
+# who closes has what was under way first
+
+my $closing = client('/ws?job=2', rcvbuf => 4096);
+
+$redis->publish('job:2', '{"event":"big","data":"' . 'x' x 900000 . '"}');
+$big->recv_message();
+$closing->send_close(4000);
+
+is($closing->recv_message()->{message} =~ tr/x//, 900000,
+	'event before the answer to a close frame');
+is(($closing->read_close())[0], 4000, 'answer to a close frame');
+
 # answers wait like events do
 
 my $chatty = client('/ws', rcvbuf => 4096);
@@ -193,7 +206,7 @@ note("$more KiB more for 20 MB to 100 clients that do not read");
 is(error_log_count($t, qr/1013, client is too slow/), 5 + 100,
 	'all that do not read are closed');
 
-$_->drop() for @slow, @good, $big, $stuck, $chatty, $reader;
+$_->drop() for @slow, @good, $big, $stuck, $closing, $chatty, $reader;
 is(connections(1), 1, 'no connection is left behind at last');
 
 ###############################################################################

@@ -22,6 +22,9 @@ package Test::RTBus;
 #		HUP; -> pids of the new workers once all of them are there
 #		and none of the old ones serves (gone: once they have
 #		exited); () on timeout
+#	wait_redis($t [, $workers])
+#		after $t->run(): once that many workers (1) have their links to
+#		Redis; before that, a subscribe is "unavailable"
 #	nginx_check($t, $conf_text) -> (ok, output) of "nginx -t" on that text
 #	error_log($t) -> text       error_log_count($t, qr/../) -> lines
 #	error_log_like($t, qr/../, $name [, $seconds])
@@ -75,8 +78,9 @@ use base qw/ Exporter /;
 
 our @EXPORT = qw/
 	wait_for json_encode json_decode free_port workers master reload_wait
-	nginx_check error_log error_log_count error_log_like error_log_unlike
-	expect_emerg module_file need_fds rss_kb cpu_seconds select_loop
+	wait_redis nginx_check error_log error_log_count error_log_like
+	error_log_unlike expect_emerg module_file need_fds rss_kb cpu_seconds
+	select_loop
 /;
 
 use Cwd qw/ abs_path /;
@@ -452,6 +456,18 @@ sub reload_wait {
 	} 'new workers', $opts{timeout} || 30;
 
 	return $new ? @$new : ();
+}
+
+# Each worker has two links, and says so at "info".
+
+sub wait_redis {
+	my ($t, $workers) = @_;
+
+	my $links = 2 * ($workers || 1);
+
+	return wait_for {
+		error_log_count($t, qr/rtbus connected to Redis/) >= $links
+	} 'links to Redis';
 }
 
 sub rss_kb {
