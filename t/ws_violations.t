@@ -261,7 +261,7 @@ my @acks = (0, 1, '9007199254740991');
 $t->plan(2 * @cases + 2 * @allowed + @acks + 16)->run();
 wait_redis($t);
 
-my $worker = join ' ', workers($t);
+my $worker = wait_for { join ' ', workers($t) } 'worker';
 
 my $witness = client('/ws');
 
