@@ -21,6 +21,8 @@ static ngx_int_t ngx_http_rtbus_jwt_verify(ngx_http_request_t *r,
     ngx_str_t *token, ngx_http_rtbus_identity_t *id);
 static ngx_int_t ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt,
     ngx_str_t *user);
+static ngx_int_t ngx_http_rtbus_jwt_date(jwt_t *jwt, const char *name,
+    time_t *date);
 
 
 static ngx_str_t  ngx_http_rtbus_user_name = ngx_string("rtbus_user");
@@ -232,9 +234,9 @@ ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
     ngx_http_rtbus_identity_t *id)
 {
     int                         rc;
-    long                        n;
     char                       *text;
     jwt_t                      *jwt;
+    time_t                      date;
     const char                 *reason;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
@@ -282,34 +284,33 @@ ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
         goto refused;
     }
 
-    errno = 0;
-    n = jwt_get_grant_int(jwt, "nbf");
+    rc = ngx_http_rtbus_jwt_date(jwt, "nbf", &date);
 
-    if (errno == 0 && n > (long) ngx_time()) {
-        reason = "not valid yet";
-        goto refused;
-    }
-
-    if (errno == EINVAL) {
+    if (rc == NGX_ERROR) {
         reason = "of a bad nbf";
         goto refused;
     }
 
-    errno = 0;
-    n = jwt_get_grant_int(jwt, "exp");
+    if (rc == NGX_OK && date > ngx_time()) {
+        reason = "not valid yet";
+        goto refused;
+    }
 
-    if (errno == 0) {
+    rc = ngx_http_rtbus_jwt_date(jwt, "exp", &date);
 
-        if (n <= (long) ngx_time()) {
+    if (rc == NGX_ERROR) {
+        reason = "of a bad exp";
+        goto refused;
+    }
+
+    if (rc == NGX_OK) {
+
+        if (date <= ngx_time()) {
             reason = "expired";
             goto refused;
         }
 
-        id->expires = (time_t) n;
-
-    } else if (errno == EINVAL) {
-        reason = "of a bad exp";
-        goto refused;
+        id->expires = date;
     }
 
     rc = ngx_http_rtbus_jwt_claim(r, jwt, &id->user);
@@ -344,7 +345,7 @@ refused:
 static ngx_int_t
 ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
 {
-    long                        n;
+    char                       *json, *end;
     u_char                     *p;
     const char                 *value, *name;
     ngx_http_rtbus_loc_conf_t  *rlcf;
@@ -353,38 +354,74 @@ ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
 
     name = (const char *) rlcf->jwt_claim.data;
 
+    json = NULL;
     value = jwt_get_grant(jwt, name);
 
-    if (value) {
-        user->len = ngx_strlen(value);
+    if (value == NULL) {
 
-        p = ngx_pnalloc(r->pool, user->len + 1);
-        if (p == NULL) {
-            return NGX_ERROR;
+        /* jwt_get_grant_int() answers 0 for what is not a whole number */
+
+        json = jwt_get_grants_json(jwt, name);
+        value = json;
+
+        if (json) {
+            (void) strtoll(json, &end, 10);
+
+            if (end == json || *end != '\0') {
+                value = NULL;
+            }
         }
-
-        ngx_memcpy(p, value, user->len);
-        user->data = p;
-
-        return NGX_OK;
     }
 
-    errno = 0;
-    n = jwt_get_grant_int(jwt, name);
+    if (value == NULL) {
+        free(json);
 
-    if (errno) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "client sent a token without the claim \"%s\"", name);
         return NGX_DECLINED;
     }
 
-    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
-    if (p == NULL) {
+    user->len = ngx_strlen(value);
+
+    p = ngx_pnalloc(r->pool, user->len + 1);
+
+    if (p) {
+        ngx_memcpy(p, value, user->len);
+        user->data = p;
+    }
+
+    free(json);
+
+    return p ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * A NumericDate (RFC 7519, section 2), which may have a fraction.  NGX_OK,
+ * NGX_DECLINED: there is none, NGX_ERROR: it is something else.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_jwt_date(jwt_t *jwt, const char *name, time_t *date)
+{
+    char    *json, *end;
+    double   value;
+
+    json = jwt_get_grants_json(jwt, name);
+    if (json == NULL) {
+        return NGX_DECLINED;
+    }
+
+    value = strtod(json, &end);
+
+    if (end == json || *end != '\0' || value < -1e15 || value > 1e15) {
+        free(json);
         return NGX_ERROR;
     }
 
-    user->data = p;
-    user->len = ngx_sprintf(p, "%L", (int64_t) n) - p;
+    *date = (time_t) value;
+
+    free(json);
 
     return NGX_OK;
 }
