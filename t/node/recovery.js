@@ -209,9 +209,15 @@ async function not_recovered() {
 
     // another life of the channel: never a silent hole
 
-    const told = name => (socket, was) =>
-        ok(!socket.recovered || was.gaps.length === 1,
-            `${name}: sync:gap, or not recovered`);
+    const told = name => (socket, was) => {
+        const gaps = was.gaps.length;
+
+        if (!ok(!socket.recovered || gaps === 1,
+            `${name}: sync:gap, or not recovered`))
+        {
+            console.log(`# ${JSON.stringify(was)}`);
+        }
+    };
 
     await broken('foreign position', (socket, channel) => {
         socket._lastOffset = `${channel}@5-5`;
