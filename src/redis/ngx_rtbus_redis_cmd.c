@@ -91,6 +91,10 @@ ngx_rtbus_redis_cmd_call(ngx_rtbus_redis_cmd_t *rm, int argc,
     *rm->last = call;
     rm->last = &call->next;
 
+    /* a leaving worker stays until its calls are answered */
+
+    rm->timeout.cancelable = 0;
+
     if (!rm->timeout.timer_set) {
         ngx_add_timer(&rm->timeout, rm->conn.conf->command_timeout);
     }
@@ -193,6 +197,7 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 
     if (rm->first == NULL) {
         rm->last = &rm->first;
+        rm->timeout.cancelable = 1;
     }
 
     ngx_rtbus_redis_call_done(rm, call, reply);

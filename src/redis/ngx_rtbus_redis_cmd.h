@@ -4,8 +4,11 @@
  *
  * A call fails when the connection is lost or when its reply is not there
  * within command_timeout; then the connection is given up as a whole, since
- * replies come in order.  A failed command may or may not have been carried
- * out: whoever repeats one must know that it can be repeated.
+ * replies come in order.  Until then a call keeps a leaving worker alive, since
+ * a client may wait for the answer.
+ *
+ * A failed command may or may not have been carried out: whoever repeats one
+ * must know that it can be repeated.
  */
 
 
