@@ -182,7 +182,7 @@ async function broken(name, change, check) {
     await connected;
     await socket.emitWithAck('settled');
 
-    check(socket, { id, pid, got, gaps });
+    await check(socket, { id, pid, got, gaps });
     socket.disconnect();
 }
 
@@ -209,10 +209,10 @@ async function not_recovered() {
 
     // another life of the channel: never a silent hole
 
-    const told = name => (socket, was) => {
-        const gaps = was.gaps.length;
+    const told = name => async (socket, was) => {
+        await wait('a gap', () => !socket.recovered || was.gaps.length);
 
-        if (!ok(!socket.recovered || gaps === 1,
+        if (!ok(!socket.recovered || was.gaps.length === 1,
             `${name}: sync:gap, or not recovered`))
         {
             console.log(`# ${JSON.stringify(was)}`);
