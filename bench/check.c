@@ -15,7 +15,7 @@
  *   - the cursor of every message says for all channels of the client what it
  *     has been given, no more and no less
  *   - a sync:gap accounts for what is missing; there is none at all unless the
- *     stream was trimmed
+ *     stream was trimmed or deleted
  *   - live events come at most once per connection, in each producer's order
  *   - a snapshot's output and fields are those of its position
  *   - nothing comes for a channel that was left
@@ -60,6 +60,7 @@
 
 #define MAX_CHANNELS      64
 #define MAX_JOINED        6             /* channels of one client at a time */
+#define MAX_LIVES         64            /* of a channel that is made anew */
 #define PRODUCERS         4
 #define HTTP_SLOTS        64
 #define PENDING           256           /* unanswered commands of a producer */
@@ -70,6 +71,7 @@
 #define SILENCE           20000         /* a server that says nothing */
 #define CATCH_UP          30000         /* until all are at the end */
 #define CALM_TIME         1500
+#define HUSH              1000          /* at most, before Redis is killed */
 #define MAXLEN            "1000000000"
 
 #define container(p, type, member)                                            \
@@ -116,8 +118,7 @@ struct call_s {
     int                  chan;
     uint32_t             n;
     uint64_t             hash;
-    uint64_t             seq;
-    buf_t                text;
+    uint64_t             place;
 };
 
 struct link_s {
@@ -152,16 +153,36 @@ struct http_s {
 };
 
 
+/*
+ * A position in one number, its place: which life of the channel, and the seq.
+ * Places of a channel are in the order of its events.
+ */
+
+#define place_of(life, seq)  ((uint64_t) (life) << 32 | (seq))
+#define life_of(place)       ((int) ((place) >> 32))
+#define seq_of(place)        ((place) & 0xffffffff)
+
+
+/* what was seen of a channel from its making to its end */
+
 typedef struct {
-    char                 name[16];      /* "job:c<N>" */
-    uint64_t             epoch;         /* 0: not known yet */
+    uint64_t             epoch;
     uint64_t            *seen;          /* by seq: hash of name and data */
     uint64_t             size;
-    uint64_t             top;           /* the greatest seq that was seen */
+} life_t;
+
+
+typedef struct {
+    char                 name[16];      /* "job:c<N>" */
+    life_t               lives[MAX_LIVES];
+    int                  nlives;        /* that were seen */
+    int                  remade;        /* it was deleted so many times */
+    uint64_t             top;           /* the greatest place that was seen */
     uint64_t             trimmed;       /* up to here, by us */
     uint64_t             final;         /* 0: not published yet */
     uint32_t             live[PRODUCERS];
-    int                  busy;          /* XADD under way */
+    int                  busy;          /* XADD or DEL under way */
+    int                  refused;       /* an event without a wake-up */
 
     /* the truth */
 
@@ -176,15 +197,15 @@ typedef struct {
 /* one client in one channel */
 
 enum { OUT = 0, JOINING, IN, LEAVING };
-enum { NONE = 0, ZERO, AFTER, STATE, SYNC, JOB, RESUME };
+enum { NONE = 0, ZERO, AFTER, STATE, SYNC, JOB };
 
 typedef struct {
     unsigned             want:1;
     unsigned             known:1;       /* last is */
-    unsigned             peek:1;        /* asked for a state, being in */
+    unsigned             peek:1;        /* asks for a state, being in */
     int                  state;
     int                  mode;
-    uint64_t             last;
+    uint64_t             last;          /* place */
     uint64_t             asked;         /* number of the request, 0: none */
     int64_t              since;         /* of the request */
     int64_t              retry;
@@ -193,7 +214,7 @@ typedef struct {
 } track_t;
 
 
-typedef enum { WS = 0, SSE, PROTOCOLS } proto_e;
+typedef enum { WS = 0, SSE, SIO, PROTOCOLS } proto_e;
 
 enum { IDLE = 0, ASKING, CONNECTING, OPEN, CLOSING };
 
@@ -224,7 +245,8 @@ struct client_s {
     track_t              tracks[MAX_CHANNELS];
     uint64_t             acks;
 
-    char                 cursor[MAX_JOINED * 80 + 64];   /* the last one */
+    char                 pid[128];      /* Socket.IO */
+    char                 offset[MAX_JOINED * 80];  /* to be sent with it */
 
     unsigned             lines;
     char                 log[LOG_LINES][200];
@@ -234,7 +256,7 @@ struct client_s {
 typedef struct {
     int                  cli;
     int                  chan;
-    uint64_t             seq;
+    uint64_t             place;
     uint64_t             hash;
     uint64_t             len;
     uint32_t             progress;
@@ -242,9 +264,9 @@ typedef struct {
 
 
 /*
- * RUNNING is what takes the time.  Then all producers STOP; QUIET and LAST have
- * one event each per channel; in the CALM nothing is broken; END has one event
- * more.
+ * RUNNING is what takes the time.  Then all producers STOP; QUIET and LAST
+ * have one event each per channel; in the CALM nothing is broken; END has one
+ * event more.
  */
 
 typedef enum {
@@ -285,6 +307,7 @@ static struct {
     pid_t                nginx_pid;
     int64_t              redis_start;   /* it is down until */
     int64_t              redis_kill;    /* TERM was not enough */
+    int64_t              hush;          /* producers pause, then it is killed */
     pid_t                frozen;
     int64_t              thaw;
 
@@ -306,6 +329,12 @@ static struct {
 } g;
 
 
+static const char *const  modes[] = {
+    "none", "zero", "after", "state", "sync", "job"
+};
+
+static const char *const  protocols[] = { "WebSocket", "SSE", "Socket.IO" };
+
 static chan_t       chans[MAX_CHANNELS];
 static client_t    *clients;
 static int          nclients;
@@ -319,11 +348,11 @@ static struct {
     uint64_t  published, silent, plain, live, posted;
     uint64_t  refused, unknown, races;
     uint64_t  durable, lives, bytes;
-    uint64_t  connects, resumes, drops, closed, restarts, shutdowns;
+    uint64_t  connects, resumes, recovered, drops, closed, restarts, shutdowns;
     uint64_t  joins, leaves, unavailable, states, syncs, deaf, too_slow;
     uint64_t  http_states, others;
     uint64_t  kills, freezes, reloads, redis_term, redis_kill, redis_freeze;
-    uint64_t  cut_sub, cut_cmd, trims;
+    uint64_t  cut_sub, cut_cmd, trims, remakes;
     uint64_t  gaps, lost;
     uint64_t  missing, doubles, order, violations;
     uint64_t  snapshots, entries, maybe;
@@ -333,6 +362,8 @@ static struct {
 static void client_down(client_t *c, const char *why, int quick);
 static void client_send(client_t *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+static void client_emit(client_t *c, uint64_t ack, const char *event,
+    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 
 /* ------------------------------------------------------------- utilities */
@@ -670,6 +701,46 @@ json(str_t s, const char *const *names, str_t *values, int n)
 }
 
 
+/* the elements of an array; how many there are, at most n; -1: it is none */
+
+static int
+json_array(str_t s, str_t *values, int n)
+{
+    int          i;
+    const char  *p, *end, *value;
+
+    p = s.data;
+    end = p + s.len;
+
+    if (s.len < 2 || *p != '[' || end[-1] != ']') {
+        return -1;
+    }
+
+    end--;
+
+    for (i = 0, p++; p < end && i < n; p++) {
+        value = p;
+        p = json_skip(value, end);
+
+        if (p == NULL) {
+            return -1;
+        }
+
+        values[i].data = value;
+        values[i].len = p - value;
+
+        if (*value == '"') {
+            values[i].data++;
+            values[i].len -= 2;
+        }
+
+        i++;
+    }
+
+    return i;
+}
+
+
 /* --------------------------------------------------------------- sockets */
 
 
@@ -697,6 +768,10 @@ static void
 io_close(io_t *io)
 {
     if (io->fd != -1) {
+
+        /* close() is not enough while a child has not reached its exec() */
+
+        epoll_ctl(g.epoll, EPOLL_CTL_DEL, io->fd, NULL);
         close(io->fd);
         io->fd = -1;
     }
@@ -855,6 +930,25 @@ free_port(rng_t *r)
 /* ------------------------------------------------------------ violations */
 
 
+/* a place as a position, for a moment */
+
+static const char *
+spell(int chan, uint64_t place)
+{
+    char         *p;
+    static int    n;
+    static char   buf[8][48];
+
+    p = buf[n++ % 8];
+
+    snprintf(p, sizeof(buf[0]), "%" PRIu64 "-%" PRIu64,
+             place ? chans[chan].lives[life_of(place)].epoch : 0,
+             (uint64_t) seq_of(place));
+
+    return p;
+}
+
+
 static void
 client_log(client_t *c, const char *fmt, ...)
 {
@@ -892,24 +986,24 @@ violation(client_t *c, int chan, const char *fmt, ...)
     printf("\n");
 
     if (chan >= 0) {
-        printf("  channel %s, epoch %" PRIu64 ", seen up to %" PRIu64 "\n",
-               chans[chan].name, chans[chan].epoch, chans[chan].top);
+        printf("  channel %s, seen up to %s\n", chans[chan].name,
+               spell(chan, chans[chan].top));
     }
 
     if (c) {
         printf("  client %d, %s, connection #%u since %.3f\n", c->id,
-               c->proto == WS ? "WebSocket" : "SSE", c->generation,
-               c->since / 1000.0);
+               protocols[c->proto], c->generation, c->since / 1000.0);
 
         for (i = 0; i < g.channels; i++) {
             t = &c->tracks[i];
 
             if (t->want || t->state != OUT) {
-                printf("    %-8s %s last:%" PRIu64 "%s mode:%d\n",
+                printf("    %-8s %s last:%s%s %s\n",
                        chans[i].name,
                        t->state == OUT ? "out" : t->state == JOINING
                        ? "joining" : t->state == IN ? "in" : "leaving",
-                       t->last, t->known ? "" : " (unknown)", t->mode);
+                       spell(i, t->last), t->known ? "" : " (unknown)",
+                       modes[t->mode]);
             }
         }
 
@@ -948,53 +1042,97 @@ chan_find(str_t name)
 }
 
 
-/* an event at a position, from whoever has it; who: NULL is a producer */
+/* the place of a position; 0: there can be no such one */
 
-static void
-seen(client_t *c, int chan, uint64_t epoch, uint64_t seq, uint64_t h)
+static int
+find_place(client_t *c, int chan, str_t pos, uint64_t *place)
 {
-    uint64_t   size;
-    chan_t    *ch;
+    int       i;
+    chan_t   *ch;
+    uint64_t  epoch, seq;
 
     ch = &chans[chan];
 
-    if (ch->epoch == 0) {
-        ch->epoch = epoch;
+    if (!position(pos, &epoch, &seq)) {
+        violation(c, chan, "malformed position \"%.*s\"", (int) pos.len,
+                  pos.data);
+        return 0;
     }
 
-    if (ch->epoch != epoch) {
-        violation(c, chan, "epoch %" PRIu64 ", it was %" PRIu64,
-                  epoch, ch->epoch);
-        return;
+    *place = 0;
+
+    if (epoch == 0 && seq == 0) {
+        return 1;
     }
 
-    if (seq >= ch->size) {
-        if (seq > 100000000) {
-            violation(c, chan, "position %" PRIu64, seq);
-            return;
+    for (i = ch->nlives - 1; i >= 0; i--) {
+        if (ch->lives[i].epoch == epoch) {
+            break;
+        }
+    }
+
+    if (i == -1) {
+
+        if (ch->nlives > ch->remade || ch->nlives == MAX_LIVES
+            || (ch->nlives && epoch < ch->lives[ch->nlives - 1].epoch))
+        {
+            violation(c, chan, "a position of another epoch: \"%.*s\"",
+                      (int) pos.len, pos.data);
+            return 0;
         }
 
-        size = ch->size ? ch->size : 1024;
+        i = ch->nlives++;
+        ch->lives[i].epoch = epoch;
+    }
+
+    if (seq > 100000000) {
+        violation(c, chan, "position \"%.*s\"", (int) pos.len, pos.data);
+        return 0;
+    }
+
+    *place = place_of(i, seq);
+
+    return 1;
+}
+
+
+/* an event at its place, from whoever has it; c: NULL: it is a producer */
+
+static void
+seen(client_t *c, int chan, uint64_t place, uint64_t h)
+{
+    chan_t    *ch;
+    life_t    *life;
+    uint64_t   size, seq;
+
+    ch = &chans[chan];
+    life = &ch->lives[life_of(place)];
+    seq = seq_of(place);
+
+    if (seq >= life->size) {
+
+        size = life->size ? life->size : 1024;
 
         while (size <= seq) {
             size *= 2;
         }
 
-        ch->seen = renew(ch->seen, size * sizeof(uint64_t));
-        memset(ch->seen + ch->size, 0, (size - ch->size) * sizeof(uint64_t));
-        ch->size = size;
+        life->seen = renew(life->seen, size * sizeof(uint64_t));
+        memset(life->seen + life->size, 0,
+               (size - life->size) * sizeof(uint64_t));
+        life->size = size;
     }
 
-    if (ch->seen[seq] == 0) {
-        ch->seen[seq] = h;
+    if (life->seen[seq] == 0) {
+        life->seen[seq] = h;
 
-    } else if (ch->seen[seq] != h && !g.lossy) {
-        violation(c, chan, "event %" PRIu64 " is not what others have got",
-                  seq);
+    } else if (life->seen[seq] != h && !g.lossy) {
+        violation(c, chan, "event %s is not what others have got",
+                  spell(chan, place));
     }
 
-    if (seq > ch->top) {
-        ch->top = seq;
+    if (place > ch->top) {
+        ch->top = place;
     }
 }
 
@@ -1035,7 +1173,6 @@ link_down(link_t *l)
             call->handler(l, call, NULL);
         }
 
-        free(call->text.data);
         free(call);
     }
 }
@@ -1160,10 +1297,6 @@ link_handler(io_t *io, uint32_t events)
     call_t      *call;
     ssize_t      n;
 
-    if (io->fd == -1) {
-        return;
-    }
-
     if (!io_write(io, &l->out)) {
         link_down(l);
         return;
@@ -1215,7 +1348,6 @@ link_handler(io_t *io, uint32_t events)
         }
 
         freeReplyObject(reply);
-        free(call->text.data);
         free(call);
 
         if (first && !l->up) {
@@ -1333,22 +1465,19 @@ reply_text(redisReply *reply)
 static void
 published(link_t *l, call_t *call, redisReply *reply)
 {
-    uint64_t  epoch, seq;
-
     if (reply == NULL) {
         count.unknown++;
         return;
     }
 
     if (reply->type != REDIS_REPLY_STRING
-        || !position(reply_text(reply), &epoch, &seq))
+        || !find_place(NULL, call->chan, reply_text(reply), &call->place))
     {
         count.refused++;
         return;
     }
 
-    seen(NULL, call->chan, epoch, seq, call->hash);
-    call->seq = seq;
+    seen(NULL, call->chan, call->place, call->hash);
 }
 
 
@@ -1356,7 +1485,7 @@ static void
 count_published(link_t *l, call_t *call, redisReply *reply)
 {
     published(l, call, reply);
-    count.published += call->seq != 0;
+    count.published += call->place != 0;
 }
 
 
@@ -1364,7 +1493,7 @@ static void
 count_silent(link_t *l, call_t *call, redisReply *reply)
 {
     published(l, call, reply);
-    count.silent += call->seq != 0;
+    count.silent += call->place != 0;
 }
 
 
@@ -1375,8 +1504,11 @@ set_final(link_t *l, call_t *call, redisReply *reply)
 
     g.waiting--;
 
-    if (call->seq) {
-        chans[call->chan].final = call->seq;
+    if (call->place) {
+        chans[call->chan].final = call->place;
+
+    } else if (reply) {
+        chans[call->chan].refused = 1;
     }
 }
 
@@ -1474,7 +1606,7 @@ publish_silent(link_t *l, int producer, int chan, int final)
 static void
 added(link_t *l, call_t *call, redisReply *reply)
 {
-    uint64_t  epoch, seq;
+    uint64_t  place;
 
     chans[call->chan].busy = 0;
 
@@ -1484,13 +1616,13 @@ added(link_t *l, call_t *call, redisReply *reply)
     }
 
     if (reply->type != REDIS_REPLY_STRING
-        || !position(reply_text(reply), &epoch, &seq))
+        || !find_place(NULL, call->chan, reply_text(reply), &place))
     {
         count.races++;
         return;
     }
 
-    seen(NULL, call->chan, epoch, seq, call->hash);
+    seen(NULL, call->chan, place, call->hash);
     count.plain++;
 }
 
@@ -1615,7 +1747,11 @@ http_end(http_t *h, int whole)
             body.data = p + 4;
             body.len = h->in.data + h->in.len - body.data;
 
-        } else {
+            p = memmem(h->in.data, p - h->in.data, lit("Content-Length: "));
+        }
+
+        if (p == NULL || strtoul(p + 16, NULL, 10) != body.len) {
+            /* cut off */
             status = 0;
         }
     }
@@ -1635,10 +1771,6 @@ http_handler(io_t *io, uint32_t events)
     http_t   *h = container(io, http_t, io);
 
     ssize_t   n;
-
-    if (io->fd == -1) {
-        return;
-    }
 
     if (!io_write(io, &h->out)) {
         http_end(h, 0);
@@ -1700,7 +1832,7 @@ static void
 posted(http_t *h, int status, str_t body)
 {
     str_t                     id;
-    uint64_t                  epoch, seq;
+    uint64_t                  place;
     static const char *const  names[] = { "id" };
 
     if (status == 0) {
@@ -1709,7 +1841,7 @@ posted(http_t *h, int status, str_t body)
     }
 
     if (status != 201 || !json(body, names, &id, 1)
-        || !position(id, &epoch, &seq))
+        || !find_place(NULL, h->chan, id, &place))
     {
         count.refused++;
 
@@ -1720,7 +1852,7 @@ posted(http_t *h, int status, str_t body)
         return;
     }
 
-    seen(NULL, h->chan, epoch, seq, h->hash);
+    seen(NULL, h->chan, place, h->hash);
     count.posted++;
 }
 
@@ -1848,7 +1980,7 @@ producers_tick(void)
 {
     int  i, chan;
 
-    if (g.phase != RUNNING && g.phase != CALM) {
+    if ((g.phase != RUNNING && g.phase != CALM) || g.hush) {
         g.paid = g.now;
         return;
     }
@@ -1887,27 +2019,18 @@ producers_tick(void)
 /* --------------------------------------------------------------- clients */
 
 
-static const char *const  modes[] = {
-    "none", "zero", "after", "state", "sync", "job", "resume"
-};
-
-
 static void
 snapshot(client_t *c, int chan, str_t data, uint64_t *last)
 {
     str_t                     v[3];
-    uint64_t                  epoch, seq, progress;
+    uint64_t                  place, progress;
     snapshot_t               *s;
     static const char *const  names[] = { "position", "output", "progress" };
 
-    if (!json(data, names, v, 3) || !position(v[0], &epoch, &seq)) {
+    if (!json(data, names, v, 3) || !find_place(c, chan, v[0], &place)) {
         violation(c, chan, "malformed state: %.*s",
                   (int) (data.len > 100 ? 100 : data.len), data.data);
         return;
-    }
-
-    if (seq && chans[chan].epoch && chans[chan].epoch != epoch) {
-        violation(c, chan, "a state of epoch %" PRIu64, epoch);
     }
 
     progress = 0;
@@ -1925,12 +2048,12 @@ snapshot(client_t *c, int chan, str_t data, uint64_t *last)
 
     s->cli = c->id;
     s->chan = chan;
-    s->seq = seq;
+    s->place = place;
     s->hash = hash(HASH_START, v[1].data, v[1].len);
     s->len = v[1].len;
     s->progress = (uint32_t) progress;
 
-    *last = seq;
+    *last = place;
 }
 
 
@@ -1944,8 +2067,8 @@ client_cursor(client_t *c, str_t cursor)
 {
     int          i, chan, found[MAX_CHANNELS];
     str_t        entry, pos;
-    uint64_t     epoch, seq;
     track_t     *t;
+    uint64_t     place;
     const char  *p, *end, *comma, *at;
 
     memset(found, 0, sizeof(int) * g.channels);
@@ -1967,7 +2090,7 @@ client_cursor(client_t *c, str_t cursor)
 
         chan = chan_find(entry);
 
-        if (chan == -1 || !position(pos, &epoch, &seq) || found[chan]) {
+        if (chan == -1 || found[chan]) {
             violation(c, chan, "malformed cursor \"%.*s\"",
                       (int) cursor.len, cursor.data);
             return;
@@ -1982,26 +2105,26 @@ client_cursor(client_t *c, str_t cursor)
             continue;
         }
 
-        if (seq && chans[chan].epoch && epoch != chans[chan].epoch) {
-            violation(c, chan, "the cursor has epoch %" PRIu64, epoch);
+        if (!find_place(c, chan, pos, &place)) {
             continue;
         }
 
         if (!t->known) {
             if (t->state == IN) {
                 t->known = 1;
-                t->last = seq;
-                client_log(c, "%s starts at %" PRIu64, chans[chan].name, seq);
+                t->last = place;
+                client_log(c, "%s starts at %s", chans[chan].name,
+                           spell(chan, place));
             }
 
             continue;
         }
 
-        if (seq != t->last) {
-            violation(c, chan, "the cursor says %" PRIu64 ", the client has "
-                      "%" PRIu64 ": \"%.*s\"", seq, t->last,
+        if (place != t->last) {
+            violation(c, chan, "the cursor says %s, the client has %s: "
+                      "\"%.*s\"", spell(chan, place), spell(chan, t->last),
                       (int) cursor.len, cursor.data);
-            t->last = seq;
+            t->last = place;
         }
     }
 
@@ -2017,7 +2140,7 @@ client_cursor(client_t *c, str_t cursor)
 
 
 static int
-cursor_entry(str_t cursor, int chan, uint64_t *epoch, uint64_t *seq)
+cursor_entry(client_t *c, str_t cursor, int chan, uint64_t *place)
 {
     size_t       len;
     str_t        pos;
@@ -2040,7 +2163,7 @@ cursor_entry(str_t cursor, int chan, uint64_t *epoch, uint64_t *seq)
             pos.data = p + len + 1;
             pos.len = comma - pos.data;
 
-            return position(pos, epoch, seq);
+            return find_place(c, chan, pos, place) && *place;
         }
     }
 
@@ -2052,11 +2175,11 @@ static void
 client_durable(client_t *c, int chan, str_t name, str_t data, str_t cursor)
 {
     track_t   *t;
-    uint64_t   epoch, seq;
+    uint64_t   place, next;
 
     t = &c->tracks[chan];
 
-    if (!cursor_entry(cursor, chan, &epoch, &seq) || seq == 0) {
+    if (!cursor_entry(c, cursor, chan, &place)) {
         violation(c, chan, "no position with \"%.*s\"", (int) data.len,
                   data.data);
         return;
@@ -2067,24 +2190,29 @@ client_durable(client_t *c, int chan, str_t name, str_t data, str_t cursor)
 
     if (!t->known) {
         t->known = 1;
-        t->last = seq - 1;
-        client_log(c, "%s starts at %" PRIu64, chans[chan].name, t->last);
+        t->last = place - 1;
+        client_log(c, "%s starts at %s", chans[chan].name,
+                   spell(chan, t->last));
     }
 
-    if (seq <= t->last) {
+    /* after nothing at all comes the first one of any life */
+
+    next = t->last ? t->last + 1 : place_of(life_of(place), 1);
+
+    if (place < next) {
         count.doubles++;
-        violation(c, chan, "event %" PRIu64 " comes again, after %" PRIu64,
-                  seq, t->last);
+        violation(c, chan, "event %s comes again, after %s",
+                  spell(chan, place), spell(chan, t->last));
 
-    } else if (seq > t->last + 1) {
-        count.missing += seq - t->last - 1;
-        violation(c, chan, "event %" PRIu64 " comes after %" PRIu64
-                  ", %" PRIu64 " missing", seq, t->last, seq - t->last - 1);
+    } else if (place > next) {
+        count.missing += life_of(place) == life_of(next) ? place - next : 1;
+        violation(c, chan, "event %s comes after %s",
+                  spell(chan, place), spell(chan, t->last));
     }
 
-    seen(c, chan, epoch, seq, hash_event(name, data));
+    seen(c, chan, place, hash_event(name, data));
 
-    t->last = seq;
+    t->last = place;
 }
 
 
@@ -2134,18 +2262,20 @@ client_gap(client_t *c, str_t data)
     str_t                     v[3];
     chan_t                   *ch;
     track_t                  *t;
-    uint64_t                  epoch, seq, lost;
+    uint64_t                  place, last, lost;
     static const char *const  names[] = { "channel", "lost", "position" };
 
     count.gaps++;
 
     client_log(c, "sync:gap %.*s", (int) data.len, data.data);
 
-    if (!json(data, names, v, 3) || !position(v[2], &epoch, &seq)
-        || (chan = chan_find(v[0])) == -1)
-    {
+    if (!json(data, names, v, 3) || (chan = chan_find(v[0])) == -1) {
         violation(c, -1, "malformed sync:gap %.*s", (int) data.len,
                   data.data);
+        return;
+    }
+
+    if (!find_place(c, chan, v[2], &place)) {
         return;
     }
 
@@ -2159,24 +2289,63 @@ client_gap(client_t *c, str_t data)
 
     if (g.lossy) {
         /* whatever was lost may have been the end of the stream */
-        t->last = seq;
+        t->last = place;
         return;
     }
 
-    if (seq > ch->trimmed) {
-        violation(c, chan, "sync:gap up to %" PRIu64 ", but the stream was "
-                  "trimmed up to %" PRIu64 " at most", seq, ch->trimmed);
+    /* nothing at all is before the beginning of any life */
 
-    } else if (!number(v[1], &lost, 0, NULL) || seq != t->last + lost) {
-        violation(c, chan, "sync:gap from %" PRIu64 " to %" PRIu64
-                  " says that %.*s are lost", t->last, seq,
-                  (int) v[1].len, v[1].data);
+    last = t->last ? t->last : place_of(life_of(place), 0);
+
+    if (life_of(place) != life_of(last) || place == 0) {
+
+        /* made anew, or gone; what it has now is all to come */
+
+        if (ch->remade == 0 || (place && place < last)
+            || (seq_of(place) != 0 && place > ch->trimmed)
+            || !same(v[1], "null"))
+        {
+            violation(c, chan, "sync:gap from %s to %s says that %.*s are "
+                      "lost, the channel was made anew %d times",
+                      spell(chan, t->last), spell(chan, place),
+                      (int) v[1].len, v[1].data, ch->remade);
+        }
+
+    } else if (place > ch->trimmed && ch->remade <= life_of(place)) {
+        violation(c, chan, "sync:gap up to %s, but the stream was trimmed up "
+                  "to %s at most", spell(chan, place),
+                  spell(chan, ch->trimmed));
+
+    } else if (!number(v[1], &lost, 0, NULL) || place != last + lost) {
+        violation(c, chan, "sync:gap from %s to %s says that %.*s are lost",
+                  spell(chan, t->last), spell(chan, place), (int) v[1].len,
+                  v[1].data);
 
     } else {
         count.lost += lost;
     }
 
-    t->last = seq;
+    t->last = place;
+}
+
+
+/* the channel of which a state is waited for */
+
+static int
+asked_for(client_t *c)
+{
+    int       i;
+    track_t  *t;
+
+    for (i = 0; i < g.channels; i++) {
+        t = &c->tracks[i];
+
+        if (t->peek || (t->state == JOINING && t->mode == STATE)) {
+            return i;
+        }
+    }
+
+    return -1;
 }
 
 
@@ -2191,7 +2360,9 @@ client_event(client_t *c, str_t name, str_t data, str_t channel, str_t cursor)
     static const char *const  sync[] = { "jobId", "replayed", "lastSequence",
                                          "complete" };
 
-    if (!c->connected && !same(name, "connected")) {
+    if (!c->connected && !same(name, "connected")
+        && !same(name, "server:shutdown"))
+    {
         violation(c, -1, "\"%.*s\" comes before \"connected\"",
                   (int) name.len, name.data);
     }
@@ -2254,7 +2425,14 @@ client_event(client_t *c, str_t name, str_t data, str_t channel, str_t cursor)
         count.shutdowns++;
 
     } else if (same(name, "state")) {
-        chan = chan_find(channel);
+
+        if (c->proto == SIO) {
+            /* one is asked for at a time */
+            chan = asked_for(c);
+
+        } else {
+            chan = chan_find(channel);
+        }
 
         if (chan == -1 || (c->tracks[chan].mode != STATE
                            && !c->tracks[chan].peek))
@@ -2266,15 +2444,13 @@ client_event(client_t *c, str_t name, str_t data, str_t channel, str_t cursor)
         t = &c->tracks[chan];
         count.states++;
 
-        if (t->peek) {
-            snapshot(c, chan, data, &n);
+        /* who is in the channel already goes on from there, too */
 
-        } else {
-            snapshot(c, chan, data, &t->last);
-            t->known = 1;
+        snapshot(c, chan, data, &t->last);
+        t->known = 1;
 
-            client_log(c, "%s state at %" PRIu64, chans[chan].name, t->last);
-        }
+        client_log(c, "%s state at %s", chans[chan].name,
+                   spell(chan, t->last));
 
     } else if (same(name, "sync:complete")) {
 
@@ -2299,7 +2475,7 @@ client_event(client_t *c, str_t name, str_t data, str_t channel, str_t cursor)
         t = &c->tracks[chan];
         count.syncs++;
 
-        if (!number(v[2], &n, 0, NULL) || n != t->last) {
+        if (!number(v[2], &n, 0, NULL) || n != seq_of(t->last)) {
             violation(c, chan, "sync:complete, lastSequence:%" PRIu64, n);
         }
 
@@ -2331,7 +2507,7 @@ client_ack(client_t *c, uint64_t id, str_t data)
     int                       chan;
     str_t                     v[4];
     track_t                  *t;
-    uint64_t                  epoch, seq;
+    uint64_t                  place;
     static const char *const  names[] = { "ok", "error", "channel",
                                           "position" };
 
@@ -2386,9 +2562,7 @@ client_ack(client_t *c, uint64_t id, str_t data)
         return;
     }
 
-    if (!position(v[3], &epoch, &seq)) {
-        violation(c, chan, "ack without a position: %.*s", (int) data.len,
-                  data.data);
+    if (!find_place(c, chan, v[3], &place)) {
         return;
     }
 
@@ -2399,12 +2573,12 @@ client_ack(client_t *c, uint64_t id, str_t data)
         }
 
         t->known = 1;
-        t->last = seq;
+        t->last = place;
 
-    } else if (seq != t->last) {
-        violation(c, chan, "the ack says %" PRIu64 ", the client has %" PRIu64,
-                  seq, t->last);
-        t->last = seq;
+    } else if (place != t->last) {
+        violation(c, chan, "the ack says %s, the client has %s",
+                  spell(chan, place), spell(chan, t->last));
+        t->last = place;
     }
 
     if (t->state == JOINING) {
@@ -2441,6 +2615,117 @@ client_message(client_t *c, str_t s)
 }
 
 
+/* the session has opened, or the namespace is connected to */
+
+static void
+client_opened(client_t *c)
+{
+    if (c->offset[0]) {
+        client_send(c, "40{\"pid\":\"%s\",\"offset\":\"%s\"}", c->pid,
+                    c->offset);
+
+    } else {
+        client_send(c, "40");
+    }
+}
+
+
+static void
+client_recovered(client_t *c, str_t s)
+{
+    int                       i;
+    str_t                     v;
+    static const char *const  names[] = { "pid" };
+
+    client_log(c, "connect %.*s", (int) s.len, s.data);
+
+    if (!json(s, names, &v, 1) || v.len == 0 || v.len >= sizeof(c->pid)) {
+        violation(c, -1, "connected without a pid: %.*s", (int) s.len, s.data);
+        return;
+    }
+
+    if (c->offset[0] && !same(v, c->pid)) {
+
+        violation(c, -1, "not recovered");
+
+        for (i = 0; i < g.channels; i++) {
+            if (c->tracks[i].known) {
+                c->tracks[i].state = OUT;
+            }
+        }
+
+    } else if (c->offset[0]) {
+        count.recovered++;
+    }
+
+    snprintf(c->pid, sizeof(c->pid), "%.*s", (int) v.len, v.data);
+}
+
+
+/* a message of Engine.IO */
+
+static void
+client_packet(client_t *c, str_t s)
+{
+    int       n;
+    str_t     v[4], null = { NULL, 0 };
+    uint64_t  ack;
+
+    if (s.len == 1 && s.data[0] == '2') {
+        client_send(c, "3");
+        return;
+    }
+
+    if (s.len > 1 && s.data[0] == '0') {
+        client_opened(c);
+        return;
+    }
+
+    if (s.len < 2 || s.data[0] != '4') {
+        goto malformed;
+    }
+
+    n = s.data[1];
+    s.data += 2;
+    s.len -= 2;
+
+    if (n == '0') {
+        client_recovered(c, s);
+        return;
+    }
+
+    if (n == '3') {
+        for (ack = 0; s.len && isdigit((unsigned char) *s.data); s.len--) {
+            ack = ack * 10 + (*s.data++ - '0');
+        }
+
+        if (json_array(s, v, 1) == 1) {
+            client_ack(c, ack, v[0]);
+            return;
+        }
+    }
+
+    if (n == '2') {
+        n = json_array(s, v, 4);
+
+        if (n == 2) {
+            v[2] = null;
+            n = 3;
+        }
+
+        if (n == 3) {
+            client_event(c, v[0], v[1], null, v[2]);
+            return;
+        }
+    }
+
+malformed:
+
+    violation(c, -1, "malformed packet: %.*s",
+              (int) (s.len > 300 ? 300 : s.len), s.data);
+}
+
+
 /* a frame from the client, masked with zeros */
 
 static void
@@ -2474,7 +2759,7 @@ static void
 client_send(client_t *c, const char *fmt, ...)
 {
     int      n;
-    char     buf[512];
+    char     buf[1024];
     va_list  args;
 
     va_start(args, fmt);
@@ -2483,6 +2768,26 @@ client_send(client_t *c, const char *fmt, ...)
 
     client_log(c, "> %s", buf);
     client_frame(c, 1, buf, n);
+}
+
+
+static void
+client_emit(client_t *c, uint64_t ack, const char *event, const char *fmt, ...)
+{
+    char     data[256];
+    va_list  args;
+
+    va_start(args, fmt);
+    vsnprintf(data, sizeof(data), fmt, args);
+    va_end(args);
+
+    if (c->proto == SIO) {
+        client_send(c, "42%" PRIu64 "[\"%s\",%s]", ack, event, data);
+
+    } else {
+        client_send(c, "{\"event\":\"%s\",\"data\":%s,\"ack\":%" PRIu64
+                    "}", event, data, ack);
+    }
 }
 
 
@@ -2527,7 +2832,13 @@ client_frames(client_t *c)
         switch (p[0]) {
 
         case 0x81:
-            client_message(c, s);
+            if (c->proto == SIO) {
+                client_packet(c, s);
+
+            } else {
+                client_message(c, s);
+            }
+
             break;
 
         case 0x88:
@@ -2736,7 +3047,7 @@ client_head(client_t *c)
     len = end + 4 - c->in.data;
     status = c->in.len > 12 ? atoi(c->in.data + 9) : 0;
 
-    if (status != (c->proto == WS ? 101 : 200)) {
+    if (status != (c->proto == SSE ? 200 : 101)) {
         violation(c, -1, "the server has answered %d:\n%.*s", status,
                   (int) len, c->in.data);
         client_down(c, "refused", 0);
@@ -2784,11 +3095,11 @@ client_read(client_t *c, size_t max)
         }
     }
 
-    if (c->proto == WS) {
-        client_frames(c);
+    if (c->proto == SSE) {
+        client_stream(c);
 
     } else {
-        client_stream(c);
+        client_frames(c);
     }
 }
 
@@ -2799,10 +3110,6 @@ client_handler(io_t *io, uint32_t events)
     client_t  *c = container(io, client_t, io);
 
     uint32_t   want;
-
-    if (io->fd == -1) {
-        return;
-    }
 
     if (!io_write(io, &c->out)) {
         count.closed++;
@@ -2881,12 +3188,13 @@ client_choose(client_t *c)
     } else if (ways < 40 && ch->top > 0) {
         t->mode = AFTER;
         t->known = 1;
-        t->last = ch->top - below(&c->rng, ch->top < 1000 ? ch->top : 1000);
+        t->last = ch->top - below(&c->rng, seq_of(ch->top) < 1000
+                                           ? seq_of(ch->top) : 1000);
 
     } else if (ways < 65) {
         t->mode = STATE;
 
-    } else if (ways < 80 && c->proto == WS) {
+    } else if (ways < 80 && c->proto != SSE) {
         t->mode = JOB;
 
     } else {
@@ -3008,7 +3316,7 @@ client_state_answer(http_t *h, int status, str_t body)
     }
 
     if (status == 404) {
-        if (h->n) {
+        if (h->n && !chans[h->chan].remade) {
             violation(c, h->chan, "no state of a channel that has events");
         }
 
@@ -3056,10 +3364,10 @@ client_ask(client_t *c, int chan)
 
 
 static void
-cursor_put(buf_t *b, int chan, uint64_t seq)
+cursor_put(buf_t *b, int chan, uint64_t place)
 {
-    putf(b, "%s%s@%" PRIu64 "-%" PRIu64, b->len ? "," : "", chans[chan].name,
-         seq ? chans[chan].epoch : 0, seq);
+    putf(b, "%s%s@%s", b->len ? "," : "", chans[chan].name,
+         spell(chan, place));
 }
 
 
@@ -3081,7 +3389,7 @@ client_connect(client_t *c)
         }
     }
 
-    bare = (c->proto == WS && chance(&c->rng, 25));
+    bare = (c->proto != SSE && chance(&c->rng, 25));
     old = (c->proto == SSE && chance(&c->rng, 20));
 
     memset(&query, 0, sizeof(query));
@@ -3099,8 +3407,12 @@ client_connect(client_t *c)
         memset(t->live, 0, sizeof(t->live));
 
         if (t->known) {
-            cursor_put(&cursor, i, t->last);
-            t->state = IN;
+
+            if (c->proto != SIO || c->pid[0]) {
+                cursor_put(&cursor, i, t->last);
+                t->state = IN;
+            }
+
             continue;
         }
 
@@ -3120,7 +3432,14 @@ client_connect(client_t *c)
         goto done;
     }
 
-    if (cursor.len && c->proto == WS) {
+    c->offset[0] = '\0';
+
+    if (cursor.len && c->proto == SIO) {
+        snprintf(c->offset, sizeof(c->offset), "%.*s", (int) cursor.len,
+                 cursor.data);
+        cursor.len = 0;
+
+    } else if (cursor.len && c->proto == WS) {
         putf(&query, "%scursor=%.*s", query.len ? "&" : "", (int) cursor.len,
              cursor.data);
         cursor.len = 0;
@@ -3131,10 +3450,11 @@ client_connect(client_t *c)
         cursor.len = 0;
     }
 
-    putf(&c->out, "GET /bus?%.*s HTTP/1.%d\r\nHost: check\r\n",
+    putf(&c->out, "GET %s%.*s HTTP/1.%d\r\nHost: check\r\n",
+         c->proto == SIO ? "/socket.io/?EIO=4&transport=websocket&" : "/bus?",
          (int) query.len, query.data, !old);
 
-    if (c->proto == WS) {
+    if (c->proto != SSE) {
         put(&c->out, lit("Upgrade: websocket\r\nConnection: Upgrade\r\n"
                          "Sec-WebSocket-Version: 13\r\n"
                          "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"));
@@ -3193,36 +3513,35 @@ client_ask_join(client_t *c, int chan)
     t->replayed = 0;
 
     if (t->known) {
-        t->mode = chance(&c->rng, 30) ? SYNC : AFTER;
+        /* a number without its epoch is of the present one */
+
+        t->mode = (chance(&c->rng, 30) && ch->remade == 0) ? SYNC : AFTER;
     }
 
     switch (t->mode) {
 
     case SYNC:
-        client_send(c, "{\"event\":\"reconnect:sync\",\"data\":{\"jobId\":"
-                    "\"%s\",\"lastSequence\":%" PRIu64 "},\"ack\":%" PRIu64
-                    "}", name + 4, t->last, c->acks);
+        client_emit(c, c->acks, "reconnect:sync", "{\"jobId\":\"%s\","
+                    "\"lastSequence\":%" PRIu64 "}", name + 4,
+                    (uint64_t) seq_of(t->last));
         break;
 
     case AFTER:
-        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\","
-                    "\"after\":\"%" PRIu64 "-%" PRIu64 "\"},\"ack\":%" PRIu64
-                    "}", name, t->last ? ch->epoch : 0, t->last, c->acks);
+        client_emit(c, c->acks, "subscribe", "{\"channel\":\"%s\","
+                    "\"after\":\"%s\"}", name, spell(chan, t->last));
         break;
 
     case STATE:
-        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\","
-                    "\"state\":true},\"ack\":%" PRIu64 "}", name, c->acks);
+        client_emit(c, c->acks, "subscribe", "{\"channel\":\"%s\","
+                    "\"state\":true}", name);
         break;
 
     case JOB:
-        client_send(c, "{\"event\":\"subscribe:job\",\"data\":\"%s\","
-                    "\"ack\":%" PRIu64 "}", name + 4, c->acks);
+        client_emit(c, c->acks, "subscribe:job", "\"%s\"", name + 4);
         break;
 
     default:
-        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\"}"
-                    ",\"ack\":%" PRIu64 "}", name, c->acks);
+        client_emit(c, c->acks, "subscribe", "{\"channel\":\"%s\"}", name);
     }
 }
 
@@ -3256,7 +3575,7 @@ client_act(client_t *c)
         return;
 
     case 3:
-        if (c->proto == WS) {
+        if (c->proto != SSE) {
             client_frame(c, 8, "\x03\xe8", 2);
             client_log(c, "> close");
             c->state = CLOSING;
@@ -3282,7 +3601,7 @@ client_act(client_t *c)
         break;
     }
 
-    if (c->proto != WS) {
+    if (c->proto == SSE) {
         return;
     }
 
@@ -3309,11 +3628,10 @@ client_act(client_t *c)
     t->asked = ++c->acks;
     t->since = g.now;
 
-    if (chance(&c->rng, 30)) {
+    if (chance(&c->rng, 30) && (c->proto != SIO || asked_for(c) == -1)) {
         t->peek = 1;
-        client_send(c, "{\"event\":\"subscribe\",\"data\":{\"channel\":\"%s\","
-                    "\"state\":true},\"ack\":%" PRIu64 "}",
-                    chans[chan].name, c->acks);
+        client_emit(c, c->acks, "subscribe", "{\"channel\":\"%s\","
+                    "\"state\":true}", chans[chan].name);
         return;
     }
 
@@ -3321,8 +3639,8 @@ client_act(client_t *c)
     t->want = (c->faithful || wanted(c) == 1 || chance(&c->rng, 50));
     count.leaves++;
 
-    client_send(c, "{\"event\":\"unsubscribe\",\"data\":{\"channel\":\"%s\"},"
-                "\"ack\":%" PRIu64 "}", chans[chan].name, c->acks);
+    client_emit(c, c->acks, "unsubscribe", "{\"channel\":\"%s\"}",
+                chans[chan].name);
 }
 
 
@@ -3374,10 +3692,13 @@ client_tick(client_t *c)
         return;
     }
 
-    for (i = 0; c->proto == WS && i < g.channels; i++) {
+    for (i = 0; c->proto != SSE && i < g.channels; i++) {
         t = &c->tracks[i];
 
-        if (t->want && t->state == OUT && g.now >= t->retry) {
+        if (t->want && t->state == OUT && g.now >= t->retry
+            && (c->proto != SIO || t->known || t->mode != STATE
+                || asked_for(c) == -1))
+        {
             client_ask_join(c, i);
         }
 
@@ -3433,12 +3754,12 @@ client_done(client_t *c, int report)
         {
             if (report) {
                 if (t->last < chans[i].final) {
-                    count.missing += chans[i].final - t->last;
+                    count.missing++;
                 }
 
-                violation(c, i, "the channel ends at %" PRIu64 ", the client "
-                          "has %" PRIu64 " (%s)", chans[i].final, t->last,
-                          modes[t->mode]);
+                violation(c, i, "the channel ends at %s, the client has %s "
+                          "(%s)", spell(i, chans[i].final),
+                          spell(i, t->last), modes[t->mode]);
             }
 
             return 0;
@@ -3551,8 +3872,19 @@ nginx_start(void)
 
     snprintf(file, sizeof(file), "%s/nginx.conf", g.dir);
     snprintf(dir, sizeof(dir), "%s/", g.dir);
-    snprintf(log, sizeof(log), "%s/nginx.out", g.dir);
 
+    /* one that workers of before and after a reload have in common */
+
+    snprintf(log, sizeof(log), "%s/secret", g.dir);
+    f = fopen(log, "w");
+
+    if (f == NULL || fprintf(f, "%064" PRIx64 "\n", g.seed) < 0) {
+        die("%s: %s", log, strerror(errno));
+    }
+
+    fclose(f);
+
+    snprintf(log, sizeof(log), "%s/nginx.out", g.dir);
     f = fopen(file, "w");
 
     if (f == NULL) {
@@ -3572,11 +3904,18 @@ nginx_start(void)
         "    client_body_temp_path client_body_temp;\n"
         "    rtbus_redis redis://127.0.0.1:%d/0;\n"
         "    rtbus_drain 1s;\n"
+        "    rtbus_secret_file secret;\n"
         "    server {\n"
         "        listen 127.0.0.1:%d sndbuf=16k;\n"
         "        rtbus_allow job:*;\n"
         "        location = /bus {\n"
         "            rtbus websocket sse;\n"
+        "            rtbus_subscribe $arg_a $arg_b $arg_c $arg_d;\n"
+        "            rtbus_send_buffer 48k;\n"
+        "            rtbus_message_rate 1000r/s;\n"
+        "        }\n"
+        "        location /socket.io/ {\n"
+        "            rtbus socketio;\n"
         "            rtbus_subscribe $arg_a $arg_b $arg_c $arg_d;\n"
         "            rtbus_send_buffer 48k;\n"
         "            rtbus_message_rate 1000r/s;\n"
@@ -3674,6 +4013,34 @@ reap(void)
 /* ----------------------------------------------------------------- faults */
 
 
+/*
+ * Redis, even if it syncs always, may hand an event to a subscriber that was
+ * slow before it has written it: the rest of a reply goes out as soon as the
+ * socket takes it.  What it has answered is written.  So all is answered when
+ * it is killed; with SIGTERM it may be in the middle of things.
+ */
+
+static int
+producers_idle(void)
+{
+    int  i;
+
+    for (i = 0; i < PRODUCERS; i++) {
+        if (g.producers[i].calls) {
+            return 0;
+        }
+    }
+
+    for (i = 0; i < HTTP_SLOTS; i++) {
+        if (https[i].used && https[i].handler == posted) {
+            return 0;
+        }
+    }
+
+    return g.quiet.calls == 0;
+}
+
+
 static void
 thaw(void)
 {
@@ -3706,129 +4073,211 @@ trim_done(link_t *l, call_t *call, redisReply *reply)
 
 
 static void
-fault(void)
+deleted(link_t *l, call_t *call, redisReply *reply)
 {
-    int      i, n, what, chan;
-    pid_t    pids[256];
-    chan_t  *ch;
-    rng_t   *r;
+    chans[call->chan].busy = 0;
+}
 
-    r = &g.fault_rng;
-    what = below(r, 100);
 
-    if (what < 25) {
+/* one of them, now and then all at once */
 
-        if (!strstr(g.faults, "worker")) {
-            return;
-        }
+static void
+fault_worker(rng_t *r)
+{
+    int    i, n;
+    pid_t  pids[256];
 
-        n = workers(pids, 256);
+    n = workers(pids, 256);
 
-        if (n == 0) {
-            return;
-        }
+    if (n && !chance(r, 8)) {
+        pids[0] = pids[below(r, n)];
+        n = 1;
+    }
 
-        /* one of them, or all at once */
+    for (i = 0; i < n; i++) {
+        kill(pids[i], SIGKILL);
+        count.kills++;
+        say("worker %d killed", (int) pids[i]);
+    }
+}
 
-        for (i = (what < 2) ? n : 1; i; i--) {
-            n--;
-            chan = (what < 2) ? n : (int) below(r, n + 1);
-            kill(pids[chan], SIGKILL);
-            count.kills++;
-            say("worker %d killed", (int) pids[chan]);
-        }
 
-    } else if (what < 35) {
+static void
+fault_freeze(rng_t *r)
+{
+    int    n;
+    pid_t  pids[256];
 
-        if (!strstr(g.faults, "freeze")) {
-            return;
-        }
+    n = workers(pids, 256);
 
-        n = workers(pids, 256);
+    if (n) {
+        n = below(r, n);
+        freeze(pids[n], 50 + below(r, 1500));
+        count.freezes++;
+        say("worker %d frozen", (int) pids[n]);
+    }
+}
 
-        if (n) {
-            n = below(r, n);
-            freeze(pids[n], 50 + below(r, 1500));
-            count.freezes++;
-            say("worker %d frozen", (int) pids[n]);
-        }
 
-    } else if (what < 47) {
+static void
+fault_reload(rng_t *r)
+{
+    if (g.now < g.reload) {
+        return;
+    }
 
-        if (!strstr(g.faults, "reload") || g.now < g.reload) {
-            return;
-        }
+    g.reload = g.now + 1500;
+    kill(g.nginx_pid, SIGHUP);
+    count.reloads++;
+    say("reload");
+}
 
-        g.reload = g.now + 1500;
-        kill(g.nginx_pid, SIGHUP);
-        count.reloads++;
-        say("reload");
 
-    } else if (what < 62) {
+static void
+fault_redis(rng_t *r)
+{
+    if (g.redis_pid == 0 || g.redis_start) {
+        return;
+    }
 
-        if (!strstr(g.faults, "redis") || g.redis_pid == 0 || g.redis_start) {
-            return;
-        }
+    thaw();
 
-        thaw();
+    g.redis_start = g.now + below(r, chance(r, 25) ? 3000 : 400);
 
-        g.redis_start = g.now + below(r, chance(r, 25) ? 3000 : 400);
-
-        if (chance(r, 50)) {
-            kill(g.redis_pid, SIGTERM);
-            g.redis_kill = g.now + 10000;
-            count.redis_term++;
-            say("Redis ended");
-
-        } else {
-            kill(g.redis_pid, SIGKILL);
-            count.redis_kill++;
-            say("Redis killed");
-        }
-
-    } else if (what < 66) {
-
-        if (!strstr(g.faults, "freeze") || g.redis_pid == 0 || g.redis_start) {
-            return;
-        }
-
-        freeze(g.redis_pid, 50 + below(r, chance(r, 30) ? 3500 : 600));
-        count.redis_freeze++;
-        say("Redis frozen");
-
-    } else if (what < 94) {
-
-        if (!strstr(g.faults, "cut") || !g.control.up) {
-            return;
-        }
-
-        if (what < 80) {
-            link_command(&g.control, NULL, "CLIENT KILL TYPE pubsub");
-            count.cut_sub++;
-            say("subscriptions cut");
-
-        } else {
-            link_command(&g.control, NULL,
-                         "CLIENT KILL TYPE normal SKIPME yes");
-            count.cut_cmd++;
-            say("commands cut");
-        }
+    if (chance(r, 50)) {
+        kill(g.redis_pid, SIGTERM);
+        g.redis_kill = g.now + 10000;
+        count.redis_term++;
+        say("Redis ended");
 
     } else {
+        g.hush = g.now + HUSH;
+    }
+}
 
-        if (!strstr(g.faults, "trim") || !g.control.up) {
+
+static void
+fault_redis_freeze(rng_t *r)
+{
+    if (g.redis_pid == 0 || g.redis_start) {
+        return;
+    }
+
+    freeze(g.redis_pid, 50 + below(r, chance(r, 30) ? 3500 : 600));
+    count.redis_freeze++;
+    say("Redis frozen");
+}
+
+
+static void
+fault_cut_sub(rng_t *r)
+{
+    if (g.control.up) {
+        link_command(&g.control, NULL, "CLIENT KILL TYPE pubsub");
+        count.cut_sub++;
+        say("subscriptions cut");
+    }
+}
+
+
+static void
+fault_cut_cmd(rng_t *r)
+{
+    if (g.control.up) {
+        link_command(&g.control, NULL, "CLIENT KILL TYPE normal SKIPME yes");
+        count.cut_cmd++;
+        say("commands cut");
+    }
+}
+
+
+static void
+fault_trim(rng_t *r)
+{
+    int      chan;
+    chan_t  *ch;
+
+    chan = below(r, g.channels);
+    ch = &chans[chan];
+
+    if (!g.control.up || seq_of(ch->top) <= 20) {
+        return;
+    }
+
+    ch->trimmed = ch->top - below(r, 20);
+
+    link_command(&g.control, trim_done, "XTRIM {%s}:events MINID %s",
+                 ch->name, spell(chan, ch->trimmed + 1));
+    say("%s trimmed up to %s", ch->name, spell(chan, ch->trimmed));
+}
+
+
+static void
+fault_remake(rng_t *r)
+{
+    int      chan;
+    call_t  *call;
+    chan_t  *ch;
+
+    chan = below(r, g.channels);
+    ch = &chans[chan];
+
+    if (!g.control.up || ch->busy || ch->remade == MAX_LIVES - 1) {
+        return;
+    }
+
+    ch->remade++;
+    ch->busy = 1;
+
+    call = link_command(&g.control, deleted,
+                        "DEL {%s}:events {%s}:state {%s}:output", ch->name,
+                        ch->name, ch->name);
+    call->chan = chan;
+
+    count.remakes++;
+    say("%s deleted", ch->name);
+}
+
+
+static const struct {
+    const char  *name;
+    int          weight;
+    void       (*run)(rng_t *r);
+
+} faults[] = {
+    { "worker", 25, fault_worker },
+    { "freeze", 10, fault_freeze },
+    { "reload", 12, fault_reload },
+    { "redis", 15, fault_redis },
+    { "freeze", 4, fault_redis_freeze },
+    { "cut", 14, fault_cut_sub },
+    { "cut", 14, fault_cut_cmd },
+    { "trim", 12, fault_trim },
+    { "remake", 12, fault_remake },
+    { NULL, 0, NULL }
+};
+
+
+static void
+fault(void)
+{
+    int  i, n;
+
+    n = 0;
+
+    for (i = 0; faults[i].name; i++) {
+        n += strstr(g.faults, faults[i].name) ? faults[i].weight : 0;
+    }
+
+    n = below(&g.fault_rng, n);
+
+    for (i = 0; faults[i].name; i++) {
+
+        n -= strstr(g.faults, faults[i].name) ? faults[i].weight : 0;
+
+        if (n < 0) {
+            faults[i].run(&g.fault_rng);
             return;
-        }
-
-        ch = &chans[below(r, g.channels)];
-
-        if (ch->top > 20) {
-            ch->trimmed = ch->top - below(r, 20) - 1;
-
-            link_command(&g.control, trim_done,
-                         "XTRIM {%s}:events MINID %" PRIu64 "-%" PRIu64,
-                         ch->name, ch->epoch, ch->trimmed + 1);
-            say("%s trimmed up to %" PRIu64, ch->name, ch->trimmed);
         }
     }
 }
@@ -3841,6 +4290,20 @@ faults_tick(void)
 
     if (g.frozen && g.now > g.thaw) {
         thaw();
+    }
+
+    if (g.hush && (g.lossy || g.now > g.hush || producers_idle())) {
+
+        if (g.lossy || producers_idle()) {
+            kill(g.redis_pid, SIGKILL);
+            count.redis_kill++;
+            say("Redis killed");
+
+        } else {
+            g.redis_start = 0;
+        }
+
+        g.hush = 0;
     }
 
     if (g.redis_kill && g.now > g.redis_kill) {
@@ -3920,7 +4383,7 @@ finals(int silent)
 
         /* a channel without a stream has no last id */
 
-        if (silent && chans[i].top) {
+        if (silent && chans[i].top && !chans[i].refused) {
             publish_silent(&g.control, PRODUCERS, i, 1);
 
         } else {
@@ -3941,6 +4404,7 @@ next_phase(phase_e phase)
 
     for (i = 0; i < g.channels; i++) {
         chans[i].final = 0;
+        chans[i].refused = 0;
     }
 
     g.phase = phase;
@@ -4013,24 +4477,14 @@ phase_tick(void)
 
     case STOPPING:
 
-        for (i = 0; i < PRODUCERS; i++) {
-            if (!g.producers[i].up || g.producers[i].calls) {
-                break;
-            }
+        for (i = 0; i < PRODUCERS && g.producers[i].up; i++) {
+            /* void */
         }
 
-        if (i == PRODUCERS && g.quiet.up && g.quiet.calls == 0
-            && g.control.up && g.control.calls == 0)
+        if (i == PRODUCERS && g.quiet.up && g.control.up
+            && g.control.calls == 0 && producers_idle())
         {
-            for (i = 0; i < HTTP_SLOTS; i++) {
-                if (https[i].used && https[i].handler == posted) {
-                    break;
-                }
-            }
-
-            if (i == HTTP_SLOTS) {
-                next_phase(QUIET);
-            }
+            next_phase(QUIET);
         }
 
         if (g.now > g.until) {
@@ -4149,7 +4603,8 @@ verify_entry(int chan, redisReply *entry)
 {
     str_t                     name, data, v[2];
     chan_t                   *ch;
-    uint64_t                  epoch, seq, n, h, len;
+    life_t                   *life;
+    uint64_t                  place, seq, n, h, len;
     redisReply               *fields;
     char                      token[16];
     static const char *const  names[] = { "n", "t" };
@@ -4157,12 +4612,14 @@ verify_entry(int chan, redisReply *entry)
     ch = &chans[chan];
     fields = entry->element[1];
 
-    if (!position(reply_text(entry->element[0]), &epoch, &seq)
-        || fields->elements < 4)
+    if (!find_place(NULL, chan, reply_text(entry->element[0]), &place)
+        || life_of(place) != ch->nlives - 1 || fields->elements < 4)
     {
         violation(NULL, chan, "malformed stream entry");
         return;
     }
+
+    seq = seq_of(place);
 
     name = reply_text(fields->element[1]);
     data = reply_text(fields->element[3]);
@@ -4170,7 +4627,7 @@ verify_entry(int chan, redisReply *entry)
     if (ch->count == 0) {
         ch->first = seq;
 
-        if (seq != 1 && (seq > ch->trimmed + 1 || ch->trimmed == 0)) {
+        if (seq != 1 && place > ch->trimmed + 1) {
             violation(NULL, chan, "the stream begins with %" PRIu64, seq);
         }
 
@@ -4182,12 +4639,14 @@ verify_entry(int chan, redisReply *entry)
     ch->count++;
     count.entries++;
 
-    if (seq >= ch->size || ch->seen[seq] == 0) {
-        /* neither delivered nor answered; or nobody was there */
+    life = &ch->lives[ch->nlives - 1];
+
+    if (seq >= life->size || life->seen[seq] == 0) {
+        /* the answer to it was lost, and it came to nobody */
         count.maybe++;
     }
 
-    seen(NULL, chan, epoch, seq, hash_event(name, data));
+    seen(NULL, chan, place, hash_event(name, data));
 
     if (!json(data, names, v, 2) || !number(v[0], &n, 0, NULL) || n > g.n) {
         violation(NULL, chan, "malformed event in the stream");
@@ -4226,7 +4685,7 @@ verify_channel(redisContext *rc, int chan)
 {
     size_t       i, n;
     chan_t      *ch;
-    uint64_t     seq, last;
+    uint64_t     place, last;
     redisReply  *r;
 
     ch = &chans[chan];
@@ -4236,43 +4695,40 @@ verify_channel(redisContext *rc, int chan)
     last = 0;
 
     if (r->elements) {
-        position(reply_text(r->element[0]->element[0]), &seq, &last);
+        find_place(NULL, chan, reply_text(r->element[0]->element[0]), &last);
     }
 
     freeReplyObject(r);
 
-    n = (last > ch->top ? last : ch->top) + 2;
+    n = seq_of(last) + 1;
 
     ch->out_hash = calloc(n, sizeof(uint64_t));
     ch->out_len = calloc(n, sizeof(uint64_t));
     ch->progress = calloc(n, sizeof(uint32_t));
     ch->out_hash[0] = HASH_START;
 
-    for (seq = 0; seq < last; /* void */) {
+    for (place = place_of(life_of(last), 0); place < last; /* void */) {
 
-        r = ask(rc, "XRANGE {%s}:events (%llu-%llu + COUNT 1000", ch->name,
-                (unsigned long long) ch->epoch, (unsigned long long) seq);
+        r = ask(rc, "XRANGE {%s}:events (%s + COUNT 1000", ch->name,
+                spell(chan, place));
 
         for (i = 0; i < r->elements; i++) {
             verify_entry(chan, r->element[i]);
         }
 
-        if (i) {
-            position(reply_text(r->element[i - 1]->element[0]), &last, &seq);
-            last = n - 2;
+        if (i == 0) {
+            die("the stream of %s shrinks", ch->name);
         }
+
+        find_place(NULL, chan, reply_text(r->element[i - 1]->element[0]),
+                   &place);
 
         freeReplyObject(r);
-
-        if (i == 0) {
-            break;
-        }
     }
 
-    if (ch->top >= ch->first + ch->count && !g.lossy) {
-        violation(NULL, chan, "%" PRIu64 " was delivered or answered, the "
-                  "stream ends with %" PRIu64, ch->top,
-                  ch->first + ch->count - 1);
+    if (ch->top > last && !g.lossy) {
+        violation(NULL, chan, "%s was delivered or answered, the stream ends "
+                  "with %s", spell(chan, ch->top), spell(chan, last));
     }
 
     if (ch->count && ch->first == 1) {
@@ -4296,6 +4752,7 @@ verify(void)
     int              i;
     size_t           n;
     chan_t          *ch;
+    uint64_t         seq;
     snapshot_t      *s;
     redisContext    *rc;
 
@@ -4316,28 +4773,35 @@ verify(void)
         s = &snapshots[n];
         ch = &chans[s->chan];
 
-        if ((ch->first != 1 && s->seq) || g.lossy) {
+        if (g.lossy || (s->place && (ch->first != 1
+                                     || life_of(s->place) != ch->nlives - 1)))
+        {
+            /* nobody knows any more */
             continue;
         }
 
-        if (s->seq > ch->count) {
-            violation(&clients[s->cli], s->chan, "a state of position %" PRIu64
-                      ", the stream ends with %" PRIu64, s->seq, ch->count);
+        seq = seq_of(s->place);
+
+        if (seq > ch->count) {
+            violation(&clients[s->cli], s->chan, "a state of position %s, the "
+                      "stream ends with %" PRIu64, spell(s->chan, s->place),
+                      ch->count);
             continue;
         }
 
         count.snapshots++;
 
-        if (s->hash != ch->out_hash[s->seq] || s->len != ch->out_len[s->seq]) {
+        if (s->hash != ch->out_hash[seq] || s->len != ch->out_len[seq]) {
             violation(&clients[s->cli], s->chan, "the output in a state of "
-                      "position %" PRIu64 " has %" PRIu64 " bytes, up to "
-                      "there the events say %" PRIu64, s->seq, s->len,
-                      ch->out_len[s->seq]);
+                      "position %s has %" PRIu64 " bytes, up to there the "
+                      "events say %" PRIu64, spell(s->chan, s->place), s->len,
+                      ch->out_len[seq]);
 
-        } else if (s->progress != ch->progress[s->seq]) {
+        } else if (s->progress != ch->progress[seq]) {
             violation(&clients[s->cli], s->chan, "progress in a state of "
-                      "position %" PRIu64 " is %u, the events say %u", s->seq,
-                      s->progress, ch->progress[s->seq]);
+                      "position %s is %u, the events say %u",
+                      spell(s->chan, s->place), s->progress,
+                      ch->progress[seq]);
         }
     }
 }
@@ -4410,10 +4874,10 @@ report(void)
     printf("deliveries  %" PRIu64 " durable, %" PRIu64 " live, %" PRIu64
            " MB\n", count.durable, count.lives, count.bytes >> 20);
     printf("clients     %d, connects %" PRIu64 ", resumes %" PRIu64
-           ", dropped by client %" PRIu64 ", by server %" PRIu64
-           ", too slow %" PRIu64 ", shutdown %" PRIu64 "\n", nclients,
-           count.connects, count.resumes, count.drops, count.closed,
-           count.too_slow, count.shutdowns);
+           ", recovered %" PRIu64 ", dropped by client %" PRIu64
+           ", by server %" PRIu64 ", too slow %" PRIu64 ", shutdown %" PRIu64
+           "\n", nclients, count.connects, count.resumes, count.recovered,
+           count.drops, count.closed, count.too_slow, count.shutdowns);
     printf("channels    joins %" PRIu64 ", leaves %" PRIu64 ", unavailable %"
            PRIu64 ", states %" PRIu64 " + %" PRIu64 " by HTTP, syncs %" PRIu64
            ", deaf or slow %" PRIu64 "\n", count.joins, count.leaves,
@@ -4422,9 +4886,11 @@ report(void)
     printf("faults      workers killed %" PRIu64 ", frozen %" PRIu64
            ", reloads %" PRIu64 ", Redis ended %" PRIu64 ", killed %" PRIu64
            ", frozen %" PRIu64 ", subscriptions cut %" PRIu64
-           ", commands cut %" PRIu64 ", trims %" PRIu64 "\n", count.kills,
+           ", commands cut %" PRIu64 ", trims %" PRIu64 ", deletes %" PRIu64
+           "\n", count.kills,
            count.freezes, count.reloads, count.redis_term, count.redis_kill,
-           count.redis_freeze, count.cut_sub, count.cut_cmd, count.trims);
+           count.redis_freeze, count.cut_sub, count.cut_cmd,
+           count.trims, count.remakes);
     printf("verdict     missing %" PRIu64 ", doubled %" PRIu64
            ", out of order %" PRIu64 ", gaps %" PRIu64 " (%" PRIu64
            " events), snapshots checked %" PRIu64 ", violations %" PRIu64
@@ -4574,7 +5040,10 @@ main(int argc, char **argv)
 
         for (i = 0; i < n; i++) {
             io = ee[i].data.ptr;
-            io->handler(io, ee[i].events);
+
+            if (io->fd != -1) {
+                io->handler(io, ee[i].events);
+            }
         }
 
         for (i = 0; i < PRODUCERS; i++) {
