@@ -307,7 +307,7 @@ static struct {
     pid_t                nginx_pid;
     int64_t              redis_start;   /* it is down until */
     int64_t              redis_kill;    /* TERM was not enough */
-    int64_t              hush;          /* producers pause, then it is killed */
+    int64_t              hush;          /* producers pause until then */
     pid_t                frozen;
     int64_t              thaw;
 
