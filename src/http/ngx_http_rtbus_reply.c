@@ -9,16 +9,12 @@
 /* error replies of Redis are logged at ERR that often, in seconds */
 #define NGX_HTTP_RTBUS_COMPLAIN  60
 
-/* ms after which a request that waits for Redis says so again, see below */
-#define NGX_HTTP_RTBUS_WAIT  1000
-
 
 typedef struct {
     ngx_http_request_t       *request;
     ngx_rtbus_redis_call_t   *call;       /* NULL: the reply was there */
     ngx_http_rtbus_call_pt    handler;
     void                     *data;
-    ngx_event_t               wait;
 } ngx_http_rtbus_call_t;
 
 
@@ -28,7 +24,6 @@ static ngx_int_t ngx_http_rtbus_admit_origin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *json, ngx_str_t *cache);
 static void ngx_http_rtbus_call_handler(void *data, redisReply *reply);
-static void ngx_http_rtbus_call_wait(ngx_event_t *ev);
 static void ngx_http_rtbus_call_cleanup(void *data);
 
 
@@ -442,16 +437,6 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
 
     cln->handler = ngx_http_rtbus_call_cleanup;
 
-    /* a worker that leaves ends as soon as no timer tells that it is needed */
-
-    ngx_memzero(&call->wait, sizeof(ngx_event_t));
-
-    call->wait.handler = ngx_http_rtbus_call_wait;
-    call->wait.data = call;
-    call->wait.log = c->log;
-
-    ngx_add_timer(&call->wait, NGX_HTTP_RTBUS_WAIT);
-
     c->log->action = "waiting for redis";
 
     r->main->count++;
@@ -471,8 +456,6 @@ ngx_http_rtbus_call_handler(void *data, redisReply *reply)
     call = data;
     call->call = NULL;
 
-    ngx_del_timer(&call->wait);
-
     r = call->request;
     c = r->connection;
 
@@ -491,13 +474,6 @@ ngx_http_rtbus_call_handler(void *data, redisReply *reply)
 
 
 static void
-ngx_http_rtbus_call_wait(ngx_event_t *ev)
-{
-    ngx_add_timer(ev, NGX_HTTP_RTBUS_WAIT);
-}
-
-
-static void
 ngx_http_rtbus_call_cleanup(void *data)
 {
     ngx_http_rtbus_call_t  *call;
@@ -507,7 +483,5 @@ ngx_http_rtbus_call_cleanup(void *data)
     if (call->call) {
         ngx_rtbus_redis_cmd_cancel(call->call);
         call->call = NULL;
-
-        ngx_del_timer(&call->wait);
     }
 }
