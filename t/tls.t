@@ -21,6 +21,12 @@ use Test::RTBus::WebSocket;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
+if (($ENV{CI} || $ENV{RTBUS_REQUIRE_ALL})
+	&& !eval { require IO::Socket::SSL; 1 })
+{
+	die "IO::Socket::SSL is missing\n";
+}
+
 my $t = Test::Nginx->new()
 	->has(qw/ http http_ssl http_v2 proxy stub_status socket_ssl /)
 	->has_daemon('redis-server')->has_daemon('openssl')->plan(53);
