@@ -25,7 +25,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(63);
+	->has_daemon('redis-server')->plan(64);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -296,7 +296,15 @@ is($end->recv_json()->{cursor}, "$channel\@$other-2",
 publish(3);
 is($end->recv_json()->{data}, 3, 'bad entry at the end, next event');
 
+($epoch) = $other;
+$redis->cmd('XADD', "{$channel}:events", "$other-4", x => 'y');
+wake(6);
+live('b');
+is($end->recv_json()->{cursor}, "$channel\@$other-4",
+	'bad entry at the end of a hole, live event');
+
 $channel = $before;
+($epoch) = $resume =~ /@(\d+)/;
 
 # other fields do not matter, nor does their order, nor who wrote them
 

@@ -616,7 +616,9 @@ ngx_http_rtbus_client_resume(ngx_http_rtbus_client_t *cli)
         return;
     }
 
-    if (car->unsent > car->conf->send_buffer / 2) {
+    /* not for a few bytes */
+
+    if (car->unsent > car->conf->send_buffer / 4) {
         car->wanted = 1;
         return;
     }

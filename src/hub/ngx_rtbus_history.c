@@ -554,6 +554,7 @@ static void
 ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     redisReply *fields)
 {
+    size_t                size;
     const char           *reason;
     ngx_queue_t          *q, *next;
     rtbus_event_t         event;
@@ -587,8 +588,9 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
         return;
     }
 
-    ch->average = (ch->average * 7 + event.data.len + event.args.len
-                   + event.attachments.len + 256) / 8;
+    size = event.data.len + event.args.len + event.attachments.len + 256;
+
+    ch->average = (ch->average * 7 + size) / 8;
 
     event.pos = pos;
 
@@ -598,7 +600,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     msg.frames = NULL;
 
     if (read->own) {
-        ngx_rtbus_hub_slow_down(ch);
+        ngx_rtbus_hub_slow_down(ch, size);
         ngx_rtbus_hub_deliver(ch, &msg);
 
     } else {

@@ -637,7 +637,7 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
  */
 
 void
-ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch)
+ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch, size_t size)
 {
     ngx_queue_t      *q, *next;
     ngx_rtbus_sub_t  *sub;
@@ -649,7 +649,7 @@ ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch)
         next = ngx_queue_next(q);
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        if (sub->handlers->room(sub)) {
+        if (sub->handlers->room(sub) >= size) {
             continue;
         }
 
@@ -660,7 +660,6 @@ ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch)
         sub->placed = 1;
         sub->patient = 1;
         sub->joined = 0;
-        sub->paused = 1;
     }
 }
 

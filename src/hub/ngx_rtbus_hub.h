@@ -245,9 +245,9 @@ void ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg);
 
 void ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub);
 
-/* joined subscribers without room are not joined any more */
+/* joined subscribers without room for so many bytes are not joined any more */
 
-void ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch);
+void ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch, size_t size);
 
 /* the channel has come to be known: what was kept, and who waited, goes on */
 
