@@ -397,6 +397,8 @@ is(got(100), join(' ', map { "$_\@$_" } 2 .. 101), 'hole');
 is(join(' ', map { seqs($late[$_], (100, 51, 2)[$_]) } 0 .. 2),
 	join(' ', 2 .. 101, 51 .. 101, 100, 101), 'hole, those with a position');
 
+$_->drop() for @late, $late, $end, $ws, $sse;
+
 ###############################################################################
 
 # a client of each kind at the first event of a channel
