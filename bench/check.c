@@ -116,7 +116,6 @@ struct call_s {
     call_t              *next;
     void               (*handler)(link_t *l, call_t *call, redisReply *reply);
     int                  chan;
-    uint32_t             n;
     uint64_t             hash;
     uint64_t             place;
 };
@@ -146,7 +145,7 @@ struct http_s {
     buf_t                out;
     void               (*handler)(http_t *h, int status, str_t body);
     int                  chan;
-    uint32_t             n;
+    int                  has_events;    /* the channel had some */
     uint64_t             hash;
     client_t            *cli;
     unsigned             generation;    /* of the client */
@@ -348,14 +347,14 @@ static struct {
     uint64_t  published, silent, plain, live, posted;
     uint64_t  refused, unknown, races;
     uint64_t  durable, lives, bytes;
-    uint64_t  connects, resumes, recovered, drops, closed, restarts, shutdowns;
+    uint64_t  connects, resumes, recovered, drops, closed, shutdowns;
     uint64_t  joins, leaves, unavailable, states, syncs, deaf, too_slow;
-    uint64_t  http_states, others;
+    uint64_t  http_states;
     uint64_t  kills, freezes, reloads, redis_term, redis_kill, redis_freeze;
     uint64_t  cut_sub, cut_cmd, trims, remakes;
     uint64_t  gaps, lost;
     uint64_t  missing, doubles, order, violations;
-    uint64_t  snapshots, entries, maybe;
+    uint64_t  snapshots, entries;
 } count;
 
 
@@ -1554,7 +1553,6 @@ publish(link_t *l, int producer, int chan, int final)
 
     call = link_call(l, final ? set_final : count_published, 13, argv, len);
     call->chan = chan;
-    call->n = g.n;
     call->hash = hash_event(name, text(&data));
 
     free(data.data);
@@ -1594,7 +1592,6 @@ publish_silent(link_t *l, int producer, int chan, int final)
 
     call = link_call(l, final ? set_final : count_silent, 8, argv, len);
     call->chan = chan;
-    call->n = g.n;
     call->hash = hash_event(name, text(&data));
 
     free(data.data);
@@ -1673,7 +1670,6 @@ add_plain(link_t *l, call_t *call, redisReply *reply)
 
     next = link_call(l, added, 9, argv, len);
     next->chan = call->chan;
-    next->n = g.n;
     next->hash = hash_event(name, text(&data));
 
     free(data.data);
@@ -1884,7 +1880,6 @@ publish_http(int chan)
 
     if (h) {
         h->chan = chan;
-        h->n = g.n;
         h->hash = hash_event(name, text(&data));
     }
 
@@ -2849,12 +2844,10 @@ client_frames(client_t *c)
             if (len >= 2 && s.data[0] == 3 && (uint8_t) s.data[1] == 0xf5) {
                 count.too_slow++;
 
-            } else if (len >= 2 && s.data[0] == 3
-                       && (uint8_t) s.data[1] == 0xf4)
+            } else if (c->state != CLOSING
+                       && !(len >= 2 && s.data[0] == 3
+                            && (uint8_t) s.data[1] == 0xf4))
             {
-                count.restarts++;
-
-            } else if (c->state != CLOSING) {
                 violation(c, -1, "closed by the server");
             }
 
@@ -3316,7 +3309,7 @@ client_state_answer(http_t *h, int status, str_t body)
     }
 
     if (status == 404) {
-        if (h->n && !chans[h->chan].remade) {
+        if (h->has_events && !chans[h->chan].remade) {
             violation(c, h->chan, "no state of a channel that has events");
         }
 
@@ -3350,7 +3343,7 @@ client_ask(client_t *c, int chan)
     if (h) {
         h->cli = c;
         h->chan = chan;
-        h->n = (uint32_t) chans[chan].top;
+        h->has_events = (chans[chan].top != 0);
         h->generation = c->generation;
 
         c->state = ASKING;
@@ -3911,13 +3904,13 @@ nginx_start(void)
         "        location = /bus {\n"
         "            rtbus websocket sse;\n"
         "            rtbus_subscribe $arg_a $arg_b $arg_c $arg_d;\n"
-        "            rtbus_send_buffer 48k;\n"
+        "            rtbus_send_buffer 24k;\n"
         "            rtbus_message_rate 1000r/s;\n"
         "        }\n"
         "        location /socket.io/ {\n"
         "            rtbus socketio;\n"
         "            rtbus_subscribe $arg_a $arg_b $arg_c $arg_d;\n"
-        "            rtbus_send_buffer 48k;\n"
+        "            rtbus_send_buffer 24k;\n"
         "            rtbus_message_rate 1000r/s;\n"
         "        }\n"
         "        location ~ ^/state/(.+)$ { rtbus_state $1; }\n"
@@ -4603,7 +4596,6 @@ verify_entry(int chan, redisReply *entry)
 {
     str_t                     name, data, v[2];
     chan_t                   *ch;
-    life_t                   *life;
     uint64_t                  place, seq, n, h, len;
     redisReply               *fields;
     char                      token[16];
@@ -4638,13 +4630,6 @@ verify_entry(int chan, redisReply *entry)
 
     ch->count++;
     count.entries++;
-
-    life = &ch->lives[ch->nlives - 1];
-
-    if (seq >= life->size || life->seen[seq] == 0) {
-        /* the answer to it was lost, and it came to nobody */
-        count.maybe++;
-    }
 
     seen(NULL, chan, place, hash_event(name, data));
 
