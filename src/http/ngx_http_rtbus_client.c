@@ -18,7 +18,8 @@ static void ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub,
     ngx_rtbus_frame_t *frame);
 static void ngx_http_rtbus_client_gap(ngx_rtbus_sub_t *sub, uint64_t lost,
     rtbus_pos_t pos);
-static size_t ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub);
+static ngx_uint_t ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub,
+    size_t size);
 static void ngx_http_rtbus_client_ready(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_joined(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_failed(ngx_rtbus_sub_t *sub);
@@ -572,34 +573,47 @@ ngx_http_rtbus_client_gap(ngx_rtbus_sub_t *sub, uint64_t lost, rtbus_pos_t pos)
 }
 
 
-static size_t
-ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub)
+/*
+ * A replay fills half of the buffer, the other one is for what is live; who has
+ * joined already may have all of it.
+ */
+
+static ngx_uint_t
+ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub, size_t size)
 {
     ngx_http_rtbus_sub_t  *s = sub->data;
 
-    size_t                     half;
+    size_t                     limit;
     ngx_http_rtbus_client_t   *cli;
     ngx_http_rtbus_carrier_t  *car;
 
     cli = s->cli;
     car = cli->carrier;
 
-    half = car->conf->send_buffer / 2;
+    limit = car->conf->send_buffer;
 
-    if (car->unsent > half && !car->broken
+    if (sub->joined) {
+        /* the cursor is not in the size */
+        size += cli->nsubs * (RTBUS_POSITION_MAX + 32);
+
+    } else {
+        limit /= 2;
+    }
+
+    if (car->unsent && car->unsent + size > limit && !car->broken
         && car->transport->flush(car) != NGX_OK)
     {
         car->broken = 1;
         ngx_http_rtbus_carrier_mark(car);
     }
 
-    if (car->unsent > half) {
+    if (car->unsent && car->unsent + size > limit) {
         cli->paused = 1;
         car->wanted = 1;
         return 0;
     }
 
-    return half - car->unsent + 1;
+    return 1;
 }
 
 

@@ -105,7 +105,7 @@ ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub)
 
     ch = sub->ch;
 
-    if (sub->handlers->room(sub) == 0) {
+    if (!sub->handlers->room(sub, 0)) {
         sub->paused = 1;
         return;
     }
@@ -612,7 +612,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
             next = ngx_queue_next(q);
             sub = ngx_queue_data(q, ngx_rtbus_sub_t, readers);
 
-            if (sub->handlers->room(sub) == 0) {
+            if (!sub->handlers->room(sub, 0)) {
                 /* events are larger than they were: it reads them later */
                 ngx_queue_remove(q);
                 sub->read = NULL;

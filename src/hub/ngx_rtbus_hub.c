@@ -649,7 +649,7 @@ ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch, size_t size)
         next = ngx_queue_next(q);
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        if (sub->handlers->room(sub) >= size) {
+        if (sub->handlers->room(sub, size)) {
             continue;
         }
 

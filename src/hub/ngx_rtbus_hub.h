@@ -57,8 +57,11 @@ typedef struct {
     void                      (*gap)(ngx_rtbus_sub_t *sub, uint64_t lost,
                                   rtbus_pos_t pos);
 
-    /* bytes that a replay may hand out now; 0: not before _resume() */
-    size_t                    (*room)(ngx_rtbus_sub_t *sub);
+    /*
+     * May an event of that size (0: any) be handed out now, on top of what the
+     * client has not taken yet; if not, the owner calls _resume() later.
+     */
+    ngx_uint_t                (*room)(ngx_rtbus_sub_t *sub, size_t size);
 
     /* held: where the channel stands is known, or Redis is away; once or more */
     void                      (*ready)(ngx_rtbus_sub_t *sub);
