@@ -424,7 +424,11 @@ sub message {
 	my ($channel, $data, $seq);
 
 	if (exists $m->{opcode}) {
-		my $text = $m->{opcode} == 8 ? 'closed' : $m->{message};
+		# who is closed does not get to the end, or comes back
+
+		return if $m->{opcode} == 8;
+
+		my $text = $m->{message};
 
 		return if $text =~ /^\{"event":"connected"/;
 
