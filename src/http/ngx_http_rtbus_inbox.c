@@ -340,7 +340,6 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     uint64_t                  *ack;
     ngx_int_t                  rc;
     ngx_str_t                  json;
-    const char                *error;
     ngx_pool_t                *pool;
     ngx_http_rtbus_state_t     state;
     ngx_http_rtbus_client_t   *cli;
@@ -392,18 +391,6 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
         goto done;
     }
 
-    error = ngx_http_rtbus_inbox_busy(cli, &ask->channel);
-
-    if (rc == NGX_OK && error) {
-        /* a state that is not followed by events would mislead */
-
-        if (ngx_http_rtbus_inbox_refuse(cli, error, ack) != NGX_OK) {
-            goto nomem;
-        }
-
-        goto done;
-    }
-
     if (rc != NGX_OK
         || ngx_http_rtbus_state_json(pool, cli->hub->json,
                                      cli->carrier->conf->fields, &state, NULL, &json)
@@ -421,7 +408,8 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
     /*
      * What follows the state is what it has not in it, for all clients.  The
-     * channel is joined first, so that the cursor beside the state has it.
+     * channel is joined first, so that the cursor beside the state has it, and
+     * no state comes that is not followed by events.
      */
 
     rc = ngx_http_rtbus_client_join(cli, &channel, ngx_http_rtbus_inbox_joined,
