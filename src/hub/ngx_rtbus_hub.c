@@ -34,6 +34,13 @@ static void ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub);
 static void ngx_rtbus_hub_exiting(ngx_rtbus_redis_conn_t *rc);
 
 
+static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_hub_topic_handlers = {
+    ngx_rtbus_hub_ready,
+    ngx_rtbus_hub_refused,
+    ngx_rtbus_hub_message
+};
+
+
 ngx_int_t
 ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
 {
@@ -56,9 +63,6 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         return NGX_ERROR;
     }
 
-    hub->sub.ready_handler = ngx_rtbus_hub_ready;
-    hub->sub.refused_handler = ngx_rtbus_hub_refused;
-    hub->sub.message_handler = ngx_rtbus_hub_message;
     hub->sub.lost_handler = ngx_rtbus_hub_lost;
     hub->sub.exiting_handler = ngx_rtbus_hub_exiting;
     hub->sub.data = hub;
@@ -285,7 +289,8 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
     topic = ngx_rtbus_redis_sub_lookup(&hub->sub, &full, hash);
 
     if (topic) {
-        return ngx_rtbus_hub_topic_channel(topic);
+        return (topic->handlers == &ngx_rtbus_hub_topic_handlers)
+               ? ngx_rtbus_hub_topic_channel(topic) : NULL;
     }
 
     ch = ngx_alloc(sizeof(ngx_rtbus_channel_t) + len, hub->log);
@@ -308,6 +313,7 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
 
     ch->kept_last = &ch->kept;
 
+    ch->topic.handlers = &ngx_rtbus_hub_topic_handlers;
     ch->topic.sn.node.key = hash;
     ch->topic.sn.str.len = len;
     ch->topic.sn.str.data = p;
@@ -704,6 +710,11 @@ ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs)
          node = ngx_rbtree_next(tree, node))
     {
         topic = (ngx_rtbus_redis_topic_t *) node;
+
+        if (topic->handlers != &ngx_rtbus_hub_topic_handlers) {
+            continue;
+        }
+
         ch = ngx_rtbus_hub_topic_channel(topic);
 
         /* no more is known than that it was there */
@@ -805,11 +816,14 @@ ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub)
          node = ngx_rbtree_next(tree, node))
     {
         topic = (ngx_rtbus_redis_topic_t *) node;
-        ch = ngx_rtbus_hub_topic_channel(topic);
 
-        if (!topic->ready) {
+        if (topic->handlers != &ngx_rtbus_hub_topic_handlers
+            || !topic->ready)
+        {
             continue;
         }
+
+        ch = ngx_rtbus_hub_topic_channel(topic);
 
         if (!ch->known) {
             if (ch->read == NULL) {

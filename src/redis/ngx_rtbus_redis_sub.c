@@ -283,7 +283,8 @@ ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, redisReply *channel,
     topic = ngx_rtbus_redis_sub_lookup(rs, &name, hash);
 
     if (topic && topic->ready) {
-        rs->message_handler(rs, topic, (u_char *) message->str, message->len);
+        topic->handlers->message(rs, topic, (u_char *) message->str,
+                                 message->len);
     }
 }
 
@@ -329,7 +330,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     if (error == NULL) {
         topic->ready = 1;
         topic->refused = 0;
-        rs->ready_handler(rs, topic);
+        topic->handlers->ready(rs, topic);
         return;
     }
 
@@ -356,7 +357,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
                   "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
                   &topic->sn.str, &text);
 
-    rs->refused_handler(rs, topic);
+    topic->handlers->refused(rs, topic);
 }
 
 

@@ -28,28 +28,36 @@ typedef struct ngx_rtbus_redis_sub_s    ngx_rtbus_redis_sub_t;
 typedef struct ngx_rtbus_redis_topic_s  ngx_rtbus_redis_topic_t;
 
 
+/* what becomes of a topic; statics of whoever has topics of this kind */
+
+typedef struct {
+    /* SUBSCRIBE was confirmed, at first and after every reconnect */
+    void                          (*ready)(ngx_rtbus_redis_sub_t *rs,
+                                      ngx_rtbus_redis_topic_t *topic);
+
+    /* SUBSCRIBE was answered with an error, it will be repeated */
+    void                          (*refused)(ngx_rtbus_redis_sub_t *rs,
+                                      ngx_rtbus_redis_topic_t *topic);
+
+    /* a message on a ready topic; the bytes are valid during the call */
+    void                          (*message)(ngx_rtbus_redis_sub_t *rs,
+                                      ngx_rtbus_redis_topic_t *topic,
+                                      u_char *data, size_t len);
+} ngx_rtbus_redis_topic_handlers_t;
+
+
 struct ngx_rtbus_redis_topic_s {
     ngx_str_node_t                  sn;         /* sn.str: the name, caller's
                                                    memory, zero-terminated not
                                                    needed, must stay */
+    const ngx_rtbus_redis_topic_handlers_t
+                                   *handlers;
     ngx_queue_t                     queue;      /* of topics that are unready */
     uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
     unsigned                        ready:1;
     unsigned                        refused:1;  /* its last SUBSCRIBE was */
 };
 
-
-/* SUBSCRIBE was confirmed, at first and after every reconnect */
-typedef void (*ngx_rtbus_redis_ready_pt)(ngx_rtbus_redis_sub_t *rs,
-    ngx_rtbus_redis_topic_t *topic);
-
-/* SUBSCRIBE was answered with an error, it will be repeated */
-typedef void (*ngx_rtbus_redis_refused_pt)(ngx_rtbus_redis_sub_t *rs,
-    ngx_rtbus_redis_topic_t *topic);
-
-/* a message on a ready topic; the bytes are valid during the call */
-typedef void (*ngx_rtbus_redis_message_pt)(ngx_rtbus_redis_sub_t *rs,
-    ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 
 /* the connection is lost, no topic is ready any more */
 typedef void (*ngx_rtbus_redis_lost_pt)(ngx_rtbus_redis_sub_t *rs);
@@ -58,9 +66,6 @@ typedef void (*ngx_rtbus_redis_lost_pt)(ngx_rtbus_redis_sub_t *rs);
 struct ngx_rtbus_redis_sub_s {
     /* set by the owner before init */
 
-    ngx_rtbus_redis_ready_pt        ready_handler;
-    ngx_rtbus_redis_refused_pt      refused_handler;
-    ngx_rtbus_redis_message_pt      message_handler;
     ngx_rtbus_redis_lost_pt         lost_handler;
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
     void                           *data;
@@ -98,10 +103,9 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *name, uint32_t hash);
 
 /*
- * Adds a zeroed topic whose sn.str is set (the caller has looked up that the
- * name is new); it stays where it is until removed.  Whether Redis is up does
- * not matter.  ready_handler or refused_handler follows, never from within the
- * call.
+ * Adds a zeroed topic whose sn.str and handlers are set (the caller has looked
+ * up that the name is new); it stays where it is until removed.  Whether Redis
+ * is up does not matter.  ready or refused follows, never from within the call.
  */
 
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
