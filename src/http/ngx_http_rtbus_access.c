@@ -381,6 +381,11 @@ ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *channel,
     ngx_uint_t              i;
     ngx_http_rtbus_rule_t  *rule;
 
+    if (ngx_rtbus_mailbox_channel(channel)) {
+        /* whatever "rtbus_allow *" may say */
+        goto forbidden;
+    }
+
     rule = rules->elts;
 
     for (i = 0; i < rules->nelts; i++) {
@@ -397,6 +402,8 @@ ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *channel,
             return NGX_OK;
         }
     }
+
+forbidden:
 
     ngx_log_error(NGX_LOG_INFO, log, 0,
                   "client asked for channel \"%V\" that no rtbus_allow rule "

@@ -158,7 +158,9 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (rtbus_channel_check(channel->data, channel->len) != RTBUS_OK) {
+    if (rtbus_channel_check(channel->data, channel->len) != RTBUS_OK
+        || ngx_rtbus_mailbox_channel(channel))
+    {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "client sent event to bad channel \"%V\"", channel);
 

@@ -27,7 +27,8 @@ static void ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data,
     size_t len, ngx_uint_t first);
 static void ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch);
 
-static void ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs);
+static void ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_hub_up(ngx_rtbus_redis_cmd_t *rm);
 static void ngx_rtbus_hub_retry_handler(ngx_event_t *ev);
 static void ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub);
@@ -37,7 +38,8 @@ static void ngx_rtbus_hub_exiting(ngx_rtbus_redis_conn_t *rc);
 static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_hub_topic_handlers = {
     ngx_rtbus_hub_ready,
     ngx_rtbus_hub_refused,
-    ngx_rtbus_hub_message
+    ngx_rtbus_hub_message,
+    ngx_rtbus_hub_lost
 };
 
 
@@ -63,7 +65,6 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         return NGX_ERROR;
     }
 
-    hub->sub.lost_handler = ngx_rtbus_hub_lost;
     hub->sub.exiting_handler = ngx_rtbus_hub_exiting;
     hub->sub.data = hub;
 
@@ -74,7 +75,12 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     hub->cmd.up_handler = ngx_rtbus_hub_up;
     hub->cmd.data = hub;
 
-    return ngx_rtbus_redis_cmd_init(&hub->cmd, hub->redis, log);
+    if (ngx_rtbus_redis_cmd_init(&hub->cmd, hub->redis, log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_rtbus_mailbox_init(&hub->mailbox, &hub->sub, &hub->cmd,
+                                  &hub->prefix, hub->json, log);
 }
 
 
@@ -91,6 +97,7 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
 
     ngx_rtbus_redis_cmd_close(&hub->cmd);
     ngx_rtbus_redis_sub_close(&hub->sub);
+    ngx_rtbus_mailbox_close(&hub->mailbox);
 
     if (hub->json) {
         rtbus_json_destroy(hub->json);
@@ -692,38 +699,18 @@ ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
 
 
 static void
-ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs)
+ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 {
-    ngx_rbtree_t             *tree;
-    ngx_rbtree_node_t        *node;
-    ngx_rtbus_channel_t      *ch;
-    ngx_rtbus_redis_topic_t  *topic;
+    ngx_rtbus_channel_t  *ch;
 
-    tree = &rs->topics;
+    ch = ngx_rtbus_hub_topic_channel(topic);
 
-    if (tree->root == tree->sentinel) {
-        return;
-    }
+    /* no more is known than that it was there */
 
-    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
-         node;
-         node = ngx_rbtree_next(tree, node))
-    {
-        topic = (ngx_rtbus_redis_topic_t *) node;
+    ch->known = 0;
+    ngx_rtbus_history_stop(ch);
 
-        if (topic->handlers != &ngx_rtbus_hub_topic_handlers) {
-            continue;
-        }
-
-        ch = ngx_rtbus_hub_topic_channel(topic);
-
-        /* no more is known than that it was there */
-
-        ch->known = 0;
-        ngx_rtbus_history_stop(ch);
-
-        ngx_rtbus_hub_away(ch);
-    }
+    ngx_rtbus_hub_away(ch);
 }
 
 

@@ -30,6 +30,7 @@
 #include "ngx_rtbus_redis_sub.h"
 #include "ngx_rtbus_redis_cmd.h"
 #include "ngx_rtbus_library.h"
+#include "ngx_rtbus_mailbox.h"
 
 
 #define NGX_RTBUS_HUB_MAX_NAME  (RTBUS_CHANNEL_MAX + NGX_RTBUS_HUB_MAX_PREFIX)
@@ -161,9 +162,10 @@ struct ngx_rtbus_hub_s {
     ngx_rtbus_hub_exiting_pt         exiting_handler;
     void                            *data;
 
-    /* for the layer above: calls to Redis; JSON texts */
+    /* for the layer above: calls to Redis; the worker's mailbox; JSON texts */
 
     ngx_rtbus_redis_cmd_t            cmd;
+    ngx_rtbus_mailbox_t              mailbox;
     rtbus_json_t                    *json;
 
     /* private */

@@ -209,9 +209,15 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 
             ngx_queue_insert_tail(&rs->pending, &topic->queue);
         }
-    }
 
-    rs->lost_handler(rs);
+        for (node = ngx_rbtree_min(rs->topics.root, rs->topics.sentinel);
+             node;
+             node = ngx_rbtree_next(&rs->topics, node))
+        {
+            topic = (ngx_rtbus_redis_topic_t *) node;
+            topic->handlers->lost(rs, topic);
+        }
+    }
 }
 
 

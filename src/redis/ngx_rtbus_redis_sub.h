@@ -43,6 +43,11 @@ typedef struct {
     void                          (*message)(ngx_rtbus_redis_sub_t *rs,
                                       ngx_rtbus_redis_topic_t *topic,
                                       u_char *data, size_t len);
+
+    /* the connection is lost, no topic is ready any more; none may be removed
+       in this one */
+    void                          (*lost)(ngx_rtbus_redis_sub_t *rs,
+                                      ngx_rtbus_redis_topic_t *topic);
 } ngx_rtbus_redis_topic_handlers_t;
 
 
@@ -59,14 +64,9 @@ struct ngx_rtbus_redis_topic_s {
 };
 
 
-/* the connection is lost, no topic is ready any more */
-typedef void (*ngx_rtbus_redis_lost_pt)(ngx_rtbus_redis_sub_t *rs);
-
-
 struct ngx_rtbus_redis_sub_s {
     /* set by the owner before init */
 
-    ngx_rtbus_redis_lost_pt         lost_handler;
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
     void                           *data;
 
@@ -111,7 +111,7 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 
-/* forgets the topic at once; UNSUBSCRIBE follows.  Allowed in any handler. */
+/* forgets the topic at once; UNSUBSCRIBE follows.  Allowed in any handler but lost. */
 
 void ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);

@@ -1,0 +1,103 @@
+
+/*
+ * The mailbox of a worker: a pub/sub channel of its own in Redis, by which
+ * producers answer commands and workers of all nodes talk to each other.
+ *
+ *   <prefix>rtbus:worker:<id>     one JSON object per message
+ *
+ * What a message is for is seen by its members: each user of the mailbox owns
+ * one member name, such as "ack" or "sid", and gets the messages that have it.
+ *
+ * Delivery is at most once.  Whoever waits for a message needs a timeout.
+ */
+
+
+#ifndef _NGX_RTBUS_MAILBOX_H_INCLUDED_
+#define _NGX_RTBUS_MAILBOX_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_rtbus_redis_sub.h"
+#include "ngx_rtbus_redis_cmd.h"
+#include "rtbus_json.h"
+
+
+/* bytes of an id: 9 random ones in base64url, so that nobody can guess it */
+#define NGX_RTBUS_MAILBOX_ID_LEN   12
+
+#define NGX_RTBUS_MAILBOX_NAME     "rtbus:worker:"
+
+/* kinds of messages */
+#define NGX_RTBUS_MAILBOX_KINDS    8
+
+
+typedef struct ngx_rtbus_mailbox_s  ngx_rtbus_mailbox_t;
+
+
+/*
+ * A message with the member of this user: its value, and the message as a
+ * whole, both checked JSON (see rtbus_json_members()) and valid during the
+ * call.
+ */
+typedef void (*ngx_rtbus_mailbox_pt)(void *data, rtbus_json_value_t *value,
+    rtbus_str_t *message);
+
+
+struct ngx_rtbus_mailbox_s {
+    /* may be read by the owner */
+
+    ngx_str_t                  id;
+    ngx_str_t                  name;      /* with the prefix: for "reply" */
+    unsigned                   ready:1;   /* messages reach us */
+
+    /* private */
+
+    ngx_rtbus_redis_topic_t    topic;
+    ngx_rtbus_redis_cmd_t     *cmd;
+    ngx_str_t                  prefix;
+    rtbus_json_t              *json;
+    ngx_log_t                 *log;
+    time_t                     complained;
+    ngx_uint_t                 nkinds;
+    rtbus_json_member_t        members[NGX_RTBUS_MAILBOX_KINDS];
+    ngx_rtbus_mailbox_pt       handlers[NGX_RTBUS_MAILBOX_KINDS];
+    void                      *data[NGX_RTBUS_MAILBOX_KINDS];
+};
+
+
+/*
+ * Subscribes to a new mailbox, under an id that no worker had before.  mb is
+ * zeroed memory that lives as long as the worker, prefix too.  NGX_OK or
+ * NGX_ERROR.
+ */
+
+ngx_int_t ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb,
+    ngx_rtbus_redis_sub_t *sub, ngx_rtbus_redis_cmd_t *cmd, ngx_str_t *prefix,
+    rtbus_json_t *json, ngx_log_t *log);
+
+/* frees what init has allocated; the pub/sub connection is closed already */
+
+void ngx_rtbus_mailbox_close(ngx_rtbus_mailbox_t *mb);
+
+/* messages with this member (static text) go to the handler */
+
+void ngx_rtbus_mailbox_handle(ngx_rtbus_mailbox_t *mb, const char *member,
+    ngx_rtbus_mailbox_pt handler, void *data);
+
+/* is the channel a mailbox: no client may join it or publish to it */
+
+ngx_uint_t ngx_rtbus_mailbox_channel(ngx_str_t *channel);
+
+/*
+ * Sends a message, one JSON object, to the mailbox of that id.  The reply is
+ * the number of its receivers: with 0 there is no such worker (any more).
+ * Answers as ngx_rtbus_redis_cmd_call(); NULL as well if the id is none.
+ */
+
+ngx_rtbus_redis_call_t *ngx_rtbus_mailbox_send(ngx_rtbus_mailbox_t *mb,
+    ngx_str_t *id, ngx_str_t *message, ngx_rtbus_redis_call_pt handler,
+    void *data);
+
+
+#endif /* _NGX_RTBUS_MAILBOX_H_INCLUDED_ */
