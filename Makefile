@@ -6,7 +6,8 @@
 # Both install what they need with the system's package manager and say so.
 #
 #   make build   build/ngx_http_rtbus_module.so for the nginx installed here
-#   make asan    all suites with AddressSanitizer and UBSan on the module
+#   make asan    all suites with AddressSanitizer on the whole of nginx, and
+#                UBSan on the module
 #   make unit    unit tests of src/wire
 #   make fuzz    fuzzers of src/wire, TIME seconds each
 #   make layers  includes between the folders of src
@@ -27,6 +28,12 @@ CC ?= cc
 UNIT_CFLAGS ?= -O1 -g -W -Wall -Wextra -Wshadow -Wpointer-arith -Werror
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
             -fno-omit-frame-pointer
+
+# what the suites need of nginx
+ASAN_CONFIGURE := --with-compat --with-debug --with-threads \
+                  --with-http_v2_module --with-http_ssl_module \
+                  --with-http_auth_request_module --with-http_realip_module \
+                  --with-http_stub_status_module --with-http_sub_module
 
 WIRE := $(wildcard src/wire/*.c)
 HEADERS := $(wildcard src/*/*.h)
@@ -50,9 +57,20 @@ $(BUILD)/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
 		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
 	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" ./.ci/build $(BUILD)
 
+# a whole nginx with AddressSanitizer, each allocation on its own: pools would
+# hide what is written beside it
+
+$(BUILD)/asan/sbin/nginx: .ci/build .ci/nginx-source Makefile
+	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
+		NGINX_SRC=$$src NGINX_CONFIGURE="$(ASAN_CONFIGURE)" CC="$(CC)" \
+		RTBUS_CFLAGS="-fsanitize=address -fno-omit-frame-pointer \
+			-DNGX_DEBUG_PALLOC=1 -O1 -g" \
+		./.ci/build $(BUILD)/asan/sbin nginx
+
 $(BUILD)/asan/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
 		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
-	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" \
+	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
+		NGINX_SRC=$$src NGINX_CONFIGURE="$(ASAN_CONFIGURE)" CC="$(CC)" \
 		RTBUS_CFLAGS="$(SANITIZE) -O1 -g" ./.ci/build $(BUILD)/asan
 
 $(BUILD)/producer: demo/producer.c
@@ -66,10 +84,10 @@ run: deps build $(BUILD)/producer
 test: deps build $(BUILD)/producer node_modules unit layers
 	prove -It/lib $(T)
 
-asan: deps $(BUILD)/asan/ngx_http_rtbus_module.so $(BUILD)/producer \
-		node_modules asan-unit
+asan: deps $(BUILD)/asan/sbin/nginx $(BUILD)/asan/ngx_http_rtbus_module.so \
+		$(BUILD)/producer node_modules asan-unit
 	RTBUS_MODULE=$(BUILD)/asan/ngx_http_rtbus_module.so \
-	RTBUS_LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+	TEST_NGINX_BINARY=$(BUILD)/asan/sbin/nginx RTBUS_SANITIZED=1 \
 		prove -It/lib $(T)
 
 

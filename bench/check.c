@@ -283,7 +283,6 @@ static struct {
     double               rate;
     int                  workers;
     const char          *module;
-    const char          *preload;
     const char          *nginx;
     const char          *redis;
     const char          *dir;
@@ -3784,7 +3783,7 @@ client_done(client_t *c, int report)
 
 
 static pid_t
-spawn(char *const argv[], const char *log, const char *preload)
+spawn(char *const argv[], const char *log)
 {
     int    fd;
     pid_t  pid, parent;
@@ -3825,11 +3824,8 @@ spawn(char *const argv[], const char *log, const char *preload)
 
     unsetenv("NGINX");
 
-    if (preload) {
-        setenv("LD_PRELOAD", preload, 1);
-        setenv("ASAN_OPTIONS", "detect_leaks=0:detect_odr_violation=0", 0);
-        setenv("UBSAN_OPTIONS", "print_stacktrace=1:print_summary=1", 0);
-    }
+    setenv("ASAN_OPTIONS", "detect_leaks=0:detect_odr_violation=0", 0);
+    setenv("UBSAN_OPTIONS", "print_stacktrace=1:print_summary=1", 0);
 
     execvp(argv[0], argv);
 
@@ -3853,7 +3849,7 @@ redis_start(void)
         "--appendfsync", (char *) g.aof, "--daemonize", "no", NULL
     };
 
-    g.redis_pid = spawn(argv, log, NULL);
+    g.redis_pid = spawn(argv, log);
     g.redis_start = 0;
     g.redis_kill = 0;
 }
@@ -3929,7 +3925,7 @@ nginx_start(void)
         NULL
     };
 
-    g.nginx_pid = spawn(argv, log, g.preload);
+    g.nginx_pid = spawn(argv, log);
 }
 
 
@@ -4902,7 +4898,7 @@ options(int argc, char **argv)
         { "seed", 1, NULL, 's' }, { "time", 1, NULL, 't' },
         { "clients", 1, NULL, 'k' }, { "channels", 1, NULL, 'm' },
         { "rate", 1, NULL, 'r' }, { "workers", 1, NULL, 'w' },
-        { "module", 1, NULL, 'M' }, { "preload", 1, NULL, 'P' },
+        { "module", 1, NULL, 'M' },
         { "nginx", 1, NULL, 'n' }, { "redis", 1, NULL, 'R' },
         { "dir", 1, NULL, 'd' }, { "aof", 1, NULL, 'a' },
         { "faults", 1, NULL, 'f' }, { "log", 1, NULL, 'l' },
@@ -4930,7 +4926,6 @@ options(int argc, char **argv)
         case 'r': g.rate = atof(optarg); break;
         case 'w': g.workers = atoi(optarg); break;
         case 'M': g.module = optarg; break;
-        case 'P': g.preload = optarg; break;
         case 'n': g.nginx = optarg; break;
         case 'R': g.redis = optarg; break;
         case 'd': g.dir = optarg; break;

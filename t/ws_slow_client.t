@@ -196,7 +196,7 @@ for my $round (1 .. 100) {
 is($got, 10000, 'a reader gets it all');
 
 SKIP: {
-skip 'the memory is that of a sanitizer', 1 if $ENV{RTBUS_LD_PRELOAD};
+skip 'the memory is that of a sanitizer', 1 if $ENV{RTBUS_SANITIZED};
 
 my $more = rss_kb($worker) - $before;
 cmp_ok($more, '<', 8192, 'memory is bounded');

@@ -64,7 +64,7 @@ package Test::RTBus;
 # Environment
 #
 #	RTBUS_MODULE		the module, if not build/ of this checkout
-#	RTBUS_LD_PRELOAD	preloaded into nginx, and nothing else (libasan)
+#	RTBUS_SANITIZED		nginx has sanitizers, see "make asan"
 #	TEST_NGINX_BINARY	/usr/sbin/nginx or the first in PATH
 #	TEST_NGINX_GLOBALS	load_module goes in front, unless it speaks of
 #				ngx_http_rtbus_module already
@@ -150,18 +150,16 @@ sub _set_binary {
 
 	return unless -x $nginx;
 
-	my $preload = $ENV{RTBUS_LD_PRELOAD};
 	my $dynamic = !defined $ENV{TEST_NGINX_MODULES}
 		&& `$nginx -V 2>&1` =~ /--with-\S+=dynamic/;
 
-	return unless $preload || $dynamic;
+	return unless $ENV{RTBUS_SANITIZED} || $dynamic;
 	return if $^C;
 
 	my $env = '';
 
-	if ($preload) {
+	if ($ENV{RTBUS_SANITIZED}) {
 		my %set = (
-			LD_PRELOAD => $preload,
 			ASAN_OPTIONS => $ENV{ASAN_OPTIONS}
 				|| 'detect_leaks=0:detect_odr_violation=0',
 			UBSAN_OPTIONS => $ENV{UBSAN_OPTIONS}
@@ -227,9 +225,8 @@ sub _set_globals {
 
 	# a binary upgrade passes on only what is named
 
-	if ($ENV{RTBUS_LD_PRELOAD} && $globals !~ /env LD_PRELOAD/) {
-		$globals .= "\nenv LD_PRELOAD; env ASAN_OPTIONS;"
-			. " env UBSAN_OPTIONS;";
+	if ($ENV{RTBUS_SANITIZED} && $globals !~ /env ASAN_OPTIONS/) {
+		$globals .= "\nenv ASAN_OPTIONS; env UBSAN_OPTIONS;";
 	}
 
 	$ENV{TEST_NGINX_GLOBALS} = "$globals\n";
