@@ -9,7 +9,7 @@
 #   make asan    all suites with AddressSanitizer on the whole of nginx, and
 #                UBSan on the module
 #   make unit    unit tests of src/wire
-#   make fuzz    fuzzers of src/wire, TIME seconds each
+#   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each
 #   make layers  includes between the folders of src
 #   make deps    only installs
 #   make clean
@@ -102,7 +102,13 @@ asan-unit:
 	@$(MAKE) --no-print-directory unit BUILD=$(BUILD)/asan \
 		UNIT_CFLAGS="$(UNIT_CFLAGS) $(SANITIZE)"
 
-fuzz: $(FUZZERS)
+fuzz: fuzz-deps
+	@$(MAKE) --no-print-directory fuzz-run
+
+fuzz-deps:
+	@./.ci/deps clang libwslay-dev
+
+fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do \
 		n=$$(basename $$f); \
 		mkdir -p $(BUILD)/fuzz/found/$$n; \
@@ -118,7 +124,32 @@ fuzz: $(FUZZERS)
 $(BUILD)/fuzz/%: t/fuzz/%.c $(WIRE) $(HEADERS)
 	@mkdir -p $(BUILD)/fuzz
 	clang -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -Isrc/wire -o $@ $< $(WIRE) -lyajl
+		-fno-sanitize-recover=undefined -Isrc/wire -o $@ $< $(WIRE) -lyajl \
+		$(FUZZ_LIBS)
+
+$(BUILD)/fuzz/wslay: FUZZ_LIBS = -lwslay
+
+# the hub and its connections, with nginx's own memory, trees and timers
+
+FUZZ_NGX = core/ngx_rbtree.c core/ngx_string.c core/ngx_palloc.c \
+           core/ngx_crc32.c core/ngx_times.c core/ngx_array.c \
+           event/ngx_event_timer.c event/ngx_event_posted.c \
+           os/unix/ngx_alloc.c os/unix/ngx_time.c
+
+FUZZ_NGX_INC = core event event/modules os/unix
+
+$(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
+		$(wildcard src/redis/*.c src/hub/*.c) $(BUILD)/asan/sbin/nginx
+	@mkdir -p $(BUILD)/fuzz
+	src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source)/src && \
+	clang -g -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -fno-sanitize=function \
+		-Wno-deprecated-declarations -DNGX_DEBUG_PALLOC=1 \
+		-Isrc/wire -Isrc/redis -Isrc/hub -I$(BUILD)/asan/sbin/objs \
+		$$(printf -- "-I$$src/%s " $(FUZZ_NGX_INC)) -o $@ $< \
+		$(WIRE) src/redis/*.c src/hub/*.c \
+		$$(printf -- "$$src/%s " $(FUZZ_NGX)) \
+		-lyajl -lhiredis -lcrypto
 
 
 # wire <- redis <- hub <- http: an include that points up is an error
@@ -129,4 +160,4 @@ layers:
 clean:
 	rm -rf build
 
-.PHONY: all deps build run test asan asan-unit unit fuzz layers clean
+.PHONY: all deps build run test asan asan-unit unit fuzz fuzz-deps fuzz-run layers clean
