@@ -41,6 +41,7 @@ struct rtbus_json_s {
     yajl_alloc_funcs    funcs;
     unsigned            depth;
     unsigned            level;
+    const uint8_t      *failed;
     jmp_buf             nomem;
     void               *blocks[RTBUS_JSON_BLOCKS];
 };
@@ -59,7 +60,6 @@ static void *rtbus_json_realloc(void *ctx, void *p, size_t size);
 static void rtbus_json_free(void *ctx, void *p);
 static const uint8_t *rtbus_json_cut(rtbus_json_value_t *value,
     const uint8_t *p, const uint8_t *last);
-static rtbus_json_type_e rtbus_json_type(uint8_t c);
 static const uint8_t *rtbus_json_skip_space(const uint8_t *p);
 static const uint8_t *rtbus_json_skip_string(const uint8_t *p,
     const uint8_t *last);
@@ -190,6 +190,40 @@ rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
     *n = count;
 
     return RTBUS_OK;
+}
+
+
+const uint8_t *
+rtbus_json_failed(const rtbus_json_t *json)
+{
+    return json->failed;
+}
+
+
+rtbus_json_type_e
+rtbus_json_type(uint8_t c)
+{
+    switch (c) {
+
+    case '{':
+        return RTBUS_JSON_OBJECT;
+
+    case '[':
+        return RTBUS_JSON_ARRAY;
+
+    case '"':
+        return RTBUS_JSON_STRING;
+
+    case 'n':
+        return RTBUS_JSON_NULL;
+
+    case 't':
+    case 'f':
+        return RTBUS_JSON_BOOL;
+
+    default:
+        return RTBUS_JSON_NUMBER;
+    }
 }
 
 
@@ -501,7 +535,10 @@ static int
 rtbus_json_check_text(rtbus_json_t *json, const rtbus_str_t *text,
     const char **reason)
 {
+    size_t       size;
     yajl_status  status;
+
+    json->failed = NULL;
 
     if (rtbus_utf8_check(RTBUS_UTF8_ACCEPT, text->data, text->len)
         != RTBUS_UTF8_ACCEPT)
@@ -530,6 +567,9 @@ rtbus_json_check_text(rtbus_json_t *json, const rtbus_str_t *text,
 
     status = yajl_parse(json->yajl, text->data, text->len);
 
+    size = (status == yajl_status_ok) ? text->len
+                                      : yajl_get_bytes_consumed(json->yajl);
+
     /* ends a number; a string still open must not hold a line feed */
 
     if (status == yajl_status_ok) {
@@ -550,6 +590,8 @@ rtbus_json_check_text(rtbus_json_t *json, const rtbus_str_t *text,
 
     if (status != yajl_status_ok) {
         rtbus_json_close(json);
+
+        json->failed = text->data + size;
 
         *reason = (status == yajl_status_client_canceled) ? "nested too deep"
                                                           : "not JSON";
@@ -695,33 +737,6 @@ rtbus_json_cut(rtbus_json_value_t *value, const uint8_t *p,
     value->raw.len = p - value->raw.data;
 
     return p;
-}
-
-
-static rtbus_json_type_e
-rtbus_json_type(uint8_t c)
-{
-    switch (c) {
-
-    case '{':
-        return RTBUS_JSON_OBJECT;
-
-    case '[':
-        return RTBUS_JSON_ARRAY;
-
-    case '"':
-        return RTBUS_JSON_STRING;
-
-    case 'n':
-        return RTBUS_JSON_NULL;
-
-    case 't':
-    case 'f':
-        return RTBUS_JSON_BOOL;
-
-    default:
-        return RTBUS_JSON_NUMBER;
-    }
 }
 
 

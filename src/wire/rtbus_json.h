@@ -7,7 +7,7 @@
  * elements that the caller asked for come back as slices of the input.
  *
  * A rtbus_json_t holds what is reused between texts (the yajl handle); one per
- * worker is enough.  No function here keeps a pointer to the input.
+ * worker is enough.  No function here reads the input later.
  */
 
 
@@ -82,6 +82,14 @@ int rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
 int rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
     rtbus_json_value_t *values, size_t *n, const char **reason);
 
+/* where the last text that was "not JSON" ceased to be it; NULL: unknown */
+
+const uint8_t *rtbus_json_failed(const rtbus_json_t *json);
+
+/* the type of a checked value, by its first byte */
+
+rtbus_json_type_e rtbus_json_type(uint8_t c);
+
 /*
  * The two below walk a slice that has been checked, without a second check.
  *
@@ -93,7 +101,8 @@ void rtbus_json_members(const rtbus_str_t *raw, rtbus_json_member_t *members,
 
 /*
  * The elements of an array slice, one by one; *pos starts as NULL.  RTBUS_OK,
- * or RTBUS_AGAIN after the last.
+ * or RTBUS_AGAIN after the last.  Of an object slice the names, in quotes, and
+ * the values come in turn.
  */
 
 int rtbus_json_next(rtbus_json_value_t *value, const uint8_t **pos,
