@@ -9,6 +9,7 @@
 
 #include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_plain.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_sio.h"
@@ -719,34 +720,11 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static ngx_int_t
 ngx_http_rtbus_first_line(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *line)
 {
-    size_t      len;
-    ssize_t     n;
-    ngx_file_t  file;
-    u_char      buf[NGX_HTTP_RTBUS_MAX_LINE + 1];
+    size_t   len;
+    ssize_t  n;
+    u_char   buf[NGX_HTTP_RTBUS_MAX_LINE + 1];
 
-    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(&file, sizeof(ngx_file_t));
-
-    file.name = *name;
-    file.log = cf->log;
-
-    file.fd = ngx_open_file(name->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
-
-    if (file.fd == NGX_INVALID_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " \"%V\" failed", name);
-        return NGX_ERROR;
-    }
-
-    n = ngx_read_file(&file, buf, sizeof(buf), 0);
-
-    if (ngx_close_file(file.fd) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
-                           ngx_close_file_n " \"%V\" failed", name);
-    }
+    n = ngx_http_rtbus_file_read(cf, name, buf, sizeof(buf));
 
     if (n == NGX_ERROR) {
         return NGX_ERROR;

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_user.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_reply.h"
 #include <jwt.h>
 
@@ -436,7 +437,6 @@ ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ssize_t      n;
     ngx_str_t   *value, alg;
     ngx_uint_t   i;
-    ngx_file_t   file;
 
     if (rlcf->jwt_key.data) {
         return "is duplicate";
@@ -478,34 +478,14 @@ ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     rlcf->jwt_alg = ngx_http_rtbus_jwt_algs[i].alg;
 
-    if (ngx_conf_full_name(cf->cycle, &value[1], 1) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(&file, sizeof(ngx_file_t));
-
-    file.name = value[1];
-    file.log = cf->log;
-
-    file.fd = ngx_open_file(value[1].data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
-
-    if (file.fd == NGX_INVALID_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " \"%V\" failed", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
     size = NGX_HTTP_RTBUS_MAX_KEY;
 
     rlcf->jwt_key.data = ngx_pnalloc(cf->pool, size + 1);
-
-    n = (rlcf->jwt_key.data == NULL)
-        ? NGX_ERROR : ngx_read_file(&file, rlcf->jwt_key.data, size, 0);
-
-    if (ngx_close_file(file.fd) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
-                           ngx_close_file_n " \"%V\" failed", &value[1]);
+    if (rlcf->jwt_key.data == NULL) {
+        return NGX_CONF_ERROR;
     }
+
+    n = ngx_http_rtbus_file_read(cf, &value[1], rlcf->jwt_key.data, size);
 
     if (n == NGX_ERROR) {
         return NGX_CONF_ERROR;
