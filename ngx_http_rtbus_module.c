@@ -23,6 +23,7 @@
 
 #define NGX_HTTP_RTBUS_MAX_LINE  4096    /* bytes of a password or a secret */
 #define NGX_HTTP_RTBUS_SECRET    32      /* bytes of a random secret */
+#define NGX_HTTP_RTBUS_SCHEMA    (1024 * 1024)    /* bytes of a file */
 
 
 static void *ngx_http_rtbus_create_main_conf(ngx_conf_t *cf);
@@ -44,6 +45,9 @@ static ngx_int_t ngx_http_rtbus_first_line(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *line);
 static char *ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_rtbus_schema(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static void ngx_http_rtbus_schema_cleanup(void *data);
 static char *ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_names(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -92,6 +96,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
     { ngx_string("rtbus_secret_file"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_rtbus_secret_file,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_schema"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
+      ngx_http_rtbus_schema,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -318,6 +329,7 @@ ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
      *     rmcf->prefix = { 0, NULL };
      *     rmcf->max_event = 0;
      *     rmcf->functions = 0;
+     *     rmcf->schema = NULL;
      *     rmcf->used = 0;
      *     rmcf->worker = NULL;
      */
@@ -613,6 +625,7 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
     worker->hub.prefix = rmcf->prefix;
     worker->hub.max_event = rmcf->max_event;
     worker->hub.functions = rmcf->functions;
+    worker->hub.schema = rmcf->schema;
 
     if (ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK) {
         return NGX_ERROR;
@@ -789,6 +802,89 @@ ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     rmcf->prefix = value[1];
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_schema(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_main_conf_t *rmcf = conf;
+
+    int                  rc, strict;
+    char                 err[RTBUS_SCHEMA_ERROR];
+    u_char              *text;
+    ssize_t              n;
+    ngx_str_t           *value;
+    rtbus_schema_t      *schema;
+    ngx_pool_cleanup_t  *cln;
+
+    if (rmcf->schema) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    strict = 0;
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strcmp(value[2].data, "strict") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        strict = 1;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    text = ngx_alloc(NGX_HTTP_RTBUS_SCHEMA + 1, cf->log);
+    if (text == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    n = ngx_http_rtbus_file_read(cf, &value[1], text,
+                                 NGX_HTTP_RTBUS_SCHEMA + 1);
+
+    if (n == NGX_ERROR) {
+        ngx_free(text);
+        return NGX_CONF_ERROR;
+    }
+
+    if (n > NGX_HTTP_RTBUS_SCHEMA) {
+        ngx_free(text);
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the schema in \"%V\" is too long", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    rc = rtbus_schema_create(&schema, text, n, strict, err);
+
+    ngx_free(text);
+
+    if (rc != RTBUS_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid schema in \"%V\": %s", &value[1],
+                           rc == RTBUS_ERROR ? err : "no memory");
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_http_rtbus_schema_cleanup;
+    cln->data = schema;
+
+    rmcf->schema = schema;
+
+    return NGX_CONF_OK;
+}
+
+
+static void
+ngx_http_rtbus_schema_cleanup(void *data)
+{
+    rtbus_schema_destroy(data);
 }
 
 

@@ -105,6 +105,7 @@ typedef struct {
     ngx_msec_t                   drain;
     size_t                       max_event;
     ngx_uint_t                   functions;   /* unsigned  functions:1; */
+    const rtbus_schema_t        *schema;      /* or NULL */
     ngx_str_t                    secret;      /* key of the pid */
     ngx_uint_t                   secret_file; /* it was configured */
 

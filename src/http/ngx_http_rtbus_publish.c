@@ -134,10 +134,12 @@ ngx_http_rtbus_publish_body(ngx_http_request_t *r, ngx_str_t *body)
 static ngx_int_t
 ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
 {
+    char                         err[RTBUS_SCHEMA_ERROR];
     ngx_int_t                    rc;
     ngx_str_t                   *channel;
     const char                  *reason;
     rtbus_event_t                ev;
+    const rtbus_schema_t        *schema;
     ngx_http_rtbus_command_t     cmd;
     ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_main_conf_t  *rmcf;
@@ -183,6 +185,12 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
 
     if (ev.pos.epoch || ev.pos.seq) {
         return ngx_http_rtbus_publish_bad(r, "id is not allowed");
+    }
+
+    schema = rmcf->worker->hub.schema;
+
+    if (schema && rtbus_schema_event(schema, &ev, err) != RTBUS_OK) {
+        return ngx_http_rtbus_publish_bad(r, err);
     }
 
     if (ngx_array_init(&cmd.argv, r->pool, 8, sizeof(const char *)) != NGX_OK

@@ -570,7 +570,11 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
 
     if (reason) {
         ngx_rtbus_hub_invalid(ch->hub, &ch->name, reason);
+    }
 
+    if (reason
+        || (ch->hub->schema && ngx_rtbus_hub_check(ch, &event) != NGX_OK))
+    {
         /* it has its place in the row all the same */
 
         if (read->own) {

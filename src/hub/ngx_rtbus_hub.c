@@ -538,6 +538,14 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 #endif
     }
 
+    if (hub->schema && ngx_rtbus_hub_check(ch, &event) != NGX_OK) {
+
+        /* a durable event has its place in the row all the same */
+
+        ch->pos = event.pos;
+        return;
+    }
+
     msg.event = &event;
     msg.channel = ch->name;
     msg.pos = event.pos;
@@ -695,6 +703,31 @@ ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
 
     hub->complained = ngx_time();
     hub->invalid = 0;
+}
+
+
+ngx_int_t
+ngx_rtbus_hub_check(ngx_rtbus_channel_t *ch, rtbus_event_t *event)
+{
+    char       err[RTBUS_SCHEMA_ERROR];
+    u_char    *p;
+    ngx_str_t  name;
+    u_char     reason[sizeof("\"\": ") + RTBUS_EVENT_NAME_MAX
+                      + RTBUS_SCHEMA_ERROR];
+
+    if (rtbus_schema_event(ch->hub->schema, event, err) == RTBUS_OK) {
+        return NGX_OK;
+    }
+
+    name.len = event->name.len;
+    name.data = event->name.data;
+
+    p = ngx_sprintf(reason, "\"%V\": %s", &name, err);
+    *p = '\0';
+
+    ngx_rtbus_hub_invalid(ch->hub, &ch->name, (char *) reason);
+
+    return NGX_DECLINED;
 }
 
 

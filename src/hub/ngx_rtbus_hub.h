@@ -26,6 +26,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include "rtbus_schema.h"
 #include "ngx_rtbus_msg.h"
 #include "ngx_rtbus_redis_sub.h"
 #include "ngx_rtbus_redis_cmd.h"
@@ -159,6 +160,7 @@ struct ngx_rtbus_hub_s {
     ngx_str_t                        prefix;
     size_t                           max_event;  /* bytes of an envelope */
     ngx_uint_t                       functions;  /* load the library */
+    const rtbus_schema_t            *schema;     /* of events, or NULL */
     ngx_rtbus_hub_exiting_pt         exiting_handler;
     void                            *data;
 
@@ -270,6 +272,13 @@ void ngx_rtbus_hub_live(ngx_rtbus_sub_t *sub);
 
 void ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason);
+
+/*
+ * Has the event the shape that hub->schema, which is there, wants: NGX_OK, or
+ * NGX_DECLINED: it is not to be handed out, and was logged.
+ */
+
+ngx_int_t ngx_rtbus_hub_check(ngx_rtbus_channel_t *ch, rtbus_event_t *event);
 
 /* asks again, in a second, for what could not be had from Redis now */
 
