@@ -11,6 +11,7 @@
 #   make unit    unit tests of src/wire
 #   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each
 #   make layers  includes between the folders of src
+#   make types   TYPES, TypeScript declarations of the events in SCHEMA
 #   make deps    only installs
 #   make clean
 #
@@ -18,10 +19,14 @@
 #            CC          compiler
 #            T           suites to run, t/ by default
 #            TIME        seconds of each fuzzer, 60 by default
+#            SCHEMA      conf/events.schema.json by default
+#            TYPES       conf/events.d.ts by default
 
 NGINX_SRC ?=
 TIME ?= 60
 T ?= t
+SCHEMA ?= conf/events.schema.json
+TYPES ?= conf/events.d.ts
 
 BUILD := $(CURDIR)/build
 CC ?= cc
@@ -157,7 +162,13 @@ $(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
 layers:
 	@./.ci/layers
 
+types:
+	@mkdir -p $(BUILD)
+	@./.ci/types $(SCHEMA) > $(BUILD)/types.new
+	@mv $(BUILD)/types.new $(TYPES)
+	@echo "made $(TYPES)"
+
 clean:
 	rm -rf build
 
-.PHONY: all deps build run test asan asan-unit unit fuzz fuzz-deps fuzz-run layers clean
+.PHONY: all deps build run test asan asan-unit unit fuzz fuzz-deps fuzz-run layers types clean
