@@ -75,6 +75,14 @@
 -- there: [ [], "", "0-0" ].  Writes nothing; a replica answers it as well.
 --
 --
+-- FCALL rtbus_claim 1 <channel> <user>
+--
+--     -> the userId of the state
+--
+-- A state that has no userId gets this one.  One that is made by it lives for
+-- 86400 s, unless an event renews it.  Whoever the answer names is the owner.
+--
+--
 -- FCALL rtbus_command 1 <stream> <dedupe-id> <field> <value> ...
 --
 --     -> [ stream id, 1 ], or [ stream id of the first one, 0 ]
@@ -88,7 +96,7 @@
 --
 -- FCALL_RO rtbus_version 0
 --
---     -> 1: a number that grows with each change of this file
+--     -> 2: a number that grows with each change of this file
 --
 --
 -- ERRORS
@@ -105,7 +113,7 @@
 -- for the channel; in a cluster SPUBLISH and CLUSTER INFO instead.
 --
 
-local VERSION = 1
+local VERSION = 2
 
 local OPTIONS = {
     APPEND = true, TTL = true, MAXLEN = true, ARGS = true,
@@ -870,6 +878,58 @@ local function snapshot(keys, args)
 end
 
 
+local function claim(keys, args)
+    if not call then
+        prepare()
+    end
+
+    local key, user = keys[1], args[1]
+
+    if #keys ~= 1 then
+        return refuse('one key is expected, the channel')
+    end
+
+    if #args ~= 1 then
+        return refuse('a user is expected')
+    end
+
+    if user == '' then
+        return refuse('bad user')
+    end
+
+    local names = channels[key] or channel_names(key)
+
+    if not names then
+        return refuse('bad channel')
+    end
+
+    local state = names.state
+    local owner = try('HGET', state, 'userId')
+
+    if owner then
+        return owner
+    end
+
+    local made = call('EXISTS', state) == 0
+
+    if made and not allowed('PEXPIRE', state, '1') then
+        return no_permission('PEXPIRE')
+    end
+
+    local reply = try('HSET', state, 'userId', user)
+
+    if is_error(reply) then
+        return reply
+    end
+
+    if made then
+        call('PEXPIRE', state, 1000 * TTL)
+    end
+
+    return user
+end
+
+
 -- The key for a dedupe id, in the slot of the stream; nil if the name has
 -- braces that no tag can be put around.
 
@@ -967,6 +1027,7 @@ end
 
 redis.register_function('rtbus_publish', publish)
 redis.register_function('rtbus_command', command)
+redis.register_function('rtbus_claim', claim)
 
 redis.register_function{
     function_name = 'rtbus_snapshot',

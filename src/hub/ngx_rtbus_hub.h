@@ -42,6 +42,7 @@ typedef struct ngx_rtbus_hub_s      ngx_rtbus_hub_t;
 typedef struct ngx_rtbus_channel_s  ngx_rtbus_channel_t;
 typedef struct ngx_rtbus_sub_s      ngx_rtbus_sub_t;
 typedef struct ngx_rtbus_read_s     ngx_rtbus_read_t;
+typedef struct ngx_rtbus_owner_s    ngx_rtbus_owner_t;
 
 
 #define NGX_RTBUS_LOST_UNKNOWN  ((uint64_t) -1)
