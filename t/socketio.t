@@ -97,7 +97,7 @@ my $t2 = Test::Nginx->new();
 $t2->write_file('secret', "a secret that is quite another\n");
 $t2->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r);
 
-$t->plan(291);
+$t->plan(292);
 
 $t->run();
 $t2->run();
@@ -229,6 +229,16 @@ $io->send_text('40/,{"token":"abc"}');
 $p = $io->packet();
 is($p->{type}, 0, 'the main namespace in full');
 like($p->{text}, qr/^40\{/, 'and in short in the answer');
+
+# what is sent in one piece with it is answered after it
+
+$io = open_io(path => '/socket.io/?job=piece');
+$io->send_raw(join '', map { $io->frame(opcode => 1, payload => $_) } '40',
+	'421["subscribe",{"channel":"job:piece2"}]',
+	'422["unsubscribe",{"channel":"job:piece2"}]');
+
+is(join(' ', map { my $p = $io->packet() || {}; $p->{name} // $p->{ack} // 0 }
+	1 .. 4), '0 connected 1 2', 'in one piece');
 
 ###############################################################################
 

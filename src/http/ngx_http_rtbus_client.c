@@ -416,6 +416,7 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
     }
 
     s->sub.patient = again;
+    s->ready = 1;
 
     /* the client's cursor has the channel from now on */
 

@@ -368,6 +368,10 @@ ngx_http_rtbus_ws_cleanup(void *data)
     if (ws->control) {
         ngx_free(ws->control);
     }
+
+    if (ws->rest.data) {
+        ngx_free(ws->rest.data);
+    }
 }
 
 
@@ -376,6 +380,7 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
 {
     ssize_t               n;
     ngx_buf_t            *b;
+    ngx_str_t             rest;
     ngx_uint_t            i;
     ngx_connection_t     *c;
     ngx_http_request_t   *r;
@@ -408,22 +413,44 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
         return;
     }
 
-    if (ws->carrier.held && !ws->carrier.closing) {
-        /* what the client has sent can wait */
-        return;
-    }
-
     b = r->header_in;
 
-    if (b->pos < b->last) {
-        n = b->last - b->pos;
-        ngx_http_rtbus_ws_input(ws, b->pos, b->last);
-        b->pos = b->last;
-    }
+    for (i = 0; /* void */ ; i++) {
 
-    for (i = 0; rev->ready; i++) {
+        if (ws->carrier.held && !ws->carrier.closing) {
+            /* what the client has sent can wait */
+            return;
+        }
 
-        if (i == NGX_HTTP_RTBUS_WS_READS) {
+        if (ws->rest.data) {
+            rest = ws->rest;
+            ngx_str_null(&ws->rest);
+
+            if (!ws->failed) {
+                ngx_http_rtbus_ws_input(ws, rest.data, rest.data + rest.len);
+            }
+
+            ngx_free(rest.data);
+
+            continue;
+        }
+
+        if (b->pos < b->last) {
+
+            if (!ws->failed) {
+                ngx_http_rtbus_ws_input(ws, b->pos, b->last);
+            }
+
+            b->pos = b->last;
+
+            continue;
+        }
+
+        if (!rev->ready) {
+            break;
+        }
+
+        if (i >= NGX_HTTP_RTBUS_WS_READS) {
             ngx_post_event(rev, &ngx_posted_next_events);
             return;
         }
@@ -600,6 +627,25 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
         }
 
         p += n;
+
+        if (ws->carrier.held && !ws->carrier.closing && p < last) {
+
+            /* the message was one that has to be answered first */
+
+            ws->rest.data = ngx_alloc(last - p, ws->carrier.connection->log);
+
+            if (ws->rest.data == NULL) {
+                ws->failed = 1;
+                ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
+                                             "no memory");
+                return;
+            }
+
+            ws->rest.len = last - p;
+            ngx_memcpy(ws->rest.data, p, ws->rest.len);
+
+            return;
+        }
     }
 }
 

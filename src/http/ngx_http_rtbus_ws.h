@@ -53,6 +53,8 @@ struct ngx_http_rtbus_ws_s {
     size_t                        size;
     u_char                       *control;     /* malloc'ed, a frame cut */
     size_t                        control_length;
+    ngx_str_t                     rest;        /* malloc'ed, what was read when
+                                                  the carrier came to be held */
 
     ngx_event_handler_pt          handler;     /* nginx's, of the connection */
 };
