@@ -50,8 +50,12 @@ static char *ngx_http_rtbus_schema(ngx_conf_t *cf, ngx_command_t *cmd,
 static void ngx_http_rtbus_schema_cleanup(void *data);
 static char *ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_http_rtbus_names(ngx_conf_t *cf, ngx_command_t *cmd,
+static char *ngx_http_rtbus_subscribe(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_rtbus_allow(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_http_rtbus_name_t *ngx_http_rtbus_name(ngx_conf_t *cf,
+    ngx_array_t **names, ngx_str_t *text, ngx_uint_t wildcard);
 static char *ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_secret_file(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -123,16 +127,16 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
 
     { ngx_string("rtbus_subscribe"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_rtbus_names,
+      ngx_http_rtbus_subscribe,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_rtbus_loc_conf_t, subscribe),
+      0,
       NULL },
 
     { ngx_string("rtbus_allow"),
-      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_rtbus_names,
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_rtbus_allow,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_rtbus_loc_conf_t, allow),
+      0,
       NULL },
 
     { ngx_string("rtbus_origin"),
@@ -945,40 +949,81 @@ ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
-ngx_http_rtbus_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_rtbus_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_str_t               *value;
-    ngx_uint_t               i, wildcard;
-    ngx_array_t            **names;
-    ngx_http_rtbus_name_t   *name;
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
 
-    names = (ngx_array_t **) ((char *) conf + cmd->offset);
-    wildcard = (cmd->offset == offsetof(ngx_http_rtbus_loc_conf_t, allow));
-
-    if (*names == NGX_CONF_UNSET_PTR) {
-        *names = ngx_array_create(cf->pool, 2, sizeof(ngx_http_rtbus_name_t));
-        if (*names == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
+    ngx_str_t   *value;
+    ngx_uint_t   i;
 
     value = cf->args->elts;
 
     for (i = 1; i < cf->args->nelts; i++) {
-
-        name = ngx_array_push(*names);
-        if (name == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        if (ngx_http_rtbus_name_compile(cf, &value[i], wildcard, name)
-            != NGX_OK)
-        {
+        if (ngx_http_rtbus_name(cf, &rlcf->subscribe, &value[i], 0) == NULL) {
             return NGX_CONF_ERROR;
         }
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_allow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t              *value;
+    ngx_http_rtbus_name_t  *name;
+
+    value = cf->args->elts;
+
+    name = ngx_http_rtbus_name(cf, &rlcf->allow, &value[1], 1);
+    if (name == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strcmp(value[2].data, "owner") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", it must be "
+                               "\"owner\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        name->owner = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* adds a name to a list of the configuration; NULL: logged */
+
+static ngx_http_rtbus_name_t *
+ngx_http_rtbus_name(ngx_conf_t *cf, ngx_array_t **names, ngx_str_t *text,
+    ngx_uint_t wildcard)
+{
+    ngx_http_rtbus_name_t  *name;
+
+    if (*names == NGX_CONF_UNSET_PTR) {
+        *names = ngx_array_create(cf->pool, 2, sizeof(ngx_http_rtbus_name_t));
+        if (*names == NULL) {
+            return NULL;
+        }
+    }
+
+    name = ngx_array_push(*names);
+    if (name == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_rtbus_name_compile(cf, text, wildcard, name) != NGX_OK) {
+        return NULL;
+    }
+
+    return name;
 }
 
 

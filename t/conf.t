@@ -89,6 +89,8 @@ my @good = (
 	'rtbus_allow user:$arg_user',
 	'rtbus_allow user:$arg_user:*',
 	'rtbus_allow a; rtbus_allow b',
+	'rtbus_allow job:* owner; rtbus_allow *',
+	'rtbus_allow owner; rtbus_allow owner owner',
 	'http: rtbus_allow *',
 	'server: rtbus_allow *',
 
@@ -262,6 +264,10 @@ my @bad = (
 	[ 'main: rtbus_subscribe a', $here ],
 
 	[ 'rtbus_allow', $number ],
+	[ 'rtbus_allow job:* owner more', $number ],
+	[ 'rtbus_allow job:* mine',
+		'invalid parameter "mine", it must be "owner"' ],
+	[ 'rtbus_allow job:* job:1', 'invalid parameter "job:1"' ],
 	[ 'rtbus_allow ""', 'empty channel name' ],
 	[ 'rtbus_allow job:**', 'invalid character' ],
 	[ 'rtbus_allow job:*:state', 'invalid character' ],

@@ -21,7 +21,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http http_v2 stub_status /)
-	->has_daemon('redis-server')->plan(49);
+	->has_daemon('redis-server')->plan(55);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -58,6 +58,13 @@ http {
         location /large {
             rtbus sse;
             rtbus_subscribe job:\$arg_job;
+        }
+
+        location /own {
+            rtbus sse;
+            rtbus_user \$arg_user;
+            rtbus_subscribe job:\$arg_job;
+            rtbus_allow job:* owner;
         }
 
         location /beat {
@@ -218,10 +225,36 @@ for my $stream ($one, $two) {
 	is($shut->event($stream)->{data}, '"next"', 'next event once it opens');
 }
 
+# streams that wait for Redis to say whose the job is, and end before it does
+
+$redis->cmd('HSET', '{job:own}:state', 'userId', 'ann');
+
+my $own = $shut->get('/own?job=own&user=ann');
+
+is($shut->event($own)->{event}, 'connected', 'own');
+$redis->event('job:own', 'e', 'own');
+is($shut->event($own)->{data}, '"own"', 'own, event');
+
+my $foreign = $shut->get('/own?job=own&user=bob');
+ok($shut->until(sub { $shut->ended($foreign) }), 'foreign, refused');
+is($shut->events($foreign), 0, 'foreign, no event');
+
+my $left = H2->connect();
+$redis->pause();
+
+$left->get('/own?job=own&user=ann') for 1 .. 3;
+$shut->rst($shut->get('/own?job=own&user=ann'));
+$own = $shut->get('/own?job=own&user=ann');
+$left->drop();
+
+$redis->resume();
+
+is($shut->event($own)->{event}, 'connected', 'own, after a while');
+
 # what a real client makes of it
 
 SKIP: {
-	skip 'no curl with HTTP/2', 9 unless curl_has_http2();
+	skip 'no curl with HTTP/2', 10 unless curl_has_http2();
 
 	my $dir = $t->testdir();
 	my $url = 'http://127.0.0.1:' . port(8080);
@@ -250,6 +283,7 @@ SKIP: {
 	for my $case (
 		[ 400, '/events' ],
 		[ 403, '/large?job=1', '-H', 'Origin: http://evil.example' ],
+		[ 403, '/own?job=own&user=bob' ],
 		[ 405, '/events', '-X', 'POST' ],
 	)
 	{

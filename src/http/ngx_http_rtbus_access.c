@@ -27,6 +27,7 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     fixed = 0;
 
     name->prefix = 0;
+    name->owner = 0;
 
     if (wildcard && last > p && last[-1] == '*') {
         name->prefix = 1;
@@ -368,6 +369,7 @@ ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules)
         }
 
         rule->prefix = name[i].prefix;
+        rule->owner = name[i].owner;
     }
 
     return NGX_OK;
@@ -375,8 +377,8 @@ ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules)
 
 
 ngx_int_t
-ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *channel,
-    ngx_log_t *log)
+ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *user,
+    ngx_str_t *channel, ngx_log_t *log)
 {
     ngx_uint_t              i;
     ngx_http_rtbus_rule_t  *rule;
@@ -397,10 +399,24 @@ ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *channel,
         }
 
         if (ngx_memcmp(channel->data, rule[i].name.data, rule[i].name.len)
-            == 0)
+            != 0)
         {
+            continue;
+        }
+
+        if (!rule[i].owner) {
             return NGX_OK;
         }
+
+        if (user->len) {
+            return NGX_AGAIN;
+        }
+
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "client without a user asked for channel \"%V\" that is "
+                      "for its owner only", channel);
+
+        return NGX_DECLINED;
     }
 
 forbidden:
@@ -414,7 +430,8 @@ forbidden:
 
 
 ngx_int_t
-ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *channel)
+ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *user,
+    ngx_str_t *channel)
 {
     ngx_array_t  rules;
 
@@ -422,14 +439,24 @@ ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *channel)
         return NGX_ERROR;
     }
 
-    return ngx_http_rtbus_check_rules(&rules, channel, r->connection->log);
+    return ngx_http_rtbus_check_rules(&rules, user, channel,
+                                      r->connection->log);
+}
+
+
+void
+ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log)
+{
+    ngx_log_error(NGX_LOG_INFO, log, 0,
+                  "client asked for channel \"%V\" that is not its user's",
+                  channel);
 }
 
 
 ngx_int_t
-ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
-    ngx_array_t *channels, ngx_array_t *refused, const char **error,
-    ngx_str_t *name)
+ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
+    ngx_str_t *cursor, ngx_array_t *channels, ngx_array_t *refused,
+    const char **error, ngx_str_t *name)
 {
     ngx_int_t                   rc;
     ngx_str_t                   value, *other;
@@ -475,9 +502,10 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
             return NGX_HTTP_BAD_REQUEST;
         }
 
-        if (ngx_http_rtbus_check_rules(&rules, &value, r->connection->log)
-            != NGX_OK)
-        {
+        rc = ngx_http_rtbus_check_rules(&rules, user, &value,
+                                        r->connection->log);
+
+        if (rc == NGX_DECLINED) {
             *error = "forbidden";
             *name = value;
             return NGX_HTTP_FORBIDDEN;
@@ -494,6 +522,8 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
 
         ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
         channel->name = value;
+        channel->owned = (rc == NGX_AGAIN);
+        channel->fixed = 1;
     }
 
     /* a cursor is not a key: what it names is subject to the same rules */
@@ -528,9 +558,10 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
 
         if (channel == NULL) {
 
-            if (ngx_http_rtbus_check_rules(&rules, &value, r->connection->log)
-                != NGX_OK)
-            {
+            rc = ngx_http_rtbus_check_rules(&rules, user, &value,
+                                            r->connection->log);
+
+            if (rc == NGX_DECLINED) {
                 other = refused->elts;
 
                 for (i = 0; i < refused->nelts; i++) {
@@ -558,6 +589,7 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
 
             ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
             channel->name = value;
+            channel->owned = (rc == NGX_AGAIN);
         }
 
         channel->pos = entry.pos;

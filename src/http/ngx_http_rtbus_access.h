@@ -41,37 +41,43 @@ ngx_int_t ngx_http_rtbus_check_origin(ngx_http_request_t *r);
 
 typedef struct {
     ngx_str_t      name;
-    ngx_uint_t     prefix;      /* unsigned  prefix:1; */
+    unsigned       prefix:1;
+    unsigned       owner:1;
 } ngx_http_rtbus_rule_t;
 
 ngx_int_t ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules);
 
-/* may the channel (checked name) be joined: NGX_OK, NGX_DECLINED */
-
-ngx_int_t ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *channel,
-    ngx_log_t *log);
-
 /*
- * May the client of this request join the channel (checked name)?  NGX_OK,
- * NGX_DECLINED: forbidden, NGX_ERROR.
+ * May the user (empty: nobody) join the channel (checked name)?  The first rule
+ * that fits says so: NGX_OK; NGX_AGAIN: if the channel is the user's, which is
+ * yet to be asked; NGX_DECLINED: no.
  */
 
-ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r,
+ngx_int_t ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *user,
+    ngx_str_t *channel, ngx_log_t *log);
+
+/* the same by the rules as they stand for this request, or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *user,
     ngx_str_t *channel);
+
+/* logs that the client asked for a channel that is not its own */
+
+void ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log);
 
 /*
  * The channels of a new client: those of rtbus_subscribe, empty names left out,
- * and those of its cursor (empty: none), each checked and allowed; arrays of
- * ngx_http_rtbus_channel_t and, for what the cursor has but the rules do not
- * allow, of ngx_str_t.
+ * and those of its cursor (empty: none), each checked and allowed or, if owned,
+ * maybe so; arrays of ngx_http_rtbus_channel_t and, for what the cursor has but
+ * the rules do not allow, of ngx_str_t.
  *
  * NGX_OK, NGX_ERROR, or the HTTP status of a refusal, *error the text for it and
  * *name the channel, if one is to be named.
  */
 
-ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *cursor,
-    ngx_array_t *channels, ngx_array_t *refused, const char **error,
-    ngx_str_t *name);
+ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
+    ngx_str_t *cursor, ngx_array_t *channels, ngx_array_t *refused,
+    const char **error, ngx_str_t *name);
 
 /* an argument of the request, decoded; empty: there is none */
 

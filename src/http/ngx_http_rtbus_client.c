@@ -23,6 +23,10 @@ static ngx_uint_t ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub,
 static void ngx_http_rtbus_client_ready(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_joined(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_failed(ngx_rtbus_sub_t *sub);
+static ngx_str_t *ngx_http_rtbus_client_user(ngx_rtbus_sub_t *sub);
+static void ngx_http_rtbus_client_refused(ngx_rtbus_sub_t *sub);
+static void ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *channel);
 static void ngx_http_rtbus_client_free_sub(ngx_http_rtbus_sub_t *s);
 
 
@@ -32,7 +36,9 @@ static const ngx_rtbus_sub_handlers_t  ngx_http_rtbus_sub_handlers = {
     ngx_http_rtbus_client_room,
     ngx_http_rtbus_client_ready,
     ngx_http_rtbus_client_joined,
-    ngx_http_rtbus_client_failed
+    ngx_http_rtbus_client_failed,
+    ngx_http_rtbus_client_user,
+    ngx_http_rtbus_client_refused
 };
 
 
@@ -249,12 +255,10 @@ ngx_http_rtbus_client_ready(ngx_rtbus_sub_t *sub)
 static void
 ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
 {
-    u_char                *p;
-    ngx_str_t              data, *refused;
+    ngx_str_t             *refused;
     ngx_uint_t             i;
     ngx_queue_t           *q;
     ngx_http_rtbus_sub_t  *s;
-    u_char                 buf[RTBUS_CHANNEL_MAX + 64];
 
     cli->starting = 0;
     ngx_http_rtbus_carrier_release(cli->carrier);
@@ -266,14 +270,7 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
     refused = cli->refused.elts;
 
     for (i = 0; i < cli->refused.nelts; i++) {
-        p = ngx_snprintf(buf, sizeof(buf),
-                         "{\"channel\":\"%V\",\"error\":\"forbidden\"}",
-                         &refused[i]);
-        data.data = buf;
-        data.len = p - buf;
-
-        ngx_http_rtbus_client_event(cli, "sync:refused", &data,
-                                    &refused[i]);
+        ngx_http_rtbus_client_refuse(cli, &refused[i]);
     }
 
     for (q = ngx_queue_head(&cli->subs);
@@ -364,6 +361,7 @@ ngx_http_rtbus_client_create_sub(ngx_http_rtbus_client_t *cli,
     s->sub.pos = channel->pos;
     s->sub.placed = channel->placed;
     s->sub.epochless = channel->epochless;
+    s->sub.owned = channel->owned;
 
     s->from = channel->pos;
 
@@ -783,6 +781,64 @@ ngx_http_rtbus_client_failed(ngx_rtbus_sub_t *sub)
     }
 
     ngx_http_rtbus_client_free_sub(s);
+}
+
+
+static ngx_str_t *
+ngx_http_rtbus_client_user(ngx_rtbus_sub_t *sub)
+{
+    ngx_http_rtbus_sub_t  *s = sub->data;
+
+    return &s->cli->user;
+}
+
+
+static void
+ngx_http_rtbus_client_refused(ngx_rtbus_sub_t *sub)
+{
+    ngx_http_rtbus_sub_t  *s = sub->data;
+
+    ngx_str_t                 channel;
+    ngx_http_rtbus_client_t  *cli;
+    u_char                    name[RTBUS_CHANNEL_MAX];
+
+    cli = s->cli;
+
+    ngx_http_rtbus_foreign(&sub->ch->name, cli->carrier->connection->log);
+
+    if (s->handler) {
+        s->handler(s, NGX_HTTP_FORBIDDEN);
+        ngx_http_rtbus_client_free_sub(s);
+        return;
+    }
+
+    channel.len = sub->ch->name.len;
+    channel.data = name;
+    ngx_memcpy(name, sub->ch->name.data, channel.len);
+
+    /* the cursor that goes with it has the channel no more */
+
+    ngx_http_rtbus_client_free_sub(s);
+
+    ngx_http_rtbus_client_refuse(cli, &channel);
+}
+
+
+/* a channel that the client did not ask for by an event of its own */
+
+static void
+ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
+{
+    u_char     *p;
+    ngx_str_t   data;
+    u_char      buf[RTBUS_CHANNEL_MAX + 64];
+
+    p = ngx_snprintf(buf, sizeof(buf),
+                     "{\"channel\":\"%V\",\"error\":\"forbidden\"}", channel);
+    data.data = buf;
+    data.len = p - buf;
+
+    ngx_http_rtbus_client_event(cli, "sync:refused", &data, channel);
 }
 
 

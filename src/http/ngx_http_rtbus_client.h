@@ -22,7 +22,8 @@ typedef struct ngx_http_rtbus_sub_s     ngx_http_rtbus_sub_t;
 
 /*
  * The end of a join that took time: NGX_OK, NGX_DECLINED: Redis is away,
- * NGX_ABORT: the client has left the channel meanwhile.
+ * NGX_HTTP_FORBIDDEN: the channel is for its owner only, NGX_ABORT: the client
+ * has left the channel meanwhile.
  */
 typedef void (*ngx_http_rtbus_joined_pt)(ngx_http_rtbus_sub_t *s,
     ngx_int_t rc);
@@ -112,8 +113,9 @@ void ngx_http_rtbus_client_resume(ngx_http_rtbus_client_t *cli);
 void ngx_http_rtbus_client_goodbye(ngx_http_rtbus_client_t *cli);
 
 /*
- * The channels of a new client, each checked and allowed, and those that were
- * refused.  "connected" is sent before anything else, with the cursor; it waits
+ * The channels of a new client, each checked and allowed (or allowed to their
+ * owner, who is asked for as soon as that can be), and those that were refused.
+ * "connected" is sent before anything else, with the cursor; it waits
  * until Redis has said where the channels stand, unless Redis is away.  NGX_OK
  * or NGX_ERROR.
  */

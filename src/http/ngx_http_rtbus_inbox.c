@@ -29,6 +29,7 @@ typedef struct {
     ngx_http_rtbus_client_t  *cli;
     ngx_rtbus_redis_call_t   *call;
     uint64_t                  ack;
+    ngx_uint_t                owned;       /* unsigned  owned:1; */
     ngx_str_t                 channel;
     u_char                    name[RTBUS_CHANNEL_MAX];
 } ngx_http_rtbus_ask_t;
@@ -45,6 +46,8 @@ static ngx_int_t ngx_http_rtbus_inbox_unsubscribe_job(
 static ngx_int_t ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli,
     ngx_str_t *data, uint64_t *ack);
 
+static ngx_int_t ngx_http_rtbus_inbox_allowed(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel);
 static ngx_int_t ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
     uint64_t *ack);
@@ -58,7 +61,7 @@ static void ngx_http_rtbus_inbox_job_joined(ngx_http_rtbus_sub_t *s,
     ngx_int_t rc);
 static void ngx_http_rtbus_inbox_synced(ngx_http_rtbus_sub_t *s, ngx_int_t rc);
 static ngx_int_t ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
-    ngx_str_t *channel, uint64_t *ack);
+    ngx_http_rtbus_channel_t *channel, uint64_t *ack);
 static void ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply);
 
 static const char *ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value,
@@ -156,10 +159,7 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
         channel.placed = 1;
     }
 
-    if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
-                                   cli->carrier->connection->log)
-        != NGX_OK)
-    {
+    if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
     }
 
@@ -180,7 +180,24 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
         return ngx_http_rtbus_inbox_refuse(cli, "either after or state", ack);
     }
 
-    return ngx_http_rtbus_inbox_ask(cli, &channel.name, ack);
+    return ngx_http_rtbus_inbox_ask(cli, &channel, ack);
+}
+
+
+/* NGX_OK, and whether the channel's owner has to be asked; NGX_DECLINED */
+
+static ngx_int_t
+ngx_http_rtbus_inbox_allowed(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_rtbus_check_rules(&cli->rules, &cli->user, &channel->name,
+                                    cli->carrier->connection->log);
+
+    channel->owned = (rc == NGX_AGAIN);
+
+    return (rc == NGX_DECLINED) ? NGX_DECLINED : NGX_OK;
 }
 
 
@@ -254,18 +271,35 @@ ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 static void
 ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
 {
-    uint64_t  *ack;
+    uint64_t    *ack;
+    const char  *error;
 
     ack = (s->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &s->ack;
 
-    if (rc == NGX_OK) {
+    switch (rc) {
+
+    case NGX_OK:
+        error = NULL;
+        break;
+
+    case NGX_ABORT:
+        error = "unsubscribed";
+        break;
+
+    case NGX_HTTP_FORBIDDEN:
+        error = "forbidden";
+        break;
+
+    default: /* NGX_DECLINED */
+        error = "unavailable";
+        break;
+    }
+
+    if (error == NULL) {
         rc = ngx_http_rtbus_inbox_ok(s->cli, &s->sub.ch->name, ack);
 
     } else {
-        rc = ngx_http_rtbus_inbox_refuse(s->cli,
-                                         rc == NGX_ABORT ? "unsubscribed"
-                                                         : "unavailable",
-                                         ack);
+        rc = ngx_http_rtbus_inbox_refuse(s->cli, error, ack);
     }
 
     if (rc != NGX_OK) {
@@ -281,8 +315,8 @@ ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
  */
 
 static ngx_int_t
-ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
-    uint64_t *ack)
+ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_channel_t *channel, uint64_t *ack)
 {
     size_t                 len[4];
     u_char                 key[NGX_RTBUS_HUB_MAX_KEY];
@@ -302,9 +336,10 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
 
     ask->cli = cli;
     ask->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
-    ask->channel.len = channel->len;
+    ask->owned = channel->owned;
+    ask->channel.len = channel->name.len;
     ask->channel.data = ask->name;
-    ngx_memcpy(ask->name, channel->data, channel->len);
+    ngx_memcpy(ask->name, channel->name.data, channel->name.len);
 
     hub = cli->hub;
 
@@ -315,7 +350,7 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
     argv[2] = "1";
     len[2] = 1;
     argv[3] = (char *) key;
-    len[3] = ngx_rtbus_hub_key(hub, key, channel, "");
+    len[3] = ngx_rtbus_hub_key(hub, key, &channel->name, "");
 
     ask->call = ngx_rtbus_redis_cmd_call(&hub->cmd, 4, argv, len,
                                          ngx_http_rtbus_inbox_snapshot, ask);
@@ -391,10 +426,24 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
         goto done;
     }
 
-    if (rc != NGX_OK
-        || ngx_http_rtbus_state_json(pool, cli->hub->json,
-                                     cli->carrier->conf->fields, &state, NULL, &json)
-           != NGX_OK)
+    if (rc != NGX_OK) {
+        goto nomem;
+    }
+
+    if (ask->owned && !ngx_http_rtbus_state_is(&state, &cli->user)) {
+        ngx_http_rtbus_foreign(&ask->channel, cli->carrier->connection->log);
+
+        if (ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack) != NGX_OK) {
+            goto nomem;
+        }
+
+        goto done;
+    }
+
+    if (ngx_http_rtbus_state_json(pool, cli->hub->json,
+                                  cli->carrier->conf->fields, &state, NULL,
+                                  &json)
+        != NGX_OK)
     {
         goto nomem;
     }
@@ -515,10 +564,7 @@ ngx_http_rtbus_inbox_subscribe_job(ngx_http_rtbus_client_t *cli,
         return ngx_http_rtbus_inbox_refuse(cli, "bad jobId", ack);
     }
 
-    if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
-                                   cli->carrier->connection->log)
-        != NGX_OK)
-    {
+    if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
     }
 
@@ -609,10 +655,7 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     channel.epochless = 1;
     channel.exact = 1;
 
-    if (ngx_http_rtbus_check_rules(&cli->rules, &channel.name,
-                                   cli->carrier->connection->log)
-        != NGX_OK)
-    {
+    if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
         return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
     }
 

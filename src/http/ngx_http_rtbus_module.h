@@ -40,7 +40,8 @@ typedef struct {
 
 typedef struct {
     ngx_array_t                  parts;       /* ngx_http_rtbus_name_part_t */
-    ngx_uint_t                   prefix;      /* "*" at the end, cut off */
+    unsigned                     prefix:1;    /* "*" at the end, cut off */
+    unsigned                     owner:1;     /* of rtbus_allow */
 } ngx_http_rtbus_name_t;
 
 
@@ -61,6 +62,10 @@ typedef struct {
     unsigned                     epochless:1; /* of pos only seq is */
     unsigned                     exact:1;     /* right after pos, whatever the
                                                  client has got already */
+    unsigned                     owned:1;     /* for its owner only, and it is
+                                                 yet to be asked who that is */
+    unsigned                     foreign:1;   /* it was: somebody else */
+    unsigned                     fixed:1;     /* of rtbus_subscribe */
 } ngx_http_rtbus_channel_t;
 
 

@@ -2,8 +2,8 @@
 #include "ngx_http_rtbus_plain.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
-#include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_ws.h"
 
 
@@ -16,6 +16,8 @@ typedef struct {
 } ngx_http_rtbus_plain_t;
 
 
+static ngx_int_t ngx_http_rtbus_plain_start(ngx_http_request_t *r,
+    ngx_http_rtbus_entry_t *entry);
 static void ngx_http_rtbus_plain_room(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_plain_leave(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_plain_ended(ngx_http_rtbus_carrier_t *car);
@@ -47,50 +49,34 @@ static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_plain_protocol = {
 ngx_int_t
 ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                  rc;
-    ngx_str_t                  key, name, cursor;
-    const char                *error;
-    ngx_array_t                channels, refused;
-    ngx_http_rtbus_plain_t    *plain;
-    ngx_http_rtbus_carrier_t  *car;
-    ngx_http_rtbus_identity_t  id;
+    ngx_int_t               rc;
+    ngx_str_t               cursor;
+    ngx_http_rtbus_entry_t  entry;
 
-    ngx_str_null(&key);
+    ngx_memzero(&entry, sizeof(ngx_http_rtbus_entry_t));
 
-    rc = ngx_http_rtbus_ws_handshake(r, &key);
+    rc = ngx_http_rtbus_ws_handshake(r, &entry.key);
     if (rc != NGX_OK || r->header_sent) {
         /* refused, and the answer to it may well be on its way */
         return rc;
     }
 
-    rc = ngx_http_rtbus_identify(r, NULL, &id);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r);
-    }
-
-    if (rc != NGX_OK) {
+    if (ngx_http_rtbus_arg(r, "cursor", &cursor) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
-        != NGX_OK
-        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK
-        || ngx_http_rtbus_arg(r, "cursor", &cursor) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    return ngx_http_rtbus_enter(r, &entry, &cursor,
+                                ngx_http_rtbus_plain_start);
+}
 
-    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused, &error,
-                                 &name);
-    if (rc == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
 
-    if (rc != NGX_OK) {
-        return ngx_http_rtbus_error(r, rc, error, name.len ? "channel" : NULL,
-                                    &name);
-    }
+static ngx_int_t
+ngx_http_rtbus_plain_start(ngx_http_request_t *r,
+    ngx_http_rtbus_entry_t *entry)
+{
+    ngx_int_t                  rc;
+    ngx_http_rtbus_plain_t    *plain;
+    ngx_http_rtbus_carrier_t  *car;
 
     plain = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_plain_t));
     if (plain == NULL) {
@@ -108,18 +94,20 @@ ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
 
     if (ngx_http_rtbus_ws_init(&plain->ws, r) != NGX_OK
         || ngx_http_rtbus_client_init(&plain->client, car,
-                                      &ngx_http_rtbus_plain_protocol, &id)
+                                      &ngx_http_rtbus_plain_protocol,
+                                      &entry->id)
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_ws_accept(&plain->ws, &key);
+    rc = ngx_http_rtbus_ws_accept(&plain->ws, &entry->key);
     if (rc != NGX_OK) {
         return rc;
     }
 
-    if (ngx_http_rtbus_client_start(&plain->client, &channels, &refused)
+    if (ngx_http_rtbus_client_start(&plain->client, &entry->channels,
+                                    &entry->refused)
         != NGX_OK)
     {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");

@@ -388,13 +388,10 @@ ngx_int_t
 ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
     const size_t *argvlen, ngx_http_rtbus_call_pt handler, void *data)
 {
-    ngx_event_t                 *rev;
-    ngx_connection_t            *c;
     ngx_http_cleanup_t          *cln;
     ngx_http_rtbus_call_t       *call;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
-    c = r->connection;
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
     if (rmcf->worker == NULL) {
@@ -412,6 +409,27 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
     call->handler = handler;
     call->data = data;
 
+    call->call = ngx_rtbus_redis_cmd_call(&rmcf->worker->hub.cmd, argc, argv,
+                                          argvlen, ngx_http_rtbus_call_handler,
+                                          call);
+    if (call->call == NULL) {
+        return NGX_DECLINED;
+    }
+
+    cln->handler = ngx_http_rtbus_call_cleanup;
+
+    return (ngx_http_rtbus_wait(r) == NGX_OK) ? NGX_DONE : NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_wait(ngx_http_request_t *r)
+{
+    ngx_event_t       *rev;
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
     if (!r->discard_body) {
 
         /* whether the client goes away meanwhile */
@@ -428,20 +446,11 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
         r->read_event_handler = ngx_http_test_reading;
     }
 
-    call->call = ngx_rtbus_redis_cmd_call(&rmcf->worker->hub.cmd, argc, argv,
-                                          argvlen, ngx_http_rtbus_call_handler,
-                                          call);
-    if (call->call == NULL) {
-        return NGX_DECLINED;
-    }
-
-    cln->handler = ngx_http_rtbus_call_cleanup;
-
     c->log->action = "waiting for redis";
 
     r->main->count++;
 
-    return NGX_DONE;
+    return NGX_OK;
 }
 
 

@@ -102,5 +102,12 @@ ngx_int_t ngx_http_rtbus_call(ngx_http_request_t *r, int argc,
     const char **argv, const size_t *argvlen, ngx_http_rtbus_call_pt handler,
     void *data);
 
+/*
+ * Keeps the request until an answer of Redis finalizes it: the content handler
+ * has to return NGX_DONE.  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_wait(ngx_http_request_t *r);
+
 
 #endif /* _NGX_HTTP_RTBUS_REPLY_H_INCLUDED_ */

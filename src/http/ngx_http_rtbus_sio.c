@@ -3,6 +3,7 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_eio.h"
+#include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_user.h"
@@ -34,12 +35,22 @@ typedef struct {
 } ngx_http_rtbus_sio_t;
 
 
+/* the channels of a socket that has no answer to its CONNECT yet; malloc'ed */
+
+typedef struct {
+    ngx_http_rtbus_owners_t      *owners;    /* asked for, or NULL */
+    ngx_array_t                   channels;  /* ngx_http_rtbus_channel_t */
+    ngx_array_t                   refused;   /* ngx_str_t */
+} ngx_http_rtbus_connect_t;
+
+
 /* one namespace of one client; malloc'ed */
 
 typedef struct {
     ngx_http_rtbus_client_t       client;    /* the first member */
     ngx_queue_t                   queue;     /* sio->sockets */
     const ngx_http_rtbus_nsp_t   *nsp;
+    ngx_http_rtbus_connect_t     *connect;   /* NULL: it is connected */
     u_char                        sid[NGX_HTTP_RTBUS_SID_LEN];
 } ngx_http_rtbus_socket_t;
 
@@ -54,8 +65,14 @@ static ngx_int_t ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet);
 static ngx_int_t ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet);
+static ngx_int_t ngx_http_rtbus_sio_channels(ngx_http_rtbus_socket_t *socket,
+    ngx_str_t *cursor, const char **error);
+static void ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc,
+    ngx_str_t *name);
+static ngx_int_t ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket);
+static void ngx_http_rtbus_sio_connect_done(ngx_http_rtbus_socket_t *socket);
 static ngx_int_t ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
-    rtbus_sio_packet_t *packet, const char *message);
+    rtbus_str_t *nsp, const char *message);
 static ngx_int_t ngx_http_rtbus_sio_identify(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *value, ngx_http_rtbus_identity_t *id);
 static ngx_int_t ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
@@ -174,7 +191,10 @@ ngx_http_rtbus_sio_leave(ngx_http_rtbus_carrier_t *car)
          q = ngx_queue_next(q))
     {
         socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
-        ngx_http_rtbus_client_goodbye(&socket->client);
+
+        if (socket->connect == NULL) {
+            ngx_http_rtbus_client_goodbye(&socket->client);
+        }
     }
 }
 
@@ -203,6 +223,7 @@ static void
 ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket)
 {
     ngx_queue_remove(&socket->queue);
+    ngx_http_rtbus_sio_connect_done(socket);
     ngx_http_rtbus_client_done(&socket->client);
     ngx_free(socket);
 }
@@ -319,7 +340,7 @@ ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
         return ngx_http_rtbus_sio_connect(sio, packet);
     }
 
-    if (socket == NULL) {
+    if (socket == NULL || socket->connect) {
         return ngx_http_rtbus_sio_fail(sio, "packet without CONNECT");
     }
 
@@ -348,26 +369,19 @@ static ngx_int_t
 ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet)
 {
-    u_char                     *p;
     ngx_int_t                   rc;
-    ngx_str_t                   cursor, name;
+    ngx_str_t                   cursor;
     ngx_uint_t                  i;
     const char                 *error;
-    ngx_array_t                 channels, refused;
-    ngx_rtbus_frame_t          *frame;
-    rtbus_sio_packet_t          answer;
     rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
                                            rtbus_json_member("offset"),
                                            rtbus_json_member("token") };
-    ngx_http_request_t         *r;
     ngx_http_rtbus_nsp_t       *nsp;
     ngx_http_rtbus_socket_t    *socket;
     ngx_http_rtbus_carrier_t   *car;
     ngx_http_rtbus_identity_t   id;
-    u_char                      pid[NGX_HTTP_RTBUS_PID_LEN];
 
     car = &sio->eio.ws.carrier;
-    r = car->request;
 
     if (++sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
         return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
@@ -393,7 +407,8 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         }
     }
 
-    return ngx_http_rtbus_sio_connect_error(sio, packet, "Invalid namespace");
+    return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
+                                            "Invalid namespace");
 
 found:
 
@@ -402,7 +417,8 @@ found:
     rc = ngx_http_rtbus_sio_identify(sio, &auth[2].value, &id);
 
     if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_sio_connect_error(sio, packet, "unauthorized");
+        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
+                                                "unauthorized");
     }
 
     if (rc != NGX_OK) {
@@ -442,42 +458,171 @@ found:
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
-again:
-
-    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
-        != NGX_OK
-        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK)
-    {
-        return ngx_http_rtbus_sio_nomem(sio);
-    }
-
-    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused, &error,
-                                 &name);
+    rc = ngx_http_rtbus_sio_channels(socket, &cursor, &error);
 
     if (rc == NGX_ERROR) {
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
     if (rc != NGX_OK) {
+        ngx_http_rtbus_sio_end(socket);
+        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp, error);
+    }
 
-        if (cursor.len) {
+    rc = ngx_http_rtbus_owners_ask(socket->client.hub, &socket->client.user,
+                                   &socket->connect->channels,
+                                   &socket->connect->refused,
+                                   &socket->connect->owners,
+                                   ngx_http_rtbus_sio_owners, socket);
 
-            /* nothing can be recovered: another socket, from now on */
+    if (rc == NGX_AGAIN) {
 
-            ngx_str_null(&cursor);
+        /* what the client sends meanwhile comes after the answer */
 
-            if (ngx_http_rtbus_eio_random(socket->sid, car->connection->log)
-                != NGX_OK)
-            {
-                return ngx_http_rtbus_sio_nomem(sio);
-            }
+        ngx_http_rtbus_carrier_hold(car);
+        return NGX_OK;
+    }
 
-            goto again;
-        }
+    if (rc != NGX_OK) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
+    return ngx_http_rtbus_sio_connected(socket);
+}
+
+
+/* NGX_OK, NGX_DECLINED: *error says why, NGX_ERROR */
+
+static ngx_int_t
+ngx_http_rtbus_sio_channels(ngx_http_rtbus_socket_t *socket, ngx_str_t *cursor,
+    const char **error)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  name;
+    ngx_http_request_t        *r;
+    ngx_http_rtbus_connect_t  *connect;
+
+    r = socket->client.carrier->request;
+
+    connect = ngx_calloc(sizeof(ngx_http_rtbus_connect_t),
+                         socket->client.carrier->connection->log);
+    if (connect == NULL) {
+        return NGX_ERROR;
+    }
+
+    socket->connect = connect;
+
+again:
+
+    if (ngx_array_init(&connect->channels, r->pool, 1,
+                       sizeof(ngx_http_rtbus_channel_t))
+        != NGX_OK
+        || ngx_array_init(&connect->refused, r->pool, 1, sizeof(ngx_str_t))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_http_rtbus_channels(r, &socket->client.user, cursor,
+                                 &connect->channels, &connect->refused, error,
+                                 &name);
+
+    if (rc == NGX_OK || rc == NGX_ERROR) {
+        return rc;
+    }
+
+    if (cursor->len == 0) {
+        return NGX_DECLINED;
+    }
+
+    /* nothing can be recovered: another socket, from now on */
+
+    ngx_str_null(cursor);
+
+    if (ngx_http_rtbus_eio_random(socket->sid,
+                                  socket->client.carrier->connection->log)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    goto again;
+}
+
+
+static void
+ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc, ngx_str_t *name)
+{
+    ngx_http_rtbus_socket_t  *socket = data;
+
+    rtbus_str_t                nsp;
+    ngx_http_rtbus_sio_t      *sio;
+    ngx_http_rtbus_carrier_t  *car;
+
+    socket->connect->owners = NULL;
+
+    car = socket->client.carrier;
+    sio = car->data;
+
+    if (car->closing) {
+        return;
+    }
+
+    ngx_http_rtbus_carrier_release(car);
+
+    switch (rc) {
+
+    case NGX_OK:
+        (void) ngx_http_rtbus_sio_connected(socket);
+        break;
+
+    case NGX_DECLINED:
+        ngx_http_rtbus_foreign(name, car->connection->log);
+
+        nsp.len = socket->nsp->name.len;
+        nsp.data = socket->nsp->name.data;
 
         ngx_http_rtbus_sio_end(socket);
-        return ngx_http_rtbus_sio_connect_error(sio, packet, error);
+        (void) ngx_http_rtbus_sio_connect_error(sio, &nsp, "forbidden");
+        break;
+
+    default: /* NGX_ERROR */
+        (void) ngx_http_rtbus_sio_nomem(sio);
     }
+}
+
+
+static void
+ngx_http_rtbus_sio_connect_done(ngx_http_rtbus_socket_t *socket)
+{
+    if (socket->connect == NULL) {
+        return;
+    }
+
+    if (socket->connect->owners) {
+        ngx_http_rtbus_owners_cancel(socket->connect->owners);
+    }
+
+    ngx_free(socket->connect);
+    socket->connect = NULL;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket)
+{
+    u_char                      *p;
+    ngx_int_t                    rc;
+    ngx_rtbus_frame_t           *frame;
+    rtbus_sio_packet_t           answer;
+    ngx_http_rtbus_sio_t        *sio;
+    const ngx_http_rtbus_nsp_t  *nsp;
+    ngx_http_rtbus_carrier_t    *car;
+    u_char                       pid[NGX_HTTP_RTBUS_PID_LEN];
+
+    car = socket->client.carrier;
+    sio = car->data;
+    nsp = socket->nsp;
 
     if (ngx_http_rtbus_sio_pid(socket, pid) != NGX_OK) {
         return ngx_http_rtbus_sio_nomem(sio);
@@ -486,7 +631,6 @@ again:
     ngx_memzero(&answer, sizeof(rtbus_sio_packet_t));
 
     answer.type = RTBUS_SIO_CONNECT;
-    answer.nsp = packet->nsp;
 
     frame = ngx_http_rtbus_sio_frame(nsp, &answer,
                                      nsp->recovery
@@ -515,19 +659,19 @@ again:
     socket->client.sid.len = NGX_HTTP_RTBUS_SID_LEN;
     socket->client.sid.data = socket->sid;
 
-    if (ngx_http_rtbus_client_start(&socket->client, &channels, &refused)
-        != NGX_OK)
-    {
-        return ngx_http_rtbus_sio_nomem(sio);
-    }
+    rc = ngx_http_rtbus_client_start(&socket->client,
+                                     &socket->connect->channels,
+                                     &socket->connect->refused);
 
-    return NGX_OK;
+    ngx_http_rtbus_sio_connect_done(socket);
+
+    return (rc == NGX_OK) ? NGX_OK : ngx_http_rtbus_sio_nomem(sio);
 }
 
 
 static ngx_int_t
-ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
-    rtbus_sio_packet_t *packet, const char *message)
+ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
+    const char *message)
 {
     u_char              *p;
     ngx_rtbus_frame_t   *frame;
@@ -539,7 +683,7 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
     ngx_memzero(&answer, sizeof(rtbus_sio_packet_t));
 
     answer.type = RTBUS_SIO_CONNECT_ERROR;
-    answer.nsp = packet->nsp;
+    answer.nsp = *nsp;
 
     frame = ngx_http_rtbus_sio_frame(NULL, &answer,
                                      sizeof("{\"message\":\"\"}") - 1

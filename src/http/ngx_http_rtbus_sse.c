@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_sse.h"
 #include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_worker.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
@@ -22,7 +23,9 @@ typedef struct {
 
 static ngx_int_t ngx_http_rtbus_sse_cursor(ngx_http_request_t *r,
     ngx_str_t *cursor);
-static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r,
+    ngx_http_rtbus_entry_t *entry);
+static ngx_int_t ngx_http_rtbus_sse_answer(ngx_http_request_t *r);
 static void ngx_http_rtbus_sse_cleanup(void *data);
 static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
 static void ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r);
@@ -68,14 +71,9 @@ static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_sse_protocol = {
 ngx_int_t
 ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 {
-    ngx_int_t              rc;
-    ngx_str_t              cursor, name, *other;
-    const char            *error;
-    ngx_array_t            channels, refused;
-    ngx_connection_t      *c;
-    ngx_pool_cleanup_t    *cln;
-    ngx_http_rtbus_identity_t  id;
-    ngx_http_rtbus_sse_t  *sse;
+    ngx_int_t               rc;
+    ngx_str_t               cursor;
+    ngx_http_rtbus_entry_t  entry;
 
     rc = ngx_http_rtbus_admit(r, NGX_HTTP_GET, "GET");
     if (rc != NGX_OK || r->header_sent) {
@@ -87,39 +85,29 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_http_rtbus_identify(r, NULL, &id);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r);
-    }
-
-    if (rc != NGX_OK) {
+    if (ngx_http_rtbus_sse_cursor(r, &cursor) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_array_init(&channels, r->pool, 1, sizeof(ngx_http_rtbus_channel_t))
-        != NGX_OK
-        || ngx_array_init(&refused, r->pool, 1, sizeof(ngx_str_t)) != NGX_OK
-        || ngx_http_rtbus_sse_cursor(r, &cursor) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    ngx_memzero(&entry, sizeof(ngx_http_rtbus_entry_t));
 
-    rc = ngx_http_rtbus_channels(r, &cursor, &channels, &refused, &error,
-                                 &name);
-    if (rc == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    return ngx_http_rtbus_enter(r, &entry, &cursor, ngx_http_rtbus_sse_start);
+}
 
-    if (rc != NGX_OK) {
-        return ngx_http_rtbus_error(r, rc, error, name.len ? "channel" : NULL,
-                                    &name);
-    }
 
-    if (channels.nelts == 0) {
+static ngx_int_t
+ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
+{
+    ngx_int_t              rc;
+    ngx_str_t             *other;
+    ngx_connection_t      *c;
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_rtbus_sse_t  *sse;
 
-        if (refused.nelts) {
-            other = refused.elts;
+    if (entry->channels.nelts == 0) {
+
+        if (entry->refused.nelts) {
+            other = entry->refused.elts;
 
             return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
                                         "channel", other);
@@ -147,7 +135,8 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 
     if (ngx_http_rtbus_carrier_init(&sse->carrier, r) != NGX_OK
         || ngx_http_rtbus_client_init(&sse->client, &sse->carrier,
-                                      &ngx_http_rtbus_sse_protocol, &id)
+                                      &ngx_http_rtbus_sse_protocol,
+                                      &entry->id)
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -155,7 +144,7 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 
     ngx_http_set_ctx(r, sse, ngx_http_rtbus_module);
 
-    rc = ngx_http_rtbus_sse_start(r);
+    rc = ngx_http_rtbus_sse_answer(r);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -186,7 +175,8 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
 
     ngx_add_timer(&sse->heartbeat, sse->carrier.conf->ping_interval);
 
-    if (ngx_http_rtbus_client_start(&sse->client, &channels, &refused)
+    if (ngx_http_rtbus_client_start(&sse->client, &entry->channels,
+                                    &entry->refused)
         != NGX_OK)
     {
         ngx_http_rtbus_carrier_close(&sse->carrier, RTBUS_WS_INTERNAL,
@@ -220,7 +210,7 @@ ngx_http_rtbus_sse_cursor(ngx_http_request_t *r, ngx_str_t *cursor)
 
 
 static ngx_int_t
-ngx_http_rtbus_sse_start(ngx_http_request_t *r)
+ngx_http_rtbus_sse_answer(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
     ngx_str_t                  value;

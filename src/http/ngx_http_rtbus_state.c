@@ -13,8 +13,10 @@ typedef struct {
     ngx_str_t                 channel;
     ngx_str_t                 key;        /* of the state */
     ngx_str_t                 only;       /* of ?fields=, data NULL: all */
+    ngx_str_t                 user;       /* who asks */
     ngx_http_rtbus_state_t    state;
-    ngx_uint_t                answered;   /* unsigned  answered:1; */
+    unsigned                  owned:1;    /* for its owner only */
+    unsigned                  answered:1;
 } ngx_http_rtbus_state_ctx_t;
 
 
@@ -53,7 +55,9 @@ static ngx_int_t ngx_http_rtbus_state_members(ngx_http_request_t *r,
 static ngx_int_t ngx_http_rtbus_state_reply(ngx_http_request_t *r,
     ngx_http_rtbus_state_ctx_t *ctx);
 static ngx_int_t ngx_http_rtbus_state_missing(ngx_http_request_t *r,
-    ngx_str_t *channel);
+    ngx_http_rtbus_state_ctx_t *ctx);
+static ngx_int_t ngx_http_rtbus_state_forbidden(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx);
 
 static ngx_str_t *ngx_http_rtbus_state_find(ngx_http_rtbus_state_t *state,
     ngx_str_t *name);
@@ -93,6 +97,7 @@ static ngx_str_t  ngx_http_rtbus_output = ngx_string("output");
 static ngx_str_t  ngx_http_rtbus_position = ngx_string("position");
 static ngx_str_t  ngx_http_rtbus_sequence = ngx_string("lastSequence");
 static ngx_str_t  ngx_http_rtbus_seq = ngx_string("seq");
+static ngx_str_t  ngx_http_rtbus_user_id = ngx_string("userId");
 
 
 ngx_int_t
@@ -143,14 +148,18 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
                                     "channel", &ctx->channel);
     }
 
-    switch (ngx_http_rtbus_check_channel(r, &ctx->channel)) {
+    switch (ngx_http_rtbus_check_channel(r, &id.user, &ctx->channel)) {
 
     case NGX_OK:
         break;
 
+    case NGX_AGAIN:
+        ctx->owned = 1;
+        ctx->user = id.user;
+        break;
+
     case NGX_DECLINED:
-        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
-                                    "channel", &ctx->channel);
+        return ngx_http_rtbus_state_forbidden(r, ctx);
 
     default: /* NGX_ERROR */
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -351,7 +360,7 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
     if (ctx->key.len == 0) {
 
         if (ctx->state.nfields == 0) {
-            return ngx_http_rtbus_state_missing(r, &ctx->channel);
+            return ngx_http_rtbus_state_missing(r, ctx);
         }
 
         return ngx_http_rtbus_state_reply(r, ctx);
@@ -370,6 +379,7 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
     }
 
     ctx->state.nfields = 0;
+    ngx_str_null(&ctx->state.user);
 
     return NGX_DONE;
 }
@@ -429,6 +439,7 @@ ngx_http_rtbus_state_pairs(ngx_pool_t *pool, redisReply *reply,
     }
 
     state->fields = field;
+    ngx_str_null(&state->user);
     element = reply->element;
 
     for (i = 0; i < 2 * state->nfields; i++) {
@@ -442,6 +453,10 @@ ngx_http_rtbus_state_pairs(ngx_pool_t *pool, redisReply *reply,
         field[i].key.len = element[2 * i]->len;
         field[i].value.data = (u_char *) element[2 * i + 1]->str;
         field[i].value.len = element[2 * i + 1]->len;
+
+        if (ngx_http_rtbus_same(&field[i].key, &ngx_http_rtbus_user_id)) {
+            state->user = field[i].value;
+        }
     }
 
     return NGX_OK;
@@ -479,7 +494,7 @@ ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data, redisReply *reply)
     }
 
     if (ctx->state.nfields == 0) {
-        return ngx_http_rtbus_state_missing(r, &ctx->channel);
+        return ngx_http_rtbus_state_missing(r, ctx);
     }
 
     return ngx_http_rtbus_state_reply(r, ctx);
@@ -504,7 +519,7 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
     }
 
     if (reply->type == REDIS_REPLY_NIL) {
-        return ngx_http_rtbus_state_missing(r, &ctx->channel);
+        return ngx_http_rtbus_state_missing(r, ctx);
     }
 
     rc = NGX_DECLINED;
@@ -518,7 +533,7 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
                       "rtbus redis key \"%V\" holds neither a hash nor a JSON "
                       "object", &ctx->key);
 
-        return ngx_http_rtbus_state_missing(r, &ctx->channel);
+        return ngx_http_rtbus_state_missing(r, ctx);
     }
 
     if (rc != NGX_OK) {
@@ -545,12 +560,13 @@ static ngx_int_t
 ngx_http_rtbus_state_members(ngx_http_request_t *r,
     ngx_http_rtbus_state_t *state, redisReply *reply)
 {
-    ngx_uint_t                  i, n;
-    const char                 *reason;
-    ngx_keyval_t               *kv;
-    rtbus_json_member_t        *member;
-    ngx_http_rtbus_field_t     *field;
-    ngx_http_rtbus_loc_conf_t  *rlcf;
+    ngx_uint_t                   i, n;
+    const char                  *reason;
+    ngx_keyval_t                *kv;
+    rtbus_json_value_t          *user;
+    rtbus_json_member_t         *member;
+    ngx_http_rtbus_field_t      *field;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
@@ -559,7 +575,7 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
     field = rlcf->fields->elts;
     n = rlcf->fields->nelts;
 
-    member = ngx_pcalloc(r->pool, (n + 1) * sizeof(rtbus_json_member_t));
+    member = ngx_pcalloc(r->pool, (n + 2) * sizeof(rtbus_json_member_t));
     if (member == NULL) {
         return NGX_ERROR;
     }
@@ -572,9 +588,15 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
     member[n].name = (const char *) ngx_http_rtbus_seq.data;
     member[n++].len = ngx_http_rtbus_seq.len;
 
+    /* declared or not: whose it is */
+
+    member[n].name = (const char *) ngx_http_rtbus_user_id.data;
+    member[n].len = ngx_http_rtbus_user_id.len;
+    user = &member[n].value;
+
     switch (rtbus_json_object(rmcf->worker->hub.json,
                               (const uint8_t *) reply->str, reply->len,
-                              member, n, &reason))
+                              member, n + 1, &reason))
     {
     case RTBUS_OK:
         break;
@@ -593,6 +615,7 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
 
     state->fields = kv;
     state->raw = 1;
+    ngx_str_null(&state->user);
 
     for (i = 0; i < n; i++) {
 
@@ -609,6 +632,19 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
 
     state->nfields = kv - state->fields;
 
+    if (user->type == RTBUS_JSON_NUMBER) {
+        state->user.data = user->raw.data;
+        state->user.len = user->raw.len;
+
+    } else if (user->type == RTBUS_JSON_STRING) {
+        state->user.data = ngx_pnalloc(r->pool, user->raw.len);
+        if (state->user.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        state->user.len = rtbus_json_unquote(state->user.data, &user->raw);
+    }
+
     return NGX_OK;
 }
 
@@ -621,6 +657,10 @@ ngx_http_rtbus_state_reply(ngx_http_request_t *r,
     ngx_str_t                    json, etag;
     ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_main_conf_t  *rmcf;
+
+    if (ctx->owned && !ngx_http_rtbus_state_is(&ctx->state, &ctx->user)) {
+        return ngx_http_rtbus_state_forbidden(r, ctx);
+    }
 
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
@@ -654,9 +694,17 @@ ngx_http_rtbus_state_reply(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_rtbus_state_missing(ngx_http_request_t *r, ngx_str_t *channel)
+ngx_http_rtbus_state_missing(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx)
 {
-    ngx_str_t  id;
+    ngx_str_t   id, *channel;
+
+    channel = &ctx->channel;
+
+    if (ctx->owned) {
+        /* nobody's, and whether there is such a job is its owner's business */
+        return ngx_http_rtbus_state_forbidden(r, ctx);
+    }
 
     if (channel->len > 4 && ngx_strncmp(channel->data, "job:", 4) == 0) {
         id.data = channel->data + 4;
@@ -668,6 +716,26 @@ ngx_http_rtbus_state_missing(ngx_http_request_t *r, ngx_str_t *channel)
 
     return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "Not found", "channel",
                                 channel);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_forbidden(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx)
+{
+    if (ctx->owned) {
+        ngx_http_rtbus_foreign(&ctx->channel, r->connection->log);
+    }
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden", "channel",
+                                &ctx->channel);
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_state_is(ngx_http_rtbus_state_t *state, ngx_str_t *user)
+{
+    return user->len && ngx_http_rtbus_same(&state->user, user);
 }
 
 

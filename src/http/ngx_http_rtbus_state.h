@@ -17,6 +17,7 @@
 typedef struct {
     ngx_keyval_t     *fields;     /* names and values */
     ngx_uint_t        nfields;
+    ngx_str_t         user;       /* whose it is; empty: nobody's */
     ngx_str_t         output;     /* data NULL: there is none */
     rtbus_pos_t       pos;
     unsigned          raw:1;      /* the values are JSON, not yet of a type */
@@ -40,6 +41,11 @@ ngx_int_t ngx_http_rtbus_state_json(ngx_pool_t *pool, rtbus_json_t *json,
 
 ngx_int_t ngx_http_rtbus_state_snapshot(ngx_pool_t *pool, redisReply *reply,
     ngx_http_rtbus_state_t *state);
+
+/* does it name the user (not empty) as its owner */
+
+ngx_uint_t ngx_http_rtbus_state_is(ngx_http_rtbus_state_t *state,
+    ngx_str_t *user);
 
 
 /* the fields declared where there is no rtbus_state_fields; NULL: no memory */

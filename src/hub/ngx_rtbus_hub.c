@@ -1,6 +1,7 @@
 
 #include "ngx_rtbus_hub.h"
 #include "ngx_rtbus_history.h"
+#include "ngx_rtbus_owner.h"
 
 
 #define NGX_RTBUS_HUB_LINGER    5000    /* ms */
@@ -13,6 +14,8 @@
 
 static ngx_rtbus_channel_t *ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub,
     ngx_str_t *name);
+static ngx_int_t ngx_rtbus_hub_ask(ngx_rtbus_sub_t *sub);
+static void ngx_rtbus_hub_answer(void *data, ngx_int_t rc);
 static void ngx_rtbus_hub_linger_handler(ngx_event_t *ev);
 
 static void ngx_rtbus_hub_ready(ngx_rtbus_redis_sub_t *rs,
@@ -146,11 +149,17 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
     sub->paused = 0;
     sub->replayed = 0;
     sub->read = NULL;
+    sub->question = NULL;
 
     ngx_queue_insert_tail(&ch->waiting, &sub->queue);
 
     if (sub->held) {
         return (ch->known || !up) ? NGX_OK : NGX_AGAIN;
+    }
+
+    if (sub->owned && ngx_rtbus_hub_ask(sub) != NGX_OK && !sub->patient) {
+        ngx_rtbus_hub_leave(sub);
+        return NGX_DECLINED;
     }
 
     return ngx_rtbus_hub_release(sub);
@@ -162,7 +171,11 @@ ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub)
 {
     sub->held = 0;
 
-    if (sub->ch->known) {
+    if (sub->owned) {
+        /* beside the question where the channel stands */
+        (void) ngx_rtbus_hub_ask(sub);
+
+    } else if (sub->ch->known) {
         ngx_rtbus_hub_start(sub);
     }
 
@@ -176,6 +189,11 @@ ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub)
     ngx_rtbus_channel_t  *ch;
 
     ch = sub->ch;
+
+    if (sub->owned) {
+        (void) ngx_rtbus_hub_ask(sub);
+        return;
+    }
 
     if (!sub->placed) {
         sub->pos = ch->pos;
@@ -204,6 +222,66 @@ ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub)
     }
 
     ngx_rtbus_history_replay(sub);
+}
+
+
+/* NGX_OK: the answer comes; NGX_DECLINED: it is asked for again later */
+
+static ngx_int_t
+ngx_rtbus_hub_ask(ngx_rtbus_sub_t *sub)
+{
+    ngx_rtbus_channel_t  *ch;
+
+    ch = sub->ch;
+
+    if (sub->question) {
+        return NGX_OK;
+    }
+
+    sub->question = ngx_rtbus_owner_ask(ch->hub, &ch->name,
+                                        sub->handlers->user(sub), 0,
+                                        ngx_rtbus_hub_answer, sub);
+
+    if (sub->question == NULL) {
+        ngx_rtbus_hub_retry(ch->hub);
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_rtbus_hub_answer(void *data, ngx_int_t rc)
+{
+    ngx_rtbus_sub_t  *sub = data;
+
+    sub->question = NULL;
+
+    switch (rc) {
+
+    case NGX_OK:
+        sub->owned = 0;
+
+        if (sub->ch->known) {
+            ngx_rtbus_hub_start(sub);
+        }
+
+        break;
+
+    case NGX_DECLINED:
+        sub->handlers->refused(sub);
+        break;
+
+    default: /* NGX_ERROR */
+
+        if (sub->patient) {
+            ngx_rtbus_hub_retry(sub->ch->hub);
+
+        } else {
+            sub->handlers->failed(sub);
+        }
+    }
 }
 
 
@@ -246,6 +324,11 @@ ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub)
     }
 
     ngx_rtbus_history_leave(sub);
+
+    if (sub->question) {
+        ngx_rtbus_owner_cancel(sub->question);
+        sub->question = NULL;
+    }
 
     ngx_queue_remove(&sub->queue);
 
@@ -881,7 +964,7 @@ ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos)
         return NGX_OK;
     }
 
-    if (sub->held && sub->ch->known) {
+    if (sub->held && sub->ch->known && !sub->owned) {
         /* it will be released before the channel moves on */
         *pos = sub->ch->pos;
         return NGX_OK;

@@ -11,6 +11,10 @@
  * All joined subscribers of a channel stand at its position, so none of them
  * needs a number of its own.
  *
+ * A channel may be for its owner only: a subscriber to whom that applies is
+ * told nothing of it until Redis has said that it is the client's user
+ * (ngx_rtbus_owner).  It is asked once; who has joined has joined.
+ *
  * A subscriber is embedded in what the layer above keeps per client and
  * channel.  Its handlers are called from the event loop, and joined also from
  * within ngx_rtbus_hub_join(), _release() and _resume().  A deliver or gap
@@ -74,6 +78,12 @@ typedef struct {
 
     /* not patient, and Redis is away: the owner has the subscriber leave */
     void                      (*failed)(ngx_rtbus_sub_t *sub);
+
+    /* owned: who the client is; not empty */
+    ngx_str_t                *(*user)(ngx_rtbus_sub_t *sub);
+
+    /* owned, and the channel is not the user's: likewise */
+    void                      (*refused)(ngx_rtbus_sub_t *sub);
 } ngx_rtbus_sub_handlers_t;
 
 
@@ -90,6 +100,8 @@ struct ngx_rtbus_sub_s {
     unsigned                         patient:1;  /* waits for Redis to come
                                                     back, does not fail */
     unsigned                         held:1;     /* until ..._release() */
+    unsigned                         owned:1;    /* for its owner only; off
+                                                    once it is the user's */
 
     /* may be read by the owner */
 
@@ -106,6 +118,7 @@ struct ngx_rtbus_sub_s {
     ngx_queue_t                      queue;      /* ch->subs or ch->waiting */
     ngx_queue_t                      readers;    /* of the read */
     ngx_rtbus_read_t                *read;       /* under way, or NULL */
+    ngx_rtbus_owner_t               *question;   /* likewise */
 };
 
 

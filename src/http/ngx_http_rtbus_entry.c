@@ -1,0 +1,338 @@
+
+#include "ngx_http_rtbus_entry.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_reply.h"
+#include "ngx_rtbus_owner.h"
+
+
+typedef struct {
+    ngx_http_rtbus_owners_t   *owners;
+    ngx_http_rtbus_channel_t  *channel;
+    ngx_rtbus_owner_t         *owner;      /* NULL: answered, or never asked */
+} ngx_http_rtbus_question_t;
+
+
+/* malloc'ed */
+
+struct ngx_http_rtbus_owners_s {
+    ngx_array_t               *channels;
+    ngx_array_t               *refused;
+    ngx_http_rtbus_owners_pt   handler;
+    void                      *data;
+    ngx_uint_t                 waiting;    /* for so many answers */
+    ngx_uint_t                 n;
+    ngx_http_rtbus_question_t  questions[1];
+};
+
+
+static ngx_uint_t ngx_http_rtbus_owned(ngx_array_t *channels);
+static void ngx_http_rtbus_owners_answer(void *data, ngx_int_t rc);
+static ngx_int_t ngx_http_rtbus_owners_sort(ngx_array_t *channels,
+    ngx_array_t *refused, ngx_str_t *name);
+static void ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc,
+    ngx_str_t *name);
+static void ngx_http_rtbus_enter_cleanup(void *data);
+
+
+ngx_int_t
+ngx_http_rtbus_owners_ask(ngx_rtbus_hub_t *hub, ngx_str_t *user,
+    ngx_array_t *channels, ngx_array_t *refused,
+    ngx_http_rtbus_owners_t **owners, ngx_http_rtbus_owners_pt handler,
+    void *data)
+{
+    ngx_uint_t                  i, n;
+    ngx_http_rtbus_owners_t    *o;
+    ngx_http_rtbus_channel_t   *channel;
+    ngx_http_rtbus_question_t  *question;
+
+    n = ngx_http_rtbus_owned(channels);
+
+    if (n == 0 || !hub->cmd.conn.up) {
+        return NGX_OK;
+    }
+
+    o = ngx_alloc(offsetof(ngx_http_rtbus_owners_t, questions)
+                  + n * sizeof(ngx_http_rtbus_question_t), hub->log);
+    if (o == NULL) {
+        return NGX_ERROR;
+    }
+
+    o->channels = channels;
+    o->refused = refused;
+    o->handler = handler;
+    o->data = data;
+    o->waiting = 0;
+    o->n = n;
+
+    question = o->questions;
+    channel = channels->elts;
+
+    for (i = 0; i < channels->nelts; i++) {
+
+        if (!channel[i].owned) {
+            continue;
+        }
+
+        question->owners = o;
+        question->channel = &channel[i];
+        question->owner = ngx_rtbus_owner_ask(hub, &channel[i].name, user, 0,
+                                              ngx_http_rtbus_owners_answer,
+                                              question);
+        if (question->owner) {
+            o->waiting++;
+        }
+
+        question++;
+    }
+
+    if (o->waiting == 0) {
+        ngx_free(o);
+        return NGX_OK;
+    }
+
+    *owners = o;
+
+    return NGX_AGAIN;
+}
+
+
+/* how many are */
+
+static ngx_uint_t
+ngx_http_rtbus_owned(ngx_array_t *channels)
+{
+    ngx_uint_t                 i, n;
+    ngx_http_rtbus_channel_t  *channel;
+
+    channel = channels->elts;
+    n = 0;
+
+    for (i = 0; i < channels->nelts; i++) {
+        n += channel[i].owned;
+    }
+
+    return n;
+}
+
+
+void
+ngx_http_rtbus_owners_cancel(ngx_http_rtbus_owners_t *owners)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < owners->n; i++) {
+        if (owners->questions[i].owner) {
+            ngx_rtbus_owner_cancel(owners->questions[i].owner);
+        }
+    }
+
+    ngx_free(owners);
+}
+
+
+static void
+ngx_http_rtbus_owners_answer(void *data, ngx_int_t rc)
+{
+    ngx_http_rtbus_question_t  *question = data;
+
+    void                      *asked;
+    ngx_str_t                  name;
+    ngx_http_rtbus_owners_t   *owners;
+    ngx_http_rtbus_owners_pt   handler;
+
+    question->owner = NULL;
+
+    if (rc == NGX_OK) {
+        question->channel->owned = 0;
+
+    } else if (rc == NGX_DECLINED) {
+        question->channel->foreign = 1;
+    }
+
+    owners = question->owners;
+
+    if (--owners->waiting) {
+        return;
+    }
+
+    rc = ngx_http_rtbus_owners_sort(owners->channels, owners->refused, &name);
+
+    handler = owners->handler;
+    asked = owners->data;
+
+    ngx_free(owners);
+
+    handler(asked, rc, &name);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_owners_sort(ngx_array_t *channels, ngx_array_t *refused,
+    ngx_str_t *name)
+{
+    ngx_str_t                 *other;
+    ngx_uint_t                 i, n;
+    ngx_http_rtbus_channel_t  *channel;
+
+    channel = channels->elts;
+    n = 0;
+
+    for (i = 0; i < channels->nelts; i++) {
+
+        if (!channel[i].foreign) {
+            channel[n++] = channel[i];
+            continue;
+        }
+
+        if (channel[i].fixed) {
+            *name = channel[i].name;
+            return NGX_DECLINED;
+        }
+
+        other = ngx_array_push(refused);
+        if (other == NULL) {
+            return NGX_ERROR;
+        }
+
+        *other = channel[i].name;
+    }
+
+    channels->nelts = n;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
+    ngx_str_t *cursor, ngx_http_rtbus_entry_pt handler)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                    name;
+    const char                  *error;
+    ngx_http_cleanup_t          *cln;
+    ngx_http_rtbus_entry_t      *waiting;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rc = ngx_http_rtbus_identify(r, NULL, &entry->id);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_unauthorized(r);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_array_init(&entry->channels, r->pool, 1,
+                       sizeof(ngx_http_rtbus_channel_t))
+        != NGX_OK
+        || ngx_array_init(&entry->refused, r->pool, 1, sizeof(ngx_str_t))
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_channels(r, &entry->id.user, cursor, &entry->channels,
+                                 &entry->refused, &error, &name);
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_http_rtbus_error(r, rc, error, name.len ? "channel" : NULL,
+                                    &name);
+    }
+
+    if (!ngx_http_rtbus_owned(&entry->channels)) {
+        return handler(r, entry);
+    }
+
+    /* what is on the caller's stack does not stay */
+
+    cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_entry_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    waiting = cln->data;
+    *waiting = *entry;
+
+    waiting->handler = handler;
+    waiting->request = r;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    rc = ngx_http_rtbus_owners_ask(&rmcf->worker->hub, &waiting->id.user,
+                                   &waiting->channels, &waiting->refused,
+                                   &waiting->owners,
+                                   ngx_http_rtbus_enter_handler, waiting);
+
+    if (rc == NGX_OK) {
+        return handler(r, waiting);
+    }
+
+    if (rc != NGX_AGAIN) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_http_rtbus_enter_cleanup;
+
+    if (ngx_http_rtbus_wait(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc, ngx_str_t *name)
+{
+    ngx_http_rtbus_entry_t  *entry = data;
+
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    entry->owners = NULL;
+
+    r = entry->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus owners for \"%V\" known: %i", &r->uri, rc);
+
+    switch (rc) {
+
+    case NGX_OK:
+        rc = entry->handler(r, entry);
+        break;
+
+    case NGX_DECLINED:
+        ngx_http_rtbus_foreign(name, c->log);
+        rc = ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
+                                  "channel", name);
+        break;
+
+    default: /* NGX_ERROR */
+        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_rtbus_enter_cleanup(void *data)
+{
+    ngx_http_rtbus_entry_t  *entry = data;
+
+    if (entry->owners) {
+        ngx_http_rtbus_owners_cancel(entry->owners);
+        entry->owners = NULL;
+    }
+}
