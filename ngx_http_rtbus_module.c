@@ -9,6 +9,7 @@
 
 #include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_command.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_plain.h"
 #include "ngx_http_rtbus_reply.h"
@@ -244,6 +245,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("rtbus_command"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_command,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("rtbus_publish"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_http_rtbus_publish,
@@ -404,6 +412,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
 
     rlcf->subscribe = NGX_CONF_UNSET_PTR;
     rlcf->allow = NGX_CONF_UNSET_PTR;
+    rlcf->commands = NGX_CONF_UNSET_PTR;
     rlcf->origins = NGX_CONF_UNSET_PTR;
     rlcf->any_origin = NGX_CONF_UNSET_UINT;
     rlcf->fields = NGX_CONF_UNSET_PTR;
@@ -444,6 +453,7 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_ptr_value(conf->subscribe, prev->subscribe, NULL);
     ngx_conf_merge_ptr_value(conf->allow, prev->allow, NULL);
+    ngx_conf_merge_ptr_value(conf->commands, prev->commands, NULL);
 
     if (conf->any_origin == NGX_CONF_UNSET_UINT) {
         conf->any_origin = (prev->any_origin == NGX_CONF_UNSET_UINT)

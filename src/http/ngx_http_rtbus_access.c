@@ -627,6 +627,46 @@ ngx_http_rtbus_channel_find(ngx_array_t *channels, ngx_str_t *name)
 
 
 ngx_int_t
+ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf, ngx_str_t *channel)
+{
+    u_char    *p;
+    size_t     len;
+    uint64_t   n;
+
+    if (value->type == RTBUS_JSON_STRING) {
+        len = rtbus_json_unquote(NULL, &value->raw);
+
+    } else if (value->type == RTBUS_JSON_NUMBER
+               && rtbus_json_uint(&value->raw, &n) == RTBUS_OK)
+    {
+        len = value->raw.len;
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    if (len == 0 || len > RTBUS_CHANNEL_MAX - (sizeof("job:") - 1)) {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_cpymem(buf, "job:", sizeof("job:") - 1);
+
+    if (value->type == RTBUS_JSON_STRING) {
+        (void) rtbus_json_unquote(p, &value->raw);
+
+    } else {
+        ngx_memcpy(p, value->raw.data, len);
+    }
+
+    channel->data = buf;
+    channel->len = sizeof("job:") - 1 + len;
+
+    return (rtbus_channel_check(buf, channel->len) == RTBUS_OK)
+           ? NGX_OK : NGX_DECLINED;
+}
+
+
+ngx_int_t
 ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name, ngx_str_t *value)
 {
     if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), value) != NGX_OK) {

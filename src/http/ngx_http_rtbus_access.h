@@ -79,6 +79,14 @@ ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
     ngx_str_t *cursor, ngx_array_t *channels, ngx_array_t *refused,
     const char **error, ngx_str_t *name);
 
+/*
+ * The channel of a job, "job:<id>", from the id in checked JSON: a string or a
+ * whole number.  buf has RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.
+ */
+
+ngx_int_t ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf,
+    ngx_str_t *channel);
+
 /* an argument of the request, decoded; empty: there is none */
 
 ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,

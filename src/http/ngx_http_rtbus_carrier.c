@@ -317,6 +317,21 @@ ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
 }
 
 
+const char *
+ngx_http_rtbus_carrier_reason(ngx_http_rtbus_carrier_t *car)
+{
+    /* with a close frame or without one: it is the client that has gone */
+
+    if (car->close_reason == NULL
+        || ngx_strcmp(car->close_reason, NGX_HTTP_RTBUS_BY_CLIENT) == 0)
+    {
+        return "transport close";
+    }
+
+    return car->close_reason;
+}
+
+
 void
 ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
 {

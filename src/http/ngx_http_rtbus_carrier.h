@@ -18,6 +18,10 @@
 #include "ngx_http_rtbus_module.h"
 
 
+/* the reason for closing after the client has done so */
+#define NGX_HTTP_RTBUS_BY_CLIENT  "closed by client"
+
+
 struct ngx_http_rtbus_link_s {
     ngx_http_rtbus_link_t             *next;
     ngx_rtbus_frame_t                 *frame;
@@ -129,6 +133,10 @@ void ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car);
 
 void ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
+
+/* why the connection has ended, a static text for producers */
+
+const char *ngx_http_rtbus_carrier_reason(ngx_http_rtbus_carrier_t *car);
 
 /* the posted event of the worker: flushes and closes what is marked */
 

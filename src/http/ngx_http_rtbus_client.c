@@ -2,7 +2,9 @@
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_sender.h"
 #include "rtbus_ws.h"
+#include <openssl/rand.h>
 
 
 static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
@@ -119,8 +121,28 @@ ngx_http_rtbus_client_expired(ngx_event_t *ev)
 }
 
 
+ngx_int_t
+ngx_http_rtbus_client_sid(ngx_http_rtbus_client_t *cli, u_char *buf)
+{
+    u_char  random[NGX_HTTP_RTBUS_CLIENT_SID / 2];
+
+    if (RAND_bytes(random, sizeof(random)) != 1) {
+        ngx_log_error(NGX_LOG_CRIT, cli->carrier->connection->log, 0,
+                      "RAND_bytes() failed");
+        return NGX_ERROR;
+    }
+
+    ngx_hex_dump(buf, random, sizeof(random));
+
+    cli->sid.len = NGX_HTTP_RTBUS_CLIENT_SID;
+    cli->sid.data = buf;
+
+    return NGX_OK;
+}
+
+
 void
-ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli)
+ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli, const char *reason)
 {
     ngx_queue_t  *q;
 
@@ -134,6 +156,7 @@ ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli)
     }
 
     ngx_http_rtbus_inbox_close(cli);
+    ngx_http_rtbus_sender_done(cli, reason);
 
     while (!ngx_queue_empty(&cli->subs)) {
         q = ngx_queue_head(&cli->subs);
@@ -261,11 +284,14 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
     ngx_http_rtbus_sub_t  *s;
 
     cli->starting = 0;
+    cli->connected = 1;
     ngx_http_rtbus_carrier_release(cli->carrier);
 
     if (!cli->bare) {
         ngx_http_rtbus_client_welcome(cli);
     }
+
+    ngx_http_rtbus_sender_connected(cli);
 
     refused = cli->refused.elts;
 
@@ -295,7 +321,7 @@ ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli)
     ngx_time_t  *tp;
 
     len = sizeof("{\"sessionId\":\"\",\"userId\":,\"timestamp\":}") - 1
-          + ngx_max(cli->sid.len, 32)
+          + cli->sid.len
           + rtbus_json_quote(NULL, cli->user.data, cli->user.len) + 4
           + NGX_INT64_LEN;
 
@@ -308,16 +334,7 @@ ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli)
 
     p = ngx_cpymem(data.data, "{\"sessionId\":\"",
                    sizeof("{\"sessionId\":\"") - 1);
-
-    if (cli->sid.len) {
-        p = ngx_cpymem(p, cli->sid.data, cli->sid.len);
-
-    } else {
-        p = ngx_sprintf(p, "%08xD%08xD%08xD%08xD",
-                        (uint32_t) ngx_random(), (uint32_t) ngx_random(),
-                        (uint32_t) ngx_random(), (uint32_t) ngx_random());
-    }
-
+    p = ngx_cpymem(p, cli->sid.data, cli->sid.len);
     p = ngx_cpymem(p, "\",\"userId\":", sizeof("\",\"userId\":") - 1);
 
     if (cli->user.len) {
@@ -674,6 +691,35 @@ void
 ngx_http_rtbus_client_event(ngx_http_rtbus_client_t *cli, const char *name,
     ngx_str_t *data, ngx_str_t *channel)
 {
+    u_char         *p;
+    size_t          len;
+    rtbus_event_t   event;
+    u_char          json[RTBUS_EVENT_NAME_MAX + 2];
+
+    len = ngx_strlen(name);
+
+    p = json;
+    *p++ = '"';
+    p = ngx_cpymem(p, name, len);
+    *p++ = '"';
+
+    event.name.len = len;
+    event.name.data = json + 1;
+    event.name_json.len = p - json;
+    event.name_json.data = json;
+    event.data.len = data->len;
+    event.data.data = data->data;
+    event.args.len = 0;
+    event.attachments.len = 0;
+
+    ngx_http_rtbus_client_send(cli, &event, channel);
+}
+
+
+void
+ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
+    ngx_str_t *channel)
+{
     ngx_str_t           cursor;
     ngx_rtbus_frame_t  *frame;
 
@@ -685,7 +731,7 @@ ngx_http_rtbus_client_event(ngx_http_rtbus_client_t *cli, const char *name,
     if (cursor.data) {
         ngx_http_rtbus_client_cursor(cli, cursor.data, NULL);
 
-        frame = cli->protocol->event(cli, name, data, channel, &cursor);
+        frame = cli->protocol->event(cli, event, channel, &cursor);
 
         ngx_free(cursor.data);
     }

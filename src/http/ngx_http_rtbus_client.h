@@ -18,6 +18,11 @@
 
 typedef struct ngx_http_rtbus_client_s  ngx_http_rtbus_client_t;
 typedef struct ngx_http_rtbus_sub_s     ngx_http_rtbus_sub_t;
+typedef struct ngx_http_rtbus_sender_s  ngx_http_rtbus_sender_t;
+
+
+/* bytes of a sid that ngx_http_rtbus_client_sid() writes */
+#define NGX_HTTP_RTBUS_CLIENT_SID  32
 
 
 /*
@@ -39,11 +44,21 @@ typedef struct {
                                          uint64_t id, ngx_str_t *data);
 
     /*
-     * A frame with an event of the module itself; channel may be NULL, cursor
+     * The same with what a producer has answered, an array of arguments or any
+     * other JSON as the one argument (none at all: no arguments); attachments
+     * may be empty.
+     */
+    ngx_int_t                        (*answer)(ngx_http_rtbus_client_t *cli,
+                                         uint64_t id,
+                                         rtbus_json_value_t *data,
+                                         rtbus_str_t *attachments);
+
+    /*
+     * A frame with an event for this client alone; channel may be NULL, cursor
      * may be empty.  NULL: no memory.
      */
     ngx_rtbus_frame_t               *(*event)(ngx_http_rtbus_client_t *cli,
-                                         const char *name, ngx_str_t *data,
+                                         rtbus_event_t *event,
                                          ngx_str_t *channel,
                                          ngx_str_t *cursor);
 } ngx_http_rtbus_protocol_t;
@@ -56,7 +71,8 @@ struct ngx_http_rtbus_client_s {
                                                      changed before a join */
     ngx_rtbus_hub_t                   *hub;
 
-    ngx_str_t                          sid;       /* empty: it has none */
+    ngx_str_t                          sid;       /* memory of the protocol */
+    const ngx_str_t                   *nsp;       /* NULL: "/" */
     ngx_str_t                          user;      /* empty: nobody */
     time_t                             expires;   /* of the token */
     ngx_event_t                       *expiry;    /* its timer, malloc'ed */
@@ -68,6 +84,8 @@ struct ngx_http_rtbus_client_s {
     ngx_array_t                        refused;   /* ngx_str_t, of the cursor */
     ngx_queue_t                        asks;      /* of the inbox, see there */
     ngx_uint_t                         nasks;
+    ngx_http_rtbus_sender_t           *sender;    /* see there; NULL: it has sent
+                                                     no command */
 
     ngx_uint_t                         tokens;    /* of rtbus_message_rate, in
                                                      1/1000 */
@@ -75,6 +93,7 @@ struct ngx_http_rtbus_client_s {
 
     unsigned                           bare:1;    /* wants no "connected" */
     unsigned                           starting:1;  /* not connected yet */
+    unsigned                           connected:1;
     unsigned                           paused:1;  /* a replay waits for room */
 };
 
@@ -100,9 +119,17 @@ ngx_int_t ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
     ngx_http_rtbus_identity_t *id);
 
-/* leaves all channels; nothing is sent to the client any more */
+/* writes a new sid to buf and makes it the client's: NGX_OK or NGX_ERROR */
 
-void ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli);
+ngx_int_t ngx_http_rtbus_client_sid(ngx_http_rtbus_client_t *cli, u_char *buf);
+
+/*
+ * Leaves all channels; nothing is sent to the client any more.  reason: static
+ * text, for producers.
+ */
+
+void ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli,
+    const char *reason);
 
 /* replays that had to wait go on if there is room; for room_handler */
 
@@ -161,6 +188,11 @@ size_t ngx_http_rtbus_client_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
 
 void ngx_http_rtbus_client_event(ngx_http_rtbus_client_t *cli,
     const char *name, ngx_str_t *data, ngx_str_t *channel);
+
+/* sends any event to this client alone, likewise */
+
+void ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli,
+    rtbus_event_t *event, ngx_str_t *channel);
 
 /* takes a token of rtbus_message_rate: NGX_OK or NGX_DECLINED */
 

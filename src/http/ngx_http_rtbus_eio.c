@@ -205,7 +205,7 @@ ngx_http_rtbus_eio_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     case RTBUS_EIO_CLOSE:
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_NORMAL,
-                                     "closed by client");
+                                     NGX_HTTP_RTBUS_BY_CLIENT);
         return NGX_ERROR;
 
     case RTBUS_EIO_NOOP:

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_state.h"
 #include "rtbus_ws.h"
 
@@ -14,9 +15,6 @@ typedef struct {
     ngx_http_rtbus_inbox_pt   handler;
 } ngx_http_rtbus_inbox_event_t;
 
-
-/* no client's number for an ack: no answer is wanted */
-#define NGX_HTTP_RTBUS_NO_ACK    ((uint64_t) -1)
 
 /* snapshots that one client may wait for at a time */
 #define NGX_HTTP_RTBUS_MAX_ASKS  16
@@ -74,8 +72,6 @@ static void ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli,
     const char *name, ngx_str_t *channel);
 static ngx_int_t ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel, uint64_t *ack);
-static ngx_int_t ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli,
-    const char *error, uint64_t *ack);
 
 
 static ngx_http_rtbus_inbox_event_t  ngx_http_rtbus_inbox_events[] = {
@@ -89,13 +85,15 @@ static ngx_http_rtbus_inbox_event_t  ngx_http_rtbus_inbox_events[] = {
 
 
 ngx_int_t
-ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_str_t *name,
-    ngx_str_t *data, uint64_t *ack)
+ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
+    uint64_t *ack)
 {
+    ngx_int_t                      rc;
+    const char                    *error;
     ngx_http_rtbus_inbox_event_t  *event;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->connection->log, 0,
-                   "rtbus client event \"%V\" ack:%d", name, ack != NULL);
+                   "rtbus client event \"%V\" ack:%d", &in->name, ack != NULL);
 
     if (ngx_http_rtbus_client_rate(cli) != NGX_OK) {
         return ngx_http_rtbus_inbox_refuse(cli, "rate limited", ack);
@@ -103,14 +101,17 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_str_t *name,
 
     for (event = ngx_http_rtbus_inbox_events; event->name.len; event++) {
 
-        if (event->name.len == name->len
-            && ngx_memcmp(event->name.data, name->data, name->len) == 0)
+        if (event->name.len == in->name.len
+            && ngx_memcmp(event->name.data, in->name.data, in->name.len) == 0)
         {
-            return event->handler(cli, data, ack);
+            return event->handler(cli, &in->data, ack);
         }
     }
 
-    return ngx_http_rtbus_inbox_refuse(cli, "unknown event", ack);
+    rc = ngx_http_rtbus_sender_command(cli, in, ack, &error);
+
+    return (rc == NGX_DECLINED) ? ngx_http_rtbus_inbox_refuse(cli, error, ack)
+                                : rc;
 }
 
 
@@ -740,21 +741,8 @@ static const char *
 ngx_http_rtbus_inbox_job(rtbus_json_value_t *value, u_char *buf,
     ngx_str_t *channel)
 {
-    if (value->type != RTBUS_JSON_STRING
-        || value->raw.len == sizeof("\"\"") - 1
-        || rtbus_json_unquote(NULL, &value->raw)
-           > RTBUS_CHANNEL_MAX - (sizeof("job:") - 1))
-    {
-        return "bad jobId";
-    }
-
-    channel->data = buf;
-    channel->len = sizeof("job:") - 1
-                   + rtbus_json_unquote(ngx_cpymem(buf, "job:",
-                                                   sizeof("job:") - 1),
-                                        &value->raw);
-
-    return (rtbus_channel_check(buf, channel->len) == RTBUS_OK)
+    return (value->type == RTBUS_JSON_STRING
+            && ngx_http_rtbus_job(value, buf, channel) == NGX_OK)
            ? NULL : "bad jobId";
 }
 
@@ -813,18 +801,20 @@ ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
     uint64_t *ack)
 {
-    u_char     *p;
-    ngx_str_t   data;
-    u_char      buf[128];
+    ngx_str_t                 data;
+    ngx_http_rtbus_outcome_t  outcome;
+    u_char                    buf[NGX_HTTP_RTBUS_OUTCOME_MAX];
 
-    p = ngx_snprintf(buf, sizeof(buf), "{\"ok\":false,\"error\":\"%s\"}",
-                     error);
+    ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
+
+    outcome.error = error;
+
     data.data = buf;
-    data.len = p - buf;
+    data.len = ngx_http_rtbus_command_json(&outcome, buf);
 
     if (ack) {
         return cli->protocol->ack(cli, *ack, &data);

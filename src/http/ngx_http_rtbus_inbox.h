@@ -1,7 +1,7 @@
 
 /*
  * What a client sends, the same for every protocol: events that the module
- * itself understands.
+ * itself understands, and commands.
  */
 
 
@@ -10,18 +10,28 @@
 
 
 #include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_command.h"
+
+
+/* no client's number for an ack: no answer is wanted */
+#define NGX_HTTP_RTBUS_NO_ACK    ((uint64_t) -1)
 
 
 /*
- * Handles one event of a client; data is checked JSON, empty when there is
- * none.  With ack not NULL the client is answered through transport->ack, now
- * or later; without it only refusals are told, by an "error" event.
+ * Handles one event of a client.  With ack not NULL the client is answered
+ * through protocol->ack, now or later; without it only refusals are told, by an
+ * "error" event.
  *
  * NGX_OK, or NGX_ERROR: the client cannot go on (no memory).
  */
 
-ngx_int_t ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_str_t *name,
-    ngx_str_t *data, uint64_t *ack);
+ngx_int_t ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_input_t *in, uint64_t *ack);
+
+/* {"ok":false,"error":"<error>"}, by an ack or an "error" event; likewise */
+
+ngx_int_t ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli,
+    const char *error, uint64_t *ack);
 
 /* the client ends: replies that are still awaited on its behalf come to nobody */
 

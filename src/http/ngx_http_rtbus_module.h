@@ -81,6 +81,20 @@ typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;
 typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
 
 
+/* commands that are under way in a worker, see _command.h */
+
+typedef struct {
+    uint64_t                     number;      /* of the last one's ack */
+    ngx_uint_t                   n;
+    ngx_rbtree_t                 waiting;     /* for a producer's answer */
+    ngx_rbtree_node_t            waiting_sentinel;
+    ngx_rbtree_t                 same;        /* ... that have an ackId */
+    ngx_rbtree_node_t            same_sentinel;
+    ngx_queue_t                  orphans;     /* ... whose sender is gone */
+    time_t                       complained;  /* of Redis, when */
+} ngx_http_rtbus_commands_t;
+
+
 /* what a worker has while it lives; in cycle->pool */
 
 typedef struct {
@@ -94,6 +108,10 @@ typedef struct {
     ngx_event_t                  drain;       /* timer of the goodbyes */
     ngx_msec_t                   drain_time;
     ngx_msec_t                   drain_until;
+
+    ngx_http_rtbus_commands_t    commands;
+    ngx_rbtree_t                 senders;     /* clients by sid, see _sender.h */
+    ngx_rbtree_node_t            senders_sentinel;
 
     ngx_http_rtbus_link_t       *links;       /* free ones */
     u_char                      *in;          /* NGX_HTTP_RTBUS_BUFFER bytes */
@@ -154,6 +172,9 @@ typedef struct {
 
     ngx_http_complex_value_t    *publish;     /* the channel */
     ngx_uint_t                   live;        /* unsigned  live:1; */
+
+    ngx_array_t                 *commands;    /* ngx_http_rtbus_command_rule_t,
+                                                 or NULL */
 } ngx_http_rtbus_loc_conf_t;
 
 

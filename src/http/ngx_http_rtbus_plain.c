@@ -13,6 +13,7 @@
 typedef struct {
     ngx_http_rtbus_ws_t       ws;          /* the first member */
     ngx_http_rtbus_client_t   client;
+    u_char                    sid[NGX_HTTP_RTBUS_CLIENT_SID];
 } ngx_http_rtbus_plain_t;
 
 
@@ -25,12 +26,16 @@ static ngx_int_t ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws,
     u_char *p, size_t len);
 static ngx_rtbus_frame_t *ngx_http_rtbus_plain_encode(
     const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
+static ngx_rtbus_frame_t *ngx_http_rtbus_plain_frame(rtbus_event_t *event,
+    ngx_str_t *channel, ngx_str_t *cursor);
 static size_t ngx_http_rtbus_plain_header(u_char *dst, size_t len);
 static ngx_int_t ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli,
     uint64_t id, ngx_str_t *data);
+static ngx_int_t ngx_http_rtbus_plain_answer(ngx_http_rtbus_client_t *cli,
+    uint64_t id, rtbus_json_value_t *data, rtbus_str_t *attachments);
 static ngx_rtbus_frame_t *ngx_http_rtbus_plain_event(
-    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data,
-    ngx_str_t *channel, ngx_str_t *cursor);
+    ngx_http_rtbus_client_t *cli, rtbus_event_t *event, ngx_str_t *channel,
+    ngx_str_t *cursor);
 
 
 static const ngx_rtbus_format_t  ngx_http_rtbus_plain_format = {
@@ -42,6 +47,7 @@ static const ngx_rtbus_format_t  ngx_http_rtbus_plain_format = {
 static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_plain_protocol = {
     &ngx_http_rtbus_plain_format,
     ngx_http_rtbus_plain_ack,
+    ngx_http_rtbus_plain_answer,
     ngx_http_rtbus_plain_event
 };
 
@@ -96,7 +102,8 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
         || ngx_http_rtbus_client_init(&plain->client, car,
                                       &ngx_http_rtbus_plain_protocol,
                                       &entry->id)
-           != NGX_OK)
+           != NGX_OK
+        || ngx_http_rtbus_client_sid(&plain->client, plain->sid) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -134,7 +141,7 @@ ngx_http_rtbus_plain_leave(ngx_http_rtbus_carrier_t *car)
 static void
 ngx_http_rtbus_plain_ended(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_http_rtbus_client_done(car->data);
+    ngx_http_rtbus_client_done(car->data, ngx_http_rtbus_carrier_reason(car));
 }
 
 
@@ -143,9 +150,9 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 {
     ngx_int_t                 rc;
     uint64_t                  ack;
-    ngx_str_t                 name, data;
     const char               *reason;
     rtbus_event_t             event;
+    ngx_http_rtbus_input_t    in;
     ngx_http_rtbus_client_t  *cli;
     rtbus_json_member_t       m[] = { rtbus_json_member("event"),
                                       rtbus_json_member("data"),
@@ -186,13 +193,16 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_ERROR;
     }
 
-    name.len = event.name.len;
-    name.data = event.name.data;
+    in.name.len = event.name.len;
+    in.name.data = event.name.data;
 
-    data.len = m[1].value.raw.len;
-    data.data = m[1].value.raw.data;
+    in.data.len = m[1].value.raw.len;
+    in.data.data = m[1].value.raw.data;
 
-    rc = ngx_http_rtbus_inbox(cli, &name, &data,
+    in.args = in.data;
+    ngx_str_null(&in.attachments);
+
+    rc = ngx_http_rtbus_inbox(cli, &in,
                               m[2].value.type == RTBUS_JSON_NONE ? NULL : &ack);
     if (rc == NGX_OK) {
         return NGX_OK;
@@ -206,29 +216,47 @@ nomem:
 }
 
 
-/* {"event":...,"data":...,"channel":"...","cursor":"<channel>@<position>"} */
-
 static ngx_rtbus_frame_t *
 ngx_http_rtbus_plain_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
+    u_char     *p;
+    ngx_str_t   cursor;
+    u_char      buf[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
+
+    p = ngx_cpymem(buf, msg->channel.data, msg->channel.len);
+    *p++ = '@';
+    p += rtbus_pos_write(p, msg->pos);
+
+    cursor.data = buf;
+    cursor.len = p - buf;
+
+    return ngx_http_rtbus_plain_frame(msg->event, &msg->channel, &cursor);
+}
+
+
+/* {"event":...,"data":...,"channel":"...","cursor":"<channel>@<position>"} */
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_plain_frame(rtbus_event_t *event, ngx_str_t *channel,
+    ngx_str_t *cursor)
+{
     u_char             *p;
-    size_t              len, header, n;
+    size_t              len, header;
     rtbus_str_t         data, *name, *attachments;
     const char         *member;
     ngx_rtbus_frame_t  *frame;
-    u_char              pos[RTBUS_POSITION_MAX];
 
-    name = &msg->event->name_json;
-    attachments = &msg->event->attachments;
+    name = &event->name_json;
+    attachments = &event->attachments;
 
-    if (msg->event->args.len) {
+    if (event->args.len) {
         member = ",\"args\":";
-        data = msg->event->args;
+        data = event->args;
 
     } else {
         member = ",\"data\":";
-        data = msg->event->data;
+        data = event->data;
 
         if (data.len == 0) {
             data.data = (u_char *) "null";
@@ -236,16 +264,19 @@ ngx_http_rtbus_plain_encode(const ngx_rtbus_format_t *format,
         }
     }
 
-    n = rtbus_pos_write(pos, msg->pos);
-
-    len = sizeof("{\"event\":") - 1 + name->len
-          + sizeof(",\"data\":") - 1 + data.len
-          + sizeof(",\"channel\":\"") - 1 + msg->channel.len
-          + sizeof("\",\"cursor\":\"") - 1 + msg->channel.len + 1 + n
-          + sizeof("\"}") - 1;
+    len = sizeof("{\"event\":}") - 1 + name->len
+          + sizeof(",\"data\":") - 1 + data.len;
 
     if (attachments->len) {
         len += sizeof(",\"attachments\":") - 1 + attachments->len;
+    }
+
+    if (channel) {
+        len += sizeof(",\"channel\":\"\"") - 1 + channel->len;
+    }
+
+    if (cursor->len) {
+        len += sizeof(",\"cursor\":\"\"") - 1 + cursor->len;
     }
 
     header = rtbus_ws_header_len(len);
@@ -254,6 +285,8 @@ ngx_http_rtbus_plain_encode(const ngx_rtbus_format_t *format,
     if (frame == NULL) {
         return NULL;
     }
+
+    frame->payload = header;
 
     p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
 
@@ -268,17 +301,21 @@ ngx_http_rtbus_plain_encode(const ngx_rtbus_format_t *format,
         p = ngx_cpymem(p, attachments->data, attachments->len);
     }
 
-    p = ngx_cpymem(p, ",\"channel\":\"", sizeof(",\"channel\":\"") - 1);
-    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
-    p = ngx_cpymem(p, "\",\"cursor\":\"", sizeof("\",\"cursor\":\"") - 1);
-    p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
-    *p++ = '@';
-    p = ngx_cpymem(p, pos, n);
+    if (channel) {
+        p = ngx_cpymem(p, ",\"channel\":\"", sizeof(",\"channel\":\"") - 1);
+        p = ngx_cpymem(p, channel->data, channel->len);
+        *p++ = '"';
+    }
 
-    frame->payload = header;
-    frame->cursor = p - frame->data;
+    if (cursor->len) {
+        p = ngx_cpymem(p, ",\"cursor\":\"", sizeof(",\"cursor\":\"") - 1);
+        p = ngx_cpymem(p, cursor->data, cursor->len);
 
-    *p++ = '"';
+        frame->cursor = p - frame->data;
+
+        *p++ = '"';
+    }
+
     *p = '}';
 
     return frame;
@@ -321,42 +358,73 @@ ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
 }
 
 
-static ngx_rtbus_frame_t *
-ngx_http_rtbus_plain_event(ngx_http_rtbus_client_t *cli, const char *name,
-    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor)
+/* {"ack":1,"data":<the first argument>}, and "args" if there are more */
+
+static ngx_int_t
+ngx_http_rtbus_plain_answer(ngx_http_rtbus_client_t *cli, uint64_t id,
+    rtbus_json_value_t *data, rtbus_str_t *attachments)
 {
-    u_char             *p;
-    size_t              len;
-    ngx_rtbus_frame_t  *frame;
+    u_char              *p, *buf;
+    size_t               len;
+    ngx_int_t            rc;
+    rtbus_str_t          args;
+    const uint8_t       *pos;
+    rtbus_json_value_t   first, other;
 
-    len = sizeof("{\"event\":\"\",\"data\":}") - 1 + ngx_strlen(name)
-          + data->len;
+    args.len = 0;
+    first = *data;
 
-    if (channel) {
-        len += sizeof(",\"channel\":\"\"") - 1 + channel->len;
+    if (data->type == RTBUS_JSON_ARRAY) {
+        pos = NULL;
+
+        if (rtbus_json_next(&first, &pos, &data->raw) != RTBUS_OK) {
+            first.type = RTBUS_JSON_NONE;
+
+        } else if (rtbus_json_next(&other, &pos, &data->raw) == RTBUS_OK) {
+            args = data->raw;
+        }
     }
 
-    if (cursor->len) {
-        len += sizeof(",\"cursor\":\"\"") - 1 + cursor->len;
+    if (first.type == RTBUS_JSON_NONE) {
+        first.raw.data = (uint8_t *) "null";
+        first.raw.len = 4;
     }
 
-    frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
-    if (frame == NULL) {
-        return NULL;
+    len = sizeof("{\"ack\":,\"data\":,\"args\":,\"attachments\":}") - 1
+          + NGX_INT64_LEN + first.raw.len + args.len + attachments->len;
+
+    buf = ngx_alloc(len, cli->carrier->connection->log);
+    if (buf == NULL) {
+        return NGX_ERROR;
     }
 
-    p = rtbus_ws_write_header(frame->data, RTBUS_WS_TEXT, len);
-    p = ngx_sprintf(p, "{\"event\":\"%s\",\"data\":%V", name, data);
+    p = ngx_sprintf(buf, "{\"ack\":%uL,\"data\":", id);
+    p = ngx_cpymem(p, first.raw.data, first.raw.len);
 
-    if (channel) {
-        p = ngx_sprintf(p, ",\"channel\":\"%V\"", channel);
+    if (args.len) {
+        p = ngx_cpymem(p, ",\"args\":", sizeof(",\"args\":") - 1);
+        p = ngx_cpymem(p, args.data, args.len);
     }
 
-    if (cursor->len) {
-        p = ngx_sprintf(p, ",\"cursor\":\"%V\"", cursor);
+    if (attachments->len) {
+        p = ngx_cpymem(p, ",\"attachments\":",
+                       sizeof(",\"attachments\":") - 1);
+        p = ngx_cpymem(p, attachments->data, attachments->len);
     }
 
-    *p = '}';
+    *p++ = '}';
 
-    return frame;
+    rc = ngx_http_rtbus_ws_send((ngx_http_rtbus_ws_t *) cli->carrier,
+                                RTBUS_WS_TEXT, buf, p - buf);
+    ngx_free(buf);
+
+    return rc;
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_plain_event(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
+    ngx_str_t *channel, ngx_str_t *cursor)
+{
+    return ngx_http_rtbus_plain_frame(event, channel, cursor);
 }

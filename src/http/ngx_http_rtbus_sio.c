@@ -6,6 +6,7 @@
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_user.h"
 #include "rtbus_sio.h"
 #include <openssl/evp.h>
@@ -14,7 +15,6 @@
 
 #define NGX_HTTP_RTBUS_SIO_TIMEOUT   45000  /* ms to connect to a namespace */
 #define NGX_HTTP_RTBUS_SIO_CONNECTS  1000   /* CONNECT packets of a session */
-#define NGX_HTTP_RTBUS_SIO_ARGS      16     /* arguments that are looked at */
 
 /* "<sid>.<HMAC>", the latter 16 bytes in base64url */
 #define NGX_HTTP_RTBUS_PID_MAC       16
@@ -32,6 +32,9 @@ typedef struct {
     size_t                        length;
     size_t                        received;  /* bytes of attachments */
     ngx_uint_t                    attachments;
+    ngx_str_t                     binary;    /* what has come of them, an array
+                                                of strings in base64 */
+    size_t                        room;      /* for it, malloc'ed */
 } ngx_http_rtbus_sio_t;
 
 
@@ -61,6 +64,9 @@ static void ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio);
 static ngx_int_t ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio,
     u_char *p, size_t len, ngx_uint_t binary);
+static ngx_int_t ngx_http_rtbus_sio_keep(ngx_http_rtbus_sio_t *sio, u_char *p,
+    size_t len);
+static void ngx_http_rtbus_sio_drop(ngx_http_rtbus_sio_t *sio);
 static ngx_int_t ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet);
 static ngx_int_t ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
@@ -84,7 +90,8 @@ static ngx_int_t ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     rtbus_sio_packet_t *packet);
 static ngx_http_rtbus_socket_t *ngx_http_rtbus_sio_find(
     ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp);
-static void ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket);
+static void ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket,
+    const char *reason);
 static ngx_int_t ngx_http_rtbus_sio_fail(ngx_http_rtbus_sio_t *sio,
     const char *reason);
 static ngx_int_t ngx_http_rtbus_sio_nomem(ngx_http_rtbus_sio_t *sio);
@@ -93,18 +100,27 @@ static ngx_rtbus_frame_t *ngx_http_rtbus_sio_frame(
     u_char **p);
 static ngx_rtbus_frame_t *ngx_http_rtbus_sio_encode(
     const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sio_emit(
+    const ngx_http_rtbus_nsp_t *nsp, rtbus_event_t *event, ngx_str_t *cursor);
+static rtbus_str_t ngx_http_rtbus_sio_elements(const rtbus_str_t *array);
+static ngx_uint_t ngx_http_rtbus_sio_count(const rtbus_str_t *array);
 static ngx_int_t ngx_http_rtbus_sio_attach(ngx_rtbus_frame_t **frame,
     const rtbus_str_t *attachments);
 static ngx_int_t ngx_http_rtbus_sio_ack(ngx_http_rtbus_client_t *cli,
     uint64_t id, ngx_str_t *data);
+static ngx_int_t ngx_http_rtbus_sio_answer(ngx_http_rtbus_client_t *cli,
+    uint64_t id, rtbus_json_value_t *data, rtbus_str_t *attachments);
+static ngx_int_t ngx_http_rtbus_sio_send_ack(ngx_http_rtbus_client_t *cli,
+    uint64_t id, rtbus_str_t *args, rtbus_str_t *attachments);
 static ngx_rtbus_frame_t *ngx_http_rtbus_sio_own_event(
-    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data,
-    ngx_str_t *channel, ngx_str_t *cursor);
+    ngx_http_rtbus_client_t *cli, rtbus_event_t *event, ngx_str_t *channel,
+    ngx_str_t *cursor);
 
 
 static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_sio_protocol = {
     NULL,                                  /* as the namespace has it */
     ngx_http_rtbus_sio_ack,
+    ngx_http_rtbus_sio_answer,
     ngx_http_rtbus_sio_own_event
 };
 
@@ -209,22 +225,20 @@ ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car)
     while (!ngx_queue_empty(&sio->sockets)) {
         q = ngx_queue_head(&sio->sockets);
         ngx_http_rtbus_sio_end(ngx_queue_data(q, ngx_http_rtbus_socket_t,
-                                              queue));
+                                              queue),
+                               ngx_http_rtbus_carrier_reason(car));
     }
 
-    if (sio->packet) {
-        ngx_free(sio->packet);
-        sio->packet = NULL;
-    }
+    ngx_http_rtbus_sio_drop(sio);
 }
 
 
 static void
-ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket)
+ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket, const char *reason)
 {
     ngx_queue_remove(&socket->queue);
     ngx_http_rtbus_sio_connect_done(socket);
-    ngx_http_rtbus_client_done(&socket->client);
+    ngx_http_rtbus_client_done(&socket->client, reason);
     ngx_free(socket);
 }
 
@@ -274,6 +288,10 @@ ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len,
 
         sio->received += len;
 
+        if (ngx_http_rtbus_sio_keep(sio, p, len) != NGX_OK) {
+            return ngx_http_rtbus_sio_nomem(sio);
+        }
+
         if (--sio->attachments) {
             return NGX_OK;
         }
@@ -286,10 +304,7 @@ ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len,
 
         rc = ngx_http_rtbus_sio_packet(sio, &packet);
 
-        if (sio->packet) {
-            ngx_free(sio->packet);
-            sio->packet = NULL;
-        }
+        ngx_http_rtbus_sio_drop(sio);
 
         return rc;
     }
@@ -323,6 +338,89 @@ ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len,
 }
 
 
+/* an attachment, if its packet may become a command */
+
+static ngx_int_t
+ngx_http_rtbus_sio_keep(ngx_http_rtbus_sio_t *sio, u_char *p, size_t len)
+{
+    u_char     *data;
+    size_t      size;
+    ngx_str_t   src, dst;
+
+    if (sio->eio.ws.carrier.conf->commands == NULL
+        || sio->packet[0] != '0' + RTBUS_SIO_BINARY_EVENT)
+    {
+        return NGX_OK;
+    }
+
+    /* ["..."] first, then each time ,"..." in place of the bracket */
+
+    size = sio->binary.len + ngx_base64_encoded_length(len)
+           + sizeof("[\"\"]") - 1;
+
+    if (size > sio->room) {
+        size = ngx_max(size, 2 * sio->room);
+
+        data = ngx_alloc(size, sio->eio.ws.carrier.connection->log);
+        if (data == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (sio->room) {
+            ngx_memcpy(data, sio->binary.data, sio->binary.len);
+            ngx_free(sio->binary.data);
+        }
+
+        sio->binary.data = data;
+        sio->room = size;
+    }
+
+    data = sio->binary.data + sio->binary.len;
+
+    if (sio->binary.len) {
+        data[-1] = ',';
+
+    } else {
+        *data++ = '[';
+    }
+
+    *data++ = '"';
+
+    src.len = len;
+    src.data = p;
+    dst.data = data;
+
+    ngx_encode_base64(&dst, &src);
+
+    data += dst.len;
+
+    *data++ = '"';
+    *data++ = ']';
+
+    sio->binary.len = data - sio->binary.data;
+
+    return NGX_OK;
+}
+
+
+/* the end of a binary packet */
+
+static void
+ngx_http_rtbus_sio_drop(ngx_http_rtbus_sio_t *sio)
+{
+    if (sio->packet) {
+        ngx_free(sio->packet);
+        sio->packet = NULL;
+    }
+
+    if (sio->room) {
+        ngx_free(sio->binary.data);
+        ngx_str_null(&sio->binary);
+        sio->room = 0;
+    }
+}
+
+
 static ngx_int_t
 ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet)
@@ -347,7 +445,7 @@ ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     switch (packet->type) {
 
     case RTBUS_SIO_DISCONNECT:
-        ngx_http_rtbus_sio_end(socket);
+        ngx_http_rtbus_sio_end(socket, "client namespace disconnect");
         return NGX_OK;
 
     case RTBUS_SIO_EVENT:
@@ -458,6 +556,10 @@ found:
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
+    if (ngx_http_rtbus_sender_auth(&socket->client, &packet->json) != NGX_OK) {
+        return ngx_http_rtbus_sio_nomem(sio);
+    }
+
     rc = ngx_http_rtbus_sio_channels(socket, &cursor, &error);
 
     if (rc == NGX_ERROR) {
@@ -465,7 +567,7 @@ found:
     }
 
     if (rc != NGX_OK) {
-        ngx_http_rtbus_sio_end(socket);
+        ngx_http_rtbus_sio_end(socket, error);
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp, error);
     }
 
@@ -582,7 +684,7 @@ ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc, ngx_str_t *name)
         nsp.len = socket->nsp->name.len;
         nsp.data = socket->nsp->name.data;
 
-        ngx_http_rtbus_sio_end(socket);
+        ngx_http_rtbus_sio_end(socket, "forbidden");
         (void) ngx_http_rtbus_sio_connect_error(sio, &nsp, "forbidden");
         break;
 
@@ -658,6 +760,7 @@ ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket)
 
     socket->client.sid.len = NGX_HTTP_RTBUS_SID_LEN;
     socket->client.sid.data = socket->sid;
+    socket->client.nsp = &nsp->name;
 
     rc = ngx_http_rtbus_client_start(&socket->client,
                                      &socket->connect->channels,
@@ -844,17 +947,18 @@ static ngx_int_t
 ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     rtbus_sio_packet_t *packet)
 {
-    size_t                 n;
-    ngx_int_t              rc;
-    ngx_str_t              name, data;
-    const char            *reason;
-    rtbus_event_t          event;
-    rtbus_json_value_t     args[NGX_HTTP_RTBUS_SIO_ARGS];
-    ngx_http_rtbus_sio_t  *sio;
+    u_char                  *last;
+    size_t                   n;
+    ngx_int_t                rc;
+    const char              *reason;
+    rtbus_event_t            event;
+    rtbus_json_value_t       args[2];
+    ngx_http_rtbus_sio_t    *sio;
+    ngx_http_rtbus_input_t   in;
 
     sio = socket->client.carrier->data;
 
-    n = NGX_HTTP_RTBUS_SIO_ARGS;
+    n = 2;
 
     rc = rtbus_json_array(socket->client.hub->json, packet->json.data,
                           packet->json.len, args, &n, &reason);
@@ -875,17 +979,28 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
         return ngx_http_rtbus_sio_fail(sio, reason);
     }
 
-    name.len = event.name.len;
-    name.data = event.name.data;
+    ngx_memzero(&in, sizeof(ngx_http_rtbus_input_t));
 
-    ngx_str_null(&data);
+    in.name.len = event.name.len;
+    in.name.data = event.name.data;
 
     if (n > 1) {
-        data.len = args[1].raw.len;
-        data.data = args[1].raw.data;
+        in.data.len = args[1].raw.len;
+        in.data.data = args[1].raw.data;
+
+        /* up to the bracket, which white space may follow */
+
+        last = packet->json.data + packet->json.len;
+
+        while (*--last != ']') { /* void */ }
+
+        in.args.len = last - args[1].raw.data;
+        in.args.data = args[1].raw.data;
     }
 
-    rc = ngx_http_rtbus_inbox(&socket->client, &name, &data,
+    in.attachments = sio->binary;
+
+    rc = ngx_http_rtbus_inbox(&socket->client, &in,
                               packet->has_ack ? &packet->ack : NULL);
 
     return (rc == NGX_OK) ? NGX_OK : ngx_http_rtbus_sio_nomem(sio);
@@ -962,42 +1077,45 @@ ngx_http_rtbus_sio_frame(const ngx_http_rtbus_nsp_t *nsp,
 }
 
 
-/* ["<name>",<data>,"<channel>@<position>"] */
-
 static ngx_rtbus_frame_t *
 ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
-    u_char                 *p;
-    size_t                  len, n;
-    rtbus_str_t             data, *name;
-    const uint8_t          *last;
-    rtbus_json_value_t      value;
-    ngx_rtbus_frame_t      *frame;
-    rtbus_sio_packet_t      packet;
-    ngx_http_rtbus_nsp_t   *nsp;
-    u_char                  pos[RTBUS_POSITION_MAX];
+    u_char     *p;
+    ngx_str_t   cursor;
+    u_char      buf[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
 
-    nsp = (ngx_http_rtbus_nsp_t *) format;
+    p = ngx_cpymem(buf, msg->channel.data, msg->channel.len);
+    *p++ = '@';
+    p += rtbus_pos_write(p, msg->pos);
 
-    name = &msg->event->name_json;
+    cursor.data = buf;
+    cursor.len = p - buf;
 
-    if (msg->event->args.len) {
+    return ngx_http_rtbus_sio_emit((const ngx_http_rtbus_nsp_t *) format,
+                                   msg->event, &cursor);
+}
 
-        /* the elements, without the brackets */
 
-        data = msg->event->args;
-        data.data++;
-        data.len -= 2;
+/* ["<name>",<data>,"<channel>@<position>"] */
 
-        last = NULL;
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_sio_emit(const ngx_http_rtbus_nsp_t *nsp, rtbus_event_t *event,
+    ngx_str_t *cursor)
+{
+    u_char              *p;
+    size_t               len;
+    rtbus_str_t          data, *name;
+    ngx_rtbus_frame_t   *frame;
+    rtbus_sio_packet_t   packet;
 
-        if (rtbus_json_next(&value, &last, &msg->event->args) != RTBUS_OK) {
-            data.len = 0;
-        }
+    name = &event->name_json;
+
+    if (event->args.len) {
+        data = ngx_http_rtbus_sio_elements(&event->args);
 
     } else {
-        data = msg->event->data;
+        data = event->data;
 
         if (data.len == 0) {
             data.data = (u_char *) "null";
@@ -1007,20 +1125,9 @@ ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
 
     ngx_memzero(&packet, sizeof(rtbus_sio_packet_t));
 
-    packet.type = RTBUS_SIO_EVENT;
-
-    if (msg->event->attachments.len) {
-        last = NULL;
-
-        while (rtbus_json_next(&value, &last, &msg->event->attachments)
-               == RTBUS_OK)
-        {
-            packet.type = RTBUS_SIO_BINARY_EVENT;
-            packet.attachments++;
-        }
-    }
-
-    n = rtbus_pos_write(pos, msg->pos);
+    packet.attachments = ngx_http_rtbus_sio_count(&event->attachments);
+    packet.type = packet.attachments ? RTBUS_SIO_BINARY_EVENT
+                                     : RTBUS_SIO_EVENT;
 
     len = sizeof("[]") - 1 + name->len;
 
@@ -1029,7 +1136,7 @@ ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
     }
 
     if (nsp->recovery) {
-        len += sizeof(",\"@\"") - 1 + msg->channel.len + n;
+        len += sizeof(",\"\"") - 1 + cursor->len;
     }
 
     frame = ngx_http_rtbus_sio_frame(nsp, &packet, len, &p);
@@ -1048,9 +1155,7 @@ ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
     if (nsp->recovery) {
         *p++ = ',';
         *p++ = '"';
-        p = ngx_cpymem(p, msg->channel.data, msg->channel.len);
-        *p++ = '@';
-        p = ngx_cpymem(p, pos, n);
+        p = ngx_cpymem(p, cursor->data, cursor->len);
 
         frame->cursor = p - frame->data;
 
@@ -1059,15 +1164,54 @@ ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
 
     *p = ']';
 
-    if (packet.type == RTBUS_SIO_BINARY_EVENT
-        && ngx_http_rtbus_sio_attach(&frame, &msg->event->attachments)
-           != NGX_OK)
+    if (packet.attachments
+        && ngx_http_rtbus_sio_attach(&frame, &event->attachments) != NGX_OK)
     {
         ngx_rtbus_frame_unref(frame);
         return NULL;
     }
 
     return frame;
+}
+
+
+/* what is between the brackets of an array; empty if that is just space */
+
+static rtbus_str_t
+ngx_http_rtbus_sio_elements(const rtbus_str_t *array)
+{
+    rtbus_str_t          elements;
+    const uint8_t       *pos;
+    rtbus_json_value_t   value;
+
+    elements.data = array->data + 1;
+    elements.len = array->len - 2;
+
+    pos = NULL;
+
+    if (rtbus_json_next(&value, &pos, array) != RTBUS_OK) {
+        elements.len = 0;
+    }
+
+    return elements;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_sio_count(const rtbus_str_t *array)
+{
+    ngx_uint_t           n;
+    const uint8_t       *pos;
+    rtbus_json_value_t   value;
+
+    n = 0;
+    pos = NULL;
+
+    while (array->len && rtbus_json_next(&value, &pos, array) == RTBUS_OK) {
+        n++;
+    }
+
+    return n;
 }
 
 
@@ -1138,6 +1282,35 @@ static ngx_int_t
 ngx_http_rtbus_sio_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
     ngx_str_t *data)
 {
+    rtbus_str_t  args, attachments;
+
+    args.len = data->len;
+    args.data = data->data;
+    attachments.len = 0;
+
+    return ngx_http_rtbus_sio_send_ack(cli, id, &args, &attachments);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_answer(ngx_http_rtbus_client_t *cli, uint64_t id,
+    rtbus_json_value_t *data, rtbus_str_t *attachments)
+{
+    rtbus_str_t  args;
+
+    args = (data->type == RTBUS_JSON_ARRAY)
+           ? ngx_http_rtbus_sio_elements(&data->raw) : data->raw;
+
+    return ngx_http_rtbus_sio_send_ack(cli, id, &args, attachments);
+}
+
+
+/* args: with commas and without brackets */
+
+static ngx_int_t
+ngx_http_rtbus_sio_send_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
+    rtbus_str_t *args, rtbus_str_t *attachments)
+{
     u_char                   *p;
     ngx_rtbus_frame_t        *frame;
     rtbus_sio_packet_t        packet;
@@ -1147,16 +1320,31 @@ ngx_http_rtbus_sio_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
 
     ngx_memzero(&packet, sizeof(rtbus_sio_packet_t));
 
-    packet.type = RTBUS_SIO_ACK;
+    packet.attachments = ngx_http_rtbus_sio_count(attachments);
+    packet.type = packet.attachments ? RTBUS_SIO_BINARY_ACK : RTBUS_SIO_ACK;
     packet.has_ack = 1;
     packet.ack = id;
 
-    frame = ngx_http_rtbus_sio_frame(socket->nsp, &packet, data->len + 2, &p);
+    frame = ngx_http_rtbus_sio_frame(socket->nsp, &packet,
+                                     args->len + sizeof("[]") - 1, &p);
     if (frame == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_sprintf(p, "[%V]", data);
+    *p++ = '[';
+
+    if (args->len) {
+        p = ngx_cpymem(p, args->data, args->len);
+    }
+
+    *p = ']';
+
+    if (packet.attachments
+        && ngx_http_rtbus_sio_attach(&frame, attachments) != NGX_OK)
+    {
+        ngx_rtbus_frame_unref(frame);
+        return NGX_ERROR;
+    }
 
     ngx_http_rtbus_carrier_send(cli->carrier, frame);
     ngx_rtbus_frame_unref(frame);
@@ -1166,39 +1354,12 @@ ngx_http_rtbus_sio_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
 
 
 static ngx_rtbus_frame_t *
-ngx_http_rtbus_sio_own_event(ngx_http_rtbus_client_t *cli, const char *name,
-    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor)
+ngx_http_rtbus_sio_own_event(ngx_http_rtbus_client_t *cli,
+    rtbus_event_t *event, ngx_str_t *channel, ngx_str_t *cursor)
 {
-    u_char                   *p;
-    size_t                    len;
-    ngx_rtbus_frame_t        *frame;
-    rtbus_sio_packet_t        packet;
     ngx_http_rtbus_socket_t  *socket;
 
     socket = (ngx_http_rtbus_socket_t *) cli;
 
-    ngx_memzero(&packet, sizeof(rtbus_sio_packet_t));
-
-    packet.type = RTBUS_SIO_EVENT;
-
-    len = sizeof("[\"\",]") - 1 + ngx_strlen(name) + data->len;
-
-    if (socket->nsp->recovery) {
-        len += sizeof(",\"\"") - 1 + cursor->len;
-    }
-
-    frame = ngx_http_rtbus_sio_frame(socket->nsp, &packet, len, &p);
-    if (frame == NULL) {
-        return NULL;
-    }
-
-    p = ngx_sprintf(p, "[\"%s\",%V", name, data);
-
-    if (socket->nsp->recovery) {
-        p = ngx_sprintf(p, ",\"%V\"", cursor);
-    }
-
-    *p = ']';
-
-    return frame;
+    return ngx_http_rtbus_sio_emit(socket->nsp, event, cursor);
 }

@@ -12,6 +12,7 @@
 typedef struct {
     ngx_http_rtbus_carrier_t  carrier;     /* the first member */
     ngx_http_rtbus_client_t   client;
+    u_char                    sid[NGX_HTTP_RTBUS_CLIENT_SID];
 
     ngx_event_handler_pt      handler;     /* nginx's own, of the connection */
     ngx_event_t               heartbeat;
@@ -25,7 +26,7 @@ static ngx_int_t ngx_http_rtbus_sse_cursor(ngx_http_request_t *r,
     ngx_str_t *cursor);
 static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r,
     ngx_http_rtbus_entry_t *entry);
-static ngx_int_t ngx_http_rtbus_sse_answer(ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_sse_begin(ngx_http_request_t *r);
 static void ngx_http_rtbus_sse_cleanup(void *data);
 static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
 static void ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r);
@@ -40,13 +41,15 @@ static void ngx_http_rtbus_sse_finalize(ngx_http_rtbus_sse_t *sse,
     ngx_int_t rc);
 static ngx_rtbus_frame_t *ngx_http_rtbus_sse_encode(
     const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg);
-static ngx_rtbus_frame_t *ngx_http_rtbus_sse_frame(rtbus_str_t *name,
-    rtbus_str_t *data, rtbus_str_t *id);
+static ngx_rtbus_frame_t *ngx_http_rtbus_sse_frame(rtbus_event_t *event,
+    ngx_str_t *cursor);
 static ngx_int_t ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli,
     uint64_t id, ngx_str_t *data);
+static ngx_int_t ngx_http_rtbus_sse_answer(ngx_http_rtbus_client_t *cli,
+    uint64_t id, rtbus_json_value_t *data, rtbus_str_t *attachments);
 static ngx_rtbus_frame_t *ngx_http_rtbus_sse_event(
-    ngx_http_rtbus_client_t *cli, const char *name, ngx_str_t *data,
-    ngx_str_t *channel, ngx_str_t *cursor);
+    ngx_http_rtbus_client_t *cli, rtbus_event_t *event, ngx_str_t *channel,
+    ngx_str_t *cursor);
 
 
 static const ngx_rtbus_format_t  ngx_http_rtbus_sse_format = {
@@ -64,6 +67,7 @@ static const ngx_http_rtbus_transport_t  ngx_http_rtbus_sse_transport = {
 static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_sse_protocol = {
     &ngx_http_rtbus_sse_format,
     ngx_http_rtbus_sse_ack,
+    ngx_http_rtbus_sse_answer,
     ngx_http_rtbus_sse_event
 };
 
@@ -137,14 +141,15 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
         || ngx_http_rtbus_client_init(&sse->client, &sse->carrier,
                                       &ngx_http_rtbus_sse_protocol,
                                       &entry->id)
-           != NGX_OK)
+           != NGX_OK
+        || ngx_http_rtbus_client_sid(&sse->client, sse->sid) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_http_set_ctx(r, sse, ngx_http_rtbus_module);
 
-    rc = ngx_http_rtbus_sse_answer(r);
+    rc = ngx_http_rtbus_sse_begin(r);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -210,7 +215,7 @@ ngx_http_rtbus_sse_cursor(ngx_http_request_t *r, ngx_str_t *cursor)
 
 
 static ngx_int_t
-ngx_http_rtbus_sse_answer(ngx_http_request_t *r)
+ngx_http_rtbus_sse_begin(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
     ngx_str_t                  value;
@@ -508,7 +513,7 @@ ngx_http_rtbus_sse_leave(ngx_http_rtbus_carrier_t *car)
 static void
 ngx_http_rtbus_sse_ended(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_http_rtbus_client_done(car->data);
+    ngx_http_rtbus_client_done(car->data, ngx_http_rtbus_carrier_reason(car));
 }
 
 
@@ -553,16 +558,9 @@ ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
     u_char             *p;
-    rtbus_str_t         data, id;
+    ngx_str_t           id;
     ngx_rtbus_frame_t  *frame;
     u_char              cursor[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
-
-    data = msg->event->args.len ? msg->event->args : msg->event->data;
-
-    if (data.len == 0) {
-        data.data = (u_char *) "null";
-        data.len = 4;
-    }
 
     p = ngx_cpymem(cursor, msg->channel.data, msg->channel.len);
     *p++ = '@';
@@ -571,7 +569,7 @@ ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
     id.data = cursor;
     id.len = p - cursor;
 
-    frame = ngx_http_rtbus_sse_frame(&msg->event->name, &data, &id);
+    frame = ngx_http_rtbus_sse_frame(msg->event, &id);
 
     if (frame) {
         /* the id line is the last one, an empty line follows */
@@ -583,44 +581,53 @@ ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
 
 
 static ngx_rtbus_frame_t *
-ngx_http_rtbus_sse_frame(rtbus_str_t *name, rtbus_str_t *data, rtbus_str_t *id)
+ngx_http_rtbus_sse_frame(rtbus_event_t *event, ngx_str_t *cursor)
 {
+    rtbus_str_t         data, id;
     ngx_rtbus_frame_t  *frame;
 
-    frame = ngx_rtbus_frame_create(rtbus_sse_write(NULL, name, data, id));
+    data = event->args.len ? event->args : event->data;
+
+    if (data.len == 0) {
+        data.data = (u_char *) "null";
+        data.len = 4;
+    }
+
+    id.len = cursor->len;
+    id.data = cursor->data;
+
+    frame = ngx_rtbus_frame_create(rtbus_sse_write(NULL, &event->name, &data,
+                                                   &id));
 
     if (frame) {
-        rtbus_sse_write(frame->data, name, data, id);
+        rtbus_sse_write(frame->data, &event->name, &data, &id);
     }
 
     return frame;
 }
 
 
+/* a stream of events has nobody who asks */
+
 static ngx_int_t
 ngx_http_rtbus_sse_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
     ngx_str_t *data)
 {
-    /* a stream of events has nobody who asks */
+    return NGX_OK;
+}
 
+
+static ngx_int_t
+ngx_http_rtbus_sse_answer(ngx_http_rtbus_client_t *cli, uint64_t id,
+    rtbus_json_value_t *data, rtbus_str_t *attachments)
+{
     return NGX_OK;
 }
 
 
 static ngx_rtbus_frame_t *
-ngx_http_rtbus_sse_event(ngx_http_rtbus_client_t *cli, const char *name,
-    ngx_str_t *data, ngx_str_t *channel, ngx_str_t *cursor)
+ngx_http_rtbus_sse_event(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
+    ngx_str_t *channel, ngx_str_t *cursor)
 {
-    rtbus_str_t  n, d, id;
-
-    n.len = ngx_strlen(name);
-    n.data = (u_char *) name;
-
-    d.len = data->len;
-    d.data = data->data;
-
-    id.len = cursor->len;
-    id.data = cursor->data;
-
-    return ngx_http_rtbus_sse_frame(&n, &d, &id);
+    return ngx_http_rtbus_sse_frame(event, cursor);
 }

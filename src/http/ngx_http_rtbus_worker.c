@@ -1,6 +1,8 @@
 
 #include "ngx_http_rtbus_worker.h"
 #include "ngx_http_rtbus_carrier.h"
+#include "ngx_http_rtbus_command.h"
+#include "ngx_http_rtbus_sender.h"
 #include "rtbus_ws.h"
 
 
@@ -35,7 +37,14 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     worker->hub.exiting_handler = ngx_http_rtbus_worker_exiting;
     worker->hub.data = worker;
 
-    return ngx_rtbus_hub_init(&worker->hub, cycle->log);
+    if (ngx_rtbus_hub_init(&worker->hub, cycle->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_command_init(worker);
+    ngx_http_rtbus_sender_init(worker);
+
+    return NGX_OK;
 }
 
 
@@ -45,6 +54,7 @@ ngx_http_rtbus_worker_close(ngx_http_rtbus_worker_t *worker)
     ngx_http_rtbus_link_t  *link;
 
     ngx_rtbus_hub_close(&worker->hub);
+    ngx_http_rtbus_command_close(worker);
 
     while (worker->links) {
         link = worker->links;

@@ -829,7 +829,7 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
         } else {
             ngx_http_rtbus_carrier_close(&ws->carrier, code,
-                                        "closed by client");
+                                        NGX_HTTP_RTBUS_BY_CLIENT);
         }
 
         return NGX_ERROR;

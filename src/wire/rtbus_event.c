@@ -36,7 +36,6 @@ static const rtbus_str_t  rtbus_event_reserved[] = {
 };
 
 
-static int rtbus_event_strings(const rtbus_json_value_t *value);
 static int rtbus_event_pos(rtbus_event_t *ev,
     const rtbus_json_value_t *value);
 static int rtbus_event_timestamp(rtbus_event_t *ev,
@@ -191,7 +190,7 @@ rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
 }
 
 
-static int
+int
 rtbus_event_strings(const rtbus_json_value_t *value)
 {
     const uint8_t       *pos;

@@ -67,5 +67,9 @@ int rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
 int rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
     const char **reason);
 
+/* is the value an array of strings: 1 or 0 */
+
+int rtbus_event_strings(const rtbus_json_value_t *value);
+
 
 #endif /* _RTBUS_EVENT_H_INCLUDED_ */

@@ -20,6 +20,13 @@ package Test::RTBus::Redis;
 #	event($channel, $name, $data [, %more])	-> receivers; an envelope
 #	subscribers($channel)	-> PUBSUB NUMSUB
 #	wait_subscribers($channel, $n [, $seconds])	-> true when there are n
+#	take($stream, [ $n [, $seconds ] ])
+#			-> the next $n (1) commands of the stream, as a consumer
+#			of the group "test" gets and acknowledges them: hashes
+#			of the fields, the stream's id as {id}; fewer when the
+#			time (10 s) is over
+#	answer($command, \%message)	-> receivers; PUBLISH to its {reply},
+#			with its {ack} unless the message has an "ack" or "sid"
 #	load_functions($file)	FUNCTION LOAD REPLACE
 #	monitor() -> object with lines([$seconds]): what MONITOR has shown
 #
@@ -353,6 +360,42 @@ sub wait_subscribers {
 	return Test::RTBus::wait_for {
 		$self->subscribers($channel) == $n
 	} "$n subscribers of $channel", $timeout;
+}
+
+sub take {
+	my ($self, $stream, $n, $timeout) = @_;
+	my @commands;
+
+	$n = 1 unless defined $n;
+
+	Test::RTBus::wait_for {
+		my $reply = $self->try_cmd('XREADGROUP', 'GROUP', 'test', 'one',
+			'COUNT', $n - @commands, 'NOACK', 'STREAMS', $stream,
+			'>');
+
+		if (ref $reply eq 'Test::RTBus::Redis::Error') {
+			$self->try_cmd('XGROUP', 'CREATE', $stream, 'test', 0,
+				'MKSTREAM');
+			return 0;
+		}
+
+		for my $entry ($reply ? @{$reply->[0][1]} : ()) {
+			push @commands, { @{$entry->[1]}, id => $entry->[0] };
+		}
+
+		@commands == $n;
+	} undef, $timeout;
+
+	return wantarray ? @commands : $commands[0];
+}
+
+sub answer {
+	my ($self, $command, $message) = @_;
+
+	$message = { ack => $command->{ack} + 0, %$message }
+		unless exists $message->{ack} || exists $message->{sid};
+
+	return $self->publish($command->{reply}, $message);
 }
 
 sub load_functions {

@@ -1,0 +1,1087 @@
+
+#include "ngx_http_rtbus_command.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_rtbus_owner.h"
+
+
+/* commands under way, of all the worker's clients */
+#define NGX_HTTP_RTBUS_MAX_COMMANDS  16384
+
+/* what the function takes for a dedupe id, see conf/rtbus.lua */
+#define NGX_HTTP_RTBUS_MAX_DEDUPE    200
+
+/* FCALL rtbus_command 1 <stream> <dedupe id>, and ten fields */
+#define NGX_HTTP_RTBUS_COMMAND_ARGS  (5 + 2 * 10)
+
+
+/* the call of a command, whole, until it is made; malloc'ed */
+
+typedef struct ngx_http_rtbus_parcel_s {
+    int            argc;
+    const char    *argv[NGX_HTTP_RTBUS_COMMAND_ARGS];
+    size_t         len[NGX_HTTP_RTBUS_COMMAND_ARGS];
+    u_char         text[1];
+} ngx_http_rtbus_parcel_t;
+
+
+static const ngx_http_rtbus_command_rule_t *ngx_http_rtbus_command_rule(
+    ngx_array_t *rules, ngx_str_t *name, ngx_uint_t exact);
+static const char *ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
+    const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
+    u_char *buf, ngx_str_t *job, ngx_str_t *dedupe);
+static const char *ngx_http_rtbus_command_dedupe(
+    ngx_http_rtbus_asker_t *asker, ngx_http_rtbus_input_t *in,
+    rtbus_json_value_t *value, ngx_str_t *dedupe);
+static rtbus_json_type_e ngx_http_rtbus_command_type(ngx_str_t *json);
+static ngx_http_rtbus_command_t *ngx_http_rtbus_command_create(
+    ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
+    ngx_http_rtbus_input_t *in, ngx_str_t *dedupe, ngx_uint_t wants);
+static ngx_http_rtbus_parcel_t *ngx_http_rtbus_command_pack(
+    ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
+    ngx_http_rtbus_input_t *in, ngx_str_t *dedupe, uint64_t ack);
+static void ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel,
+    const u_char *p, size_t len);
+static u_char *ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel,
+    u_char *dst, ngx_str_t *value);
+static void ngx_http_rtbus_command_owned(void *data, ngx_int_t rc);
+static ngx_int_t ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd);
+static void ngx_http_rtbus_command_wait(ngx_http_rtbus_command_t *cmd);
+static void ngx_http_rtbus_command_reply(void *data, redisReply *reply);
+static void ngx_http_rtbus_command_failed(ngx_http_rtbus_command_t *cmd,
+    redisReply *reply);
+static void ngx_http_rtbus_command_timeout(ngx_event_t *ev);
+static void ngx_http_rtbus_command_answered(void *data,
+    rtbus_json_value_t *value, rtbus_str_t *message);
+static ngx_uint_t ngx_http_rtbus_command_finish(
+    ngx_http_rtbus_worker_t *worker, uint64_t number,
+    ngx_http_rtbus_outcome_t *outcome);
+static void ngx_http_rtbus_command_done(ngx_http_rtbus_command_t *cmd,
+    ngx_http_rtbus_outcome_t *outcome);
+
+
+#define ngx_http_rtbus_parcel_word(parcel, word)                              \
+    ngx_http_rtbus_parcel_arg(parcel, (const u_char *) word, sizeof(word) - 1)
+
+
+void
+ngx_http_rtbus_command_init(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_http_rtbus_commands_t  *commands;
+
+    commands = &worker->commands;
+
+    ngx_rbtree_init(&commands->waiting, &commands->waiting_sentinel,
+                    ngx_rbtree_insert_value);
+    ngx_rbtree_init(&commands->same, &commands->same_sentinel,
+                    ngx_str_rbtree_insert_value);
+    ngx_queue_init(&commands->orphans);
+
+    ngx_rtbus_mailbox_handle(&worker->hub.mailbox, "ack",
+                             ngx_http_rtbus_command_answered, worker);
+}
+
+
+void
+ngx_http_rtbus_command_close(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_rbtree_t              *tree;
+    ngx_http_rtbus_command_t  *cmd;
+
+    tree = &worker->commands.waiting;
+
+    while (tree->root && tree->root != tree->sentinel) {
+        cmd = ngx_rbtree_data(tree->root, ngx_http_rtbus_command_t, node);
+
+        cmd->handler = NULL;
+        ngx_http_rtbus_command_done(cmd, NULL);
+    }
+}
+
+
+/* the first rule that the name fits; exact: no "*" counts */
+
+static const ngx_http_rtbus_command_rule_t *
+ngx_http_rtbus_command_rule(ngx_array_t *rules, ngx_str_t *name,
+    ngx_uint_t exact)
+{
+    ngx_uint_t                      i;
+    ngx_http_rtbus_command_rule_t  *rule;
+
+    if (rules == NULL) {
+        return NULL;
+    }
+
+    rule = rules->elts;
+
+    for (i = 0; i < rules->nelts; i++) {
+
+        if (rule[i].prefix ? exact || rule[i].name.len > name->len
+                           : rule[i].name.len != name->len)
+        {
+            continue;
+        }
+
+        if (ngx_memcmp(name->data, rule[i].name.data, rule[i].name.len) == 0) {
+            return &rule[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_command_wanted(ngx_array_t *rules, const char *name)
+{
+    ngx_str_t  s;
+
+    s.len = ngx_strlen(name);
+    s.data = (u_char *) name;
+
+    return ngx_http_rtbus_command_rule(rules, &s, 1) != NULL;
+}
+
+
+void
+ngx_http_rtbus_command_notify(ngx_http_rtbus_asker_t *asker, const char *name,
+    ngx_str_t *data)
+{
+    ngx_str_t                             none;
+    ngx_http_rtbus_input_t                in;
+    ngx_http_rtbus_command_t             *cmd;
+    const ngx_http_rtbus_command_rule_t  *rule;
+
+    ngx_memzero(&in, sizeof(ngx_http_rtbus_input_t));
+
+    in.name.len = ngx_strlen(name);
+    in.name.data = (u_char *) name;
+    in.data = *data;
+    in.args = *data;
+
+    rule = ngx_http_rtbus_command_rule(asker->rules, &in.name, 1);
+
+    if (rule == NULL) {
+        return;
+    }
+
+    ngx_str_null(&none);
+
+    cmd = ngx_http_rtbus_command_create(asker, rule, &in, &none, 0);
+
+    if (cmd && ngx_http_rtbus_command_send(cmd) == NGX_OK) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, asker->log, 0,
+                  "rtbus: event \"%s\" is lost, redis is away", name);
+
+    if (cmd) {
+        ngx_http_rtbus_command_done(cmd, NULL);
+    }
+}
+
+
+ngx_http_rtbus_command_t *
+ngx_http_rtbus_command_run(ngx_http_rtbus_asker_t *asker,
+    ngx_http_rtbus_input_t *in, ngx_uint_t answer,
+    ngx_http_rtbus_command_pt handler, void *data, const char **error)
+{
+    u_char                                job_buf[RTBUS_CHANNEL_MAX];
+    u_char                                buf[NGX_HTTP_RTBUS_MAX_DEDUPE];
+    ngx_str_t                             job, dedupe;
+    ngx_uint_t                            wants;
+    ngx_http_rtbus_command_t             *cmd;
+    const ngx_http_rtbus_command_rule_t  *rule;
+
+    /* names with "@" are the module's own */
+
+    rule = (in->name.len && in->name.data[0] != '@')
+           ? ngx_http_rtbus_command_rule(asker->rules, &in->name, 0) : NULL;
+
+    if (rule == NULL) {
+        *error = "unknown event";
+        return NULL;
+    }
+
+    dedupe.data = buf;
+    dedupe.len = 0;
+
+    *error = ngx_http_rtbus_command_check(asker, rule, in, job_buf, &job,
+                                          &dedupe);
+    if (*error) {
+        return NULL;
+    }
+
+    wants = (answer && rule->reply);
+
+    if (!asker->worker->hub.cmd.conn.up
+        || (wants && !asker->worker->hub.mailbox.ready))
+    {
+        *error = "unavailable";
+        return NULL;
+    }
+
+    if (asker->worker->commands.n == NGX_HTTP_RTBUS_MAX_COMMANDS
+        && ngx_queue_empty(&asker->worker->commands.orphans))
+    {
+        *error = "too many requests";
+        return NULL;
+    }
+
+    cmd = ngx_http_rtbus_command_create(asker, rule, in, &dedupe, wants);
+
+    if (cmd == NULL) {
+        *error = NULL;
+        return NULL;
+    }
+
+    cmd->handler = handler;
+    cmd->data = data;
+
+    if (rule->owner || rule->claim) {
+
+        cmd->owner = ngx_rtbus_owner_ask(&asker->worker->hub, &job,
+                                         &asker->user, rule->claim,
+                                         ngx_http_rtbus_command_owned, cmd);
+        if (cmd->owner) {
+            return cmd;
+        }
+
+    } else if (ngx_http_rtbus_command_send(cmd) == NGX_OK) {
+        return cmd;
+    }
+
+    cmd->handler = NULL;
+    ngx_http_rtbus_command_done(cmd, NULL);
+
+    *error = "unavailable";
+    return NULL;
+}
+
+
+/*
+ * All that is looked at before a command is sent: NULL, or why it is not.  job
+ * becomes the job's channel, in buf, if the rule names a job; dedupe, which has
+ * room for NGX_HTTP_RTBUS_MAX_DEDUPE bytes, stays empty without an ackId.
+ */
+
+static const char *
+ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
+    const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
+    u_char *buf, ngx_str_t *job, ngx_str_t *dedupe)
+{
+    rtbus_json_value_t   data, *id;
+    rtbus_json_member_t  m[] = { rtbus_json_member("ackId"),
+                                 rtbus_json_member("") };
+
+    if ((rule->owner || rule->claim) && asker->user.len == 0) {
+
+        ngx_log_error(NGX_LOG_INFO, asker->log, 0,
+                      "client without a user sent command \"%V\"", &in->name);
+        return "forbidden";
+    }
+
+    data.type = ngx_http_rtbus_command_type(&in->data);
+    data.raw.len = in->data.len;
+    data.raw.data = in->data.data;
+
+    id = &data;
+
+    if (data.type == RTBUS_JSON_OBJECT) {
+
+        m[1].name = (const char *) rule->job.data;
+        m[1].len = rule->job.len;
+
+        rtbus_json_members(&data.raw, m, rule->job.len ? 2 : 1);
+
+        id = &m[1].value;
+    }
+
+    if (rule->job.len && ngx_http_rtbus_job(id, buf, job) != NGX_OK) {
+        return "bad jobId";
+    }
+
+    return ngx_http_rtbus_command_dedupe(asker, in, &m[0].value, dedupe);
+}
+
+
+/*
+ * What one user has sent must not hide what another sends: the id has the user
+ * and the event in it, each behind its length.
+ */
+
+static const char *
+ngx_http_rtbus_command_dedupe(ngx_http_rtbus_asker_t *asker,
+    ngx_http_rtbus_input_t *in, rtbus_json_value_t *value, ngx_str_t *dedupe)
+{
+    size_t   len;
+    u_char  *p;
+
+    if (value->type == RTBUS_JSON_NONE || value->type == RTBUS_JSON_NULL) {
+        return NULL;
+    }
+
+    if (value->type != RTBUS_JSON_STRING) {
+        return "bad ackId";
+    }
+
+    len = rtbus_json_unquote(NULL, &value->raw);
+
+    if (len == 0) {
+        return "bad ackId";
+    }
+
+    p = ngx_slprintf(dedupe->data, dedupe->data + NGX_HTTP_RTBUS_MAX_DEDUPE,
+                     "%uz:%V:%uz:%V:", asker->user.len, &asker->user,
+                     in->name.len, &in->name);
+
+    if (len > (size_t) (dedupe->data + NGX_HTTP_RTBUS_MAX_DEDUPE - p)) {
+        return "bad ackId";
+    }
+
+    p += rtbus_json_unquote(p, &value->raw);
+
+    dedupe->len = p - dedupe->data;
+
+    return NULL;
+}
+
+
+/* the text has been checked: its first byte tells */
+
+static rtbus_json_type_e
+ngx_http_rtbus_command_type(ngx_str_t *json)
+{
+    if (json->len == 0) {
+        return RTBUS_JSON_NONE;
+    }
+
+    switch (json->data[0]) {
+
+    case '{':
+        return RTBUS_JSON_OBJECT;
+
+    case '[':
+        return RTBUS_JSON_ARRAY;
+
+    case '"':
+        return RTBUS_JSON_STRING;
+
+    case 't':
+    case 'f':
+        return RTBUS_JSON_BOOL;
+
+    case 'n':
+        return RTBUS_JSON_NULL;
+
+    default:
+        return RTBUS_JSON_NUMBER;
+    }
+}
+
+
+static ngx_http_rtbus_command_t *
+ngx_http_rtbus_command_create(ngx_http_rtbus_asker_t *asker,
+    const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
+    ngx_str_t *dedupe, ngx_uint_t wants)
+{
+    u_char                     *p;
+    size_t                      len;
+    ngx_queue_t                *q;
+    ngx_http_rtbus_command_t   *cmd;
+    ngx_http_rtbus_commands_t  *commands;
+
+    commands = &asker->worker->commands;
+
+    /* the string of "same" is needed as long as others may look for it */
+
+    len = (wants && dedupe->len) ? rule->stream.len + 1 + dedupe->len : 0;
+
+    cmd = ngx_alloc(offsetof(ngx_http_rtbus_command_t, text) + len,
+                    asker->log);
+    if (cmd == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(cmd, offsetof(ngx_http_rtbus_command_t, text));
+
+    cmd->worker = asker->worker;
+    cmd->rule = rule;
+    cmd->wants = wants;
+    cmd->node.key = ++commands->number;
+
+    cmd->parcel = ngx_http_rtbus_command_pack(asker, rule, in, dedupe,
+                                              wants ? cmd->node.key : 0);
+    if (cmd->parcel == NULL) {
+        ngx_free(cmd);
+        return NULL;
+    }
+
+    if (len) {
+        p = ngx_cpymem(cmd->text, rule->stream.data, rule->stream.len);
+        *p++ = ' ';
+        ngx_memcpy(p, dedupe->data, dedupe->len);
+
+        cmd->same.str.len = len;
+        cmd->same.str.data = cmd->text;
+        cmd->same.node.key = ngx_crc32_long(cmd->text, len);
+    }
+
+    if (commands->n == NGX_HTTP_RTBUS_MAX_COMMANDS
+        && !ngx_queue_empty(&commands->orphans))
+    {
+        /* those that somebody waits for go first */
+
+        q = ngx_queue_head(&commands->orphans);
+        ngx_http_rtbus_command_done(ngx_queue_data(q, ngx_http_rtbus_command_t,
+                                                   queue),
+                                    NULL);
+    }
+
+    commands->n++;
+
+    return cmd;
+}
+
+
+/* ack: its number, 0: no answer is asked for */
+
+static ngx_http_rtbus_parcel_t *
+ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
+    const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
+    ngx_str_t *dedupe, uint64_t ack)
+{
+    u_char                   *p, *start;
+    size_t                    len;
+    ngx_str_t                *prefix, null;
+    ngx_time_t               *tp;
+    ngx_rtbus_hub_t          *hub;
+    ngx_http_rtbus_parcel_t  *parcel;
+
+    hub = &asker->worker->hub;
+    prefix = &hub->prefix;
+
+    len = prefix->len + rule->stream.len + dedupe->len + in->name.len
+          + in->data.len + sizeof("null") - 1 + in->args.len + sizeof("[]") - 1
+          + in->attachments.len + asker->user.len + asker->sid.len
+          + asker->nsp.len + 2 * NGX_INT64_LEN;
+
+    parcel = ngx_alloc(offsetof(ngx_http_rtbus_parcel_t, text) + len,
+                       asker->log);
+    if (parcel == NULL) {
+        return NULL;
+    }
+
+    parcel->argc = 0;
+    p = parcel->text;
+
+    ngx_http_rtbus_parcel_word(parcel, "FCALL");
+    ngx_http_rtbus_parcel_word(parcel, "rtbus_command");
+    ngx_http_rtbus_parcel_word(parcel, "1");
+
+    start = p;
+    p = ngx_cpymem(p, prefix->data, prefix->len);
+    p = ngx_cpymem(p, rule->stream.data, rule->stream.len);
+    ngx_http_rtbus_parcel_arg(parcel, start, p - start);
+
+    p = ngx_http_rtbus_parcel_copy(parcel, p, dedupe);
+
+    ngx_http_rtbus_parcel_word(parcel, "event");
+    p = ngx_http_rtbus_parcel_copy(parcel, p, &in->name);
+
+    ngx_str_set(&null, "null");
+
+    ngx_http_rtbus_parcel_word(parcel, "data");
+    p = ngx_http_rtbus_parcel_copy(parcel, p, in->data.len ? &in->data
+                                                           : &null);
+
+    ngx_http_rtbus_parcel_word(parcel, "args");
+    start = p;
+    *p++ = '[';
+
+    if (in->args.len) {
+        p = ngx_cpymem(p, in->args.data, in->args.len);
+    }
+
+    *p++ = ']';
+    ngx_http_rtbus_parcel_arg(parcel, start, p - start);
+
+    if (in->attachments.len) {
+        ngx_http_rtbus_parcel_word(parcel, "attachments");
+        p = ngx_http_rtbus_parcel_copy(parcel, p, &in->attachments);
+    }
+
+    ngx_http_rtbus_parcel_word(parcel, "user");
+    p = ngx_http_rtbus_parcel_copy(parcel, p, &asker->user);
+
+    ngx_http_rtbus_parcel_word(parcel, "sid");
+    p = ngx_http_rtbus_parcel_copy(parcel, p, &asker->sid);
+
+    ngx_http_rtbus_parcel_word(parcel, "nsp");
+    p = ngx_http_rtbus_parcel_copy(parcel, p, &asker->nsp);
+
+    tp = ngx_timeofday();
+
+    ngx_http_rtbus_parcel_word(parcel, "ts");
+    start = p;
+    p = ngx_sprintf(p, "%uL", (uint64_t) tp->sec * 1000 + tp->msec);
+    ngx_http_rtbus_parcel_arg(parcel, start, p - start);
+
+    ngx_http_rtbus_parcel_word(parcel, "reply");
+    ngx_http_rtbus_parcel_arg(parcel, hub->mailbox.name.data,
+                              hub->mailbox.name.len);
+
+    if (ack) {
+        ngx_http_rtbus_parcel_word(parcel, "ack");
+        start = p;
+        p = ngx_sprintf(p, "%uL", ack);
+        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
+    }
+
+    return parcel;
+}
+
+
+static void
+ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel, const u_char *p,
+    size_t len)
+{
+    parcel->argv[parcel->argc] = (const char *) p;
+    parcel->len[parcel->argc] = len;
+    parcel->argc++;
+}
+
+
+static u_char *
+ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel, u_char *dst,
+    ngx_str_t *value)
+{
+    ngx_http_rtbus_parcel_arg(parcel, dst, value->len);
+
+    return value->len ? ngx_cpymem(dst, value->data, value->len) : dst;
+}
+
+
+static void
+ngx_http_rtbus_command_owned(void *data, ngx_int_t rc)
+{
+    ngx_http_rtbus_command_t  *cmd = data;
+
+    ngx_http_rtbus_outcome_t  outcome;
+
+    cmd->owner = NULL;
+
+    if (rc == NGX_OK && ngx_http_rtbus_command_send(cmd) == NGX_OK) {
+        return;
+    }
+
+    ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
+
+    outcome.error = (rc == NGX_DECLINED) ? "forbidden" : "unavailable";
+
+    ngx_http_rtbus_command_done(cmd, &outcome);
+}
+
+
+/* NGX_OK, or NGX_DECLINED: Redis is away; the command is left to the caller */
+
+static ngx_int_t
+ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd)
+{
+    ngx_str_node_t            *same;
+    ngx_http_rtbus_parcel_t   *parcel;
+    ngx_http_rtbus_command_t  *first;
+
+    if (cmd->handler == NULL && cmd->same.str.len == 0) {
+        /* who wanted the answer is gone */
+        cmd->wants = 0;
+    }
+
+    if (cmd->wants && cmd->same.str.len) {
+
+        same = ngx_str_rbtree_lookup(&cmd->worker->commands.same,
+                                     &cmd->same.str, cmd->same.node.key);
+        if (same) {
+
+            /* it is under way: one answer for all who have asked */
+
+            first = ngx_queue_data(same, ngx_http_rtbus_command_t, same);
+
+            cmd->node.key = first->node.key;
+            ngx_http_rtbus_command_wait(cmd);
+
+            return NGX_OK;
+        }
+    }
+
+    parcel = cmd->parcel;
+
+    cmd->call = ngx_rtbus_redis_cmd_call(&cmd->worker->hub.cmd, parcel->argc,
+                                         parcel->argv, parcel->len,
+                                         ngx_http_rtbus_command_reply, cmd);
+    if (cmd->call == NULL) {
+        return NGX_DECLINED;
+    }
+
+    if (cmd->wants) {
+        ngx_http_rtbus_command_wait(cmd);
+
+    } else {
+        ngx_free(parcel);
+        cmd->parcel = NULL;
+    }
+
+    return NGX_OK;
+}
+
+
+/* the answer may come before Redis's own reply: it is another connection */
+
+static void
+ngx_http_rtbus_command_wait(ngx_http_rtbus_command_t *cmd)
+{
+    ngx_http_rtbus_commands_t  *commands;
+
+    commands = &cmd->worker->commands;
+
+    ngx_free(cmd->parcel);
+    cmd->parcel = NULL;
+
+    ngx_rbtree_insert(&commands->waiting, &cmd->node);
+    cmd->waiting = 1;
+
+    if (cmd->same.str.len) {
+        ngx_rbtree_insert(&commands->same, &cmd->same.node);
+        cmd->known = 1;
+    }
+
+    cmd->timer.handler = ngx_http_rtbus_command_timeout;
+    cmd->timer.data = cmd;
+    cmd->timer.log = ngx_cycle->log;
+
+    ngx_add_timer(&cmd->timer, cmd->rule->reply);
+
+    if (cmd->handler == NULL) {
+        ngx_http_rtbus_command_leave(cmd);
+    }
+}
+
+
+static void
+ngx_http_rtbus_command_reply(void *data, redisReply *reply)
+{
+    ngx_http_rtbus_command_t  *cmd = data;
+
+    ngx_http_rtbus_outcome_t  outcome;
+
+    cmd->call = NULL;
+
+    ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
+
+    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
+        && reply->element[0]->type == REDIS_REPLY_STRING
+        && reply->element[1]->type == REDIS_REPLY_INTEGER)
+    {
+        if (cmd->waiting && reply->element[1]->integer) {
+            /* it is the producer's turn */
+            return;
+        }
+
+        outcome.id.data = (u_char *) reply->element[0]->str;
+        outcome.id.len = reply->element[0]->len;
+        outcome.duplicate = cmd->waiting;
+
+    } else {
+        ngx_http_rtbus_command_failed(cmd, reply);
+        outcome.error = "unavailable";
+    }
+
+    if (cmd->waiting) {
+        (void) ngx_http_rtbus_command_finish(cmd->worker, cmd->node.key,
+                                             &outcome);
+        return;
+    }
+
+    ngx_http_rtbus_command_done(cmd, &outcome);
+}
+
+
+static void
+ngx_http_rtbus_command_failed(ngx_http_rtbus_command_t *cmd, redisReply *reply)
+{
+    const char                 *reason;
+    ngx_http_rtbus_commands_t  *commands;
+
+    if (reply == NULL) {
+        /* the connection to Redis has logged why */
+        return;
+    }
+
+    reason = (reply->type == REDIS_REPLY_ERROR) ? reply->str
+                                                : "unexpected reply";
+
+    if (ngx_rtbus_library_missing(reply)) {
+        reason = "function library rtbus is not loaded";
+        ngx_rtbus_hub_library_lost(&cmd->worker->hub);
+    }
+
+    commands = &cmd->worker->commands;
+
+    if (commands->complained == ngx_time()) {
+        return;
+    }
+
+    commands->complained = ngx_time();
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "rtbus: no command for stream \"%V\": %s",
+                  &cmd->rule->stream, reason);
+}
+
+
+static void
+ngx_http_rtbus_command_timeout(ngx_event_t *ev)
+{
+    ngx_http_rtbus_command_t  *cmd;
+    ngx_http_rtbus_outcome_t   outcome;
+
+    cmd = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus command timed out, ack:%ui", cmd->node.key);
+
+    ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
+
+    outcome.error = "timeout";
+
+    ngx_http_rtbus_command_done(cmd, &outcome);
+}
+
+
+/* {"ack":<number>,"data":[...],"attachments":[...]} */
+
+static void
+ngx_http_rtbus_command_answered(void *data, rtbus_json_value_t *value,
+    rtbus_str_t *message)
+{
+    ngx_http_rtbus_worker_t  *worker = data;
+
+    uint64_t                   number;
+    rtbus_str_t                raw;
+    rtbus_json_member_t        m[] = { rtbus_json_member("data"),
+                                       rtbus_json_member("attachments") };
+    ngx_http_rtbus_outcome_t   outcome;
+
+    /* the fields of a stream are strings, and some producers leave it at that */
+
+    raw = value->raw;
+
+    if (value->type == RTBUS_JSON_STRING) {
+        raw.data++;
+        raw.len -= 2;
+    }
+
+    rtbus_json_members(message, m, 2);
+
+    ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
+
+    outcome.data = m[0].value;
+
+    if (rtbus_event_strings(&m[1].value)) {
+        outcome.attachments = m[1].value.raw;
+    }
+
+    if (rtbus_json_uint(&raw, &number) != RTBUS_OK
+        || !ngx_http_rtbus_command_finish(worker, number, &outcome))
+    {
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "rtbus answer to no command, ack:%*s",
+                       (size_t) raw.len, raw.data);
+    }
+}
+
+
+/* all those that wait for this number; how many they were */
+
+static ngx_uint_t
+ngx_http_rtbus_command_finish(ngx_http_rtbus_worker_t *worker,
+    uint64_t number, ngx_http_rtbus_outcome_t *outcome)
+{
+    ngx_uint_t                  n;
+    ngx_rbtree_node_t          *node, *sentinel;
+    ngx_http_rtbus_commands_t  *commands;
+
+    commands = &worker->commands;
+    sentinel = &commands->waiting_sentinel;
+
+    n = 0;
+    node = commands->waiting.root;
+
+    while (node != sentinel) {
+
+        if (number != node->key) {
+            node = (number < node->key) ? node->left : node->right;
+            continue;
+        }
+
+        ngx_http_rtbus_command_done(ngx_rbtree_data(node,
+                                                    ngx_http_rtbus_command_t,
+                                                    node),
+                                    outcome);
+        n++;
+        node = commands->waiting.root;
+    }
+
+    return n;
+}
+
+
+/* the end of every command; outcome may be NULL when nobody waits for it */
+
+static void
+ngx_http_rtbus_command_done(ngx_http_rtbus_command_t *cmd,
+    ngx_http_rtbus_outcome_t *outcome)
+{
+    ngx_http_rtbus_commands_t  *commands;
+
+    commands = &cmd->worker->commands;
+
+    if (cmd->timer.timer_set) {
+        ngx_del_timer(&cmd->timer);
+    }
+
+    if (cmd->waiting) {
+        ngx_rbtree_delete(&commands->waiting, &cmd->node);
+    }
+
+    if (cmd->known) {
+        ngx_rbtree_delete(&commands->same, &cmd->same.node);
+    }
+
+    if (cmd->orphan) {
+        ngx_queue_remove(&cmd->queue);
+    }
+
+    if (cmd->call) {
+        ngx_rtbus_redis_cmd_cancel(cmd->call);
+    }
+
+    if (cmd->parcel) {
+        ngx_free(cmd->parcel);
+    }
+
+    commands->n--;
+
+    if (cmd->handler) {
+        cmd->handler(cmd->data, cmd, outcome);
+    }
+
+    ngx_free(cmd);
+}
+
+
+void
+ngx_http_rtbus_command_leave(ngx_http_rtbus_command_t *cmd)
+{
+    cmd->handler = NULL;
+
+    if (cmd->owner) {
+        /* it was sent before its sender left: it goes on */
+        return;
+    }
+
+    if (cmd->known) {
+
+        /* the sender may come back and ask again for the answer */
+
+        cmd->timer.cancelable = 1;
+        cmd->orphan = 1;
+        ngx_queue_insert_tail(&cmd->worker->commands.orphans, &cmd->queue);
+
+        return;
+    }
+
+    ngx_http_rtbus_command_done(cmd, NULL);
+}
+
+
+size_t
+ngx_http_rtbus_command_json(ngx_http_rtbus_outcome_t *outcome, u_char *dst)
+{
+    u_char  *p;
+    size_t   len;
+
+    if (outcome->error == NULL) {
+        return ngx_snprintf(dst, NGX_HTTP_RTBUS_OUTCOME_MAX,
+                            "{\"ok\":true,\"id\":\"%V\"%s}", &outcome->id,
+                            outcome->duplicate ? ",\"duplicate\":true" : "")
+               - dst;
+    }
+
+    len = ngx_strlen(outcome->error);
+
+    while (rtbus_json_quote(NULL, (u_char *) outcome->error, len)
+           > NGX_HTTP_RTBUS_OUTCOME_MAX - sizeof("{\"ok\":false,\"error\":}"))
+    {
+        len--;
+    }
+
+    p = ngx_cpymem(dst, "{\"ok\":false,\"error\":",
+                   sizeof("{\"ok\":false,\"error\":") - 1);
+    p += rtbus_json_quote(p, (u_char *) outcome->error, len);
+    *p++ = '}';
+
+    return p - dst;
+}
+
+
+char *
+ngx_http_rtbus_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    u_char                         *p, *last, *open, *close;
+    ngx_str_t                      *value, s;
+    ngx_uint_t                      i;
+    ngx_http_rtbus_command_rule_t  *rule;
+
+    if (rlcf->commands == NGX_CONF_UNSET_PTR) {
+        rlcf->commands = ngx_array_create(cf->pool, 4,
+                                        sizeof(ngx_http_rtbus_command_rule_t));
+        if (rlcf->commands == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    rule = ngx_array_push(rlcf->commands);
+    if (rule == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(rule, sizeof(ngx_http_rtbus_command_rule_t));
+
+    value = cf->args->elts;
+
+    ngx_str_set(&rule->stream, "rtbus:commands");
+    rule->name = value[1];
+
+    if (rule->name.len && rule->name.data[rule->name.len - 1] == '*') {
+        rule->prefix = 1;
+        rule->name.len--;
+    }
+
+    if ((rule->name.len == 0 && !rule->prefix)
+        || rule->name.len > RTBUS_EVENT_NAME_MAX)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid event name \"%V\", it must have 1 to %d "
+                           "bytes", &value[1], RTBUS_EVENT_NAME_MAX);
+        return NGX_CONF_ERROR;
+    }
+
+    last = rule->name.data + rule->name.len;
+
+    for (p = rule->name.data; p < last; p++) {
+        if (*p < ' ' || *p == 0x7f || *p == '*') {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid character in event name \"%V\", a "
+                               "\"*\" may be at its end only", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "stream=", 7) == 0) {
+            rule->stream.data = value[i].data + 7;
+            rule->stream.len = value[i].len - 7;
+
+        } else if (ngx_strncmp(value[i].data, "job=", 4) == 0
+                   && value[i].len > 4)
+        {
+            rule->job.data = value[i].data + 4;
+            rule->job.len = value[i].len - 4;
+
+        } else if (ngx_strncmp(value[i].data, "reply=", 6) == 0) {
+            s.data = value[i].data + 6;
+            s.len = value[i].len - 6;
+
+            rule->reply = ngx_parse_time(&s, 0);
+
+            if (rule->reply == (ngx_msec_t) NGX_ERROR || rule->reply == 0) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid time in \"%V\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
+        } else if (ngx_strcmp(value[i].data, "owner") == 0) {
+            rule->owner = 1;
+
+        } else if (ngx_strcmp(value[i].data, "claim") == 0) {
+            rule->claim = 1;
+
+        } else {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (rule->owner && rule->claim) {
+        return "takes either \"owner\" or \"claim\"";
+    }
+
+    if ((rule->owner || rule->claim) && rule->job.len == 0) {
+        return "needs \"job=\" with \"owner\" or \"claim\"";
+    }
+
+    if (rule->name.len && rule->name.data[0] == '@') {
+
+        if (rule->prefix
+            || (ngx_strcmp(value[1].data, "@connect") != 0
+                && ngx_strcmp(value[1].data, "@disconnect") != 0))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "there is no event \"%V\", only \"@connect\" "
+                               "and \"@disconnect\"", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (rule->job.len || rule->reply) {
+            return "takes only \"stream=\" for events that no client sends";
+        }
+    }
+
+    /* the function puts the ids of commands into the slot of the stream */
+
+    if (rule->stream.len == 0 || rule->stream.len > NGX_HTTP_RTBUS_STREAM_MAX)
+    {
+        goto invalid;
+    }
+
+    last = rule->stream.data + rule->stream.len;
+
+    for (p = rule->stream.data; p < last; p++) {
+        if (*p <= ' ' || *p > '~') {
+            goto invalid;
+        }
+    }
+
+    open = ngx_strlchr(rule->stream.data, last, '{');
+    close = open ? ngx_strlchr(open, last, '}') : NULL;
+
+    if (ngx_strlchr(rule->stream.data, last, '}')
+        && (close == NULL || close == open + 1))
+    {
+        goto invalid;
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid stream \"%V\"",
+                       &rule->stream);
+
+    return NGX_CONF_ERROR;
+}

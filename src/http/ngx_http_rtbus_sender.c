@@ -1,0 +1,450 @@
+
+#include "ngx_http_rtbus_sender.h"
+#include "ngx_http_rtbus_inbox.h"
+#include "rtbus_ws.h"
+
+
+/* commands under way that one client may have */
+#define NGX_HTTP_RTBUS_MAX_SENT  64
+
+
+struct ngx_http_rtbus_sender_s {
+    ngx_str_node_t            node;        /* worker->senders; the sid */
+    ngx_http_rtbus_client_t  *cli;
+    ngx_queue_t               commands;
+    ngx_uint_t                n;
+    ngx_str_t                 auth;        /* until "@connect" is sent */
+    unsigned                  listed:1;
+};
+
+
+static ngx_http_rtbus_sender_t *ngx_http_rtbus_sender_create(
+    ngx_http_rtbus_client_t *cli);
+static void ngx_http_rtbus_sender_list(ngx_http_rtbus_sender_t *sender);
+static void ngx_http_rtbus_sender_asker(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_asker_t *asker);
+static ngx_uint_t ngx_http_rtbus_sender_secret(rtbus_json_value_t *name);
+static void ngx_http_rtbus_sender_outcome(void *data,
+    ngx_http_rtbus_command_t *cmd, ngx_http_rtbus_outcome_t *outcome);
+static void ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
+    rtbus_str_t *message);
+
+
+void
+ngx_http_rtbus_sender_init(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_rbtree_init(&worker->senders, &worker->senders_sentinel,
+                    ngx_str_rbtree_insert_value);
+
+    ngx_rtbus_mailbox_handle(&worker->hub.mailbox, "sid",
+                             ngx_http_rtbus_sender_event, worker);
+}
+
+
+static ngx_http_rtbus_sender_t *
+ngx_http_rtbus_sender_create(ngx_http_rtbus_client_t *cli)
+{
+    ngx_http_rtbus_sender_t  *sender;
+
+    if (cli->sender) {
+        return cli->sender;
+    }
+
+    sender = ngx_calloc(sizeof(ngx_http_rtbus_sender_t),
+                        cli->carrier->connection->log);
+    if (sender == NULL) {
+        return NULL;
+    }
+
+    sender->cli = cli;
+    ngx_queue_init(&sender->commands);
+
+    cli->sender = sender;
+
+    return sender;
+}
+
+
+static void
+ngx_http_rtbus_sender_list(ngx_http_rtbus_sender_t *sender)
+{
+    ngx_str_t                *sid;
+    ngx_uint_t                hash;
+    ngx_str_node_t           *node;
+    ngx_rbtree_t             *tree;
+    ngx_http_rtbus_sender_t  *old;
+
+    if (sender->listed) {
+        return;
+    }
+
+    tree = &sender->cli->carrier->worker->senders;
+    sid = &sender->cli->sid;
+    hash = ngx_crc32_short(sid->data, sid->len);
+
+    /* a socket that was recovered while its old connection has not ended yet */
+
+    node = ngx_str_rbtree_lookup(tree, sid, hash);
+
+    if (node) {
+        old = ngx_queue_data(node, ngx_http_rtbus_sender_t, node);
+        old->listed = 0;
+
+        ngx_rbtree_delete(tree, &node->node);
+    }
+
+    sender->node.node.key = hash;
+    sender->node.str = *sid;
+    sender->listed = 1;
+
+    ngx_rbtree_insert(tree, &sender->node.node);
+}
+
+
+static void
+ngx_http_rtbus_sender_asker(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_asker_t *asker)
+{
+    asker->worker = cli->carrier->worker;
+    asker->rules = cli->carrier->conf->commands;
+    asker->user = cli->user;
+    asker->sid = cli->sid;
+    asker->log = cli->carrier->connection->log;
+
+    if (cli->nsp) {
+        asker->nsp = *cli->nsp;
+
+    } else {
+        ngx_str_set(&asker->nsp, "/");
+    }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_sender_command(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_input_t *in, uint64_t *ack, const char **error)
+{
+    ngx_http_rtbus_asker_t     asker;
+    ngx_http_rtbus_sender_t   *sender;
+    ngx_http_rtbus_command_t  *cmd;
+
+    if (cli->carrier->conf->commands == NULL) {
+        *error = "unknown event";
+        return NGX_DECLINED;
+    }
+
+    sender = ngx_http_rtbus_sender_create(cli);
+    if (sender == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (sender->n == NGX_HTTP_RTBUS_MAX_SENT) {
+        *error = "too many requests";
+        return NGX_DECLINED;
+    }
+
+    ngx_http_rtbus_sender_asker(cli, &asker);
+
+    cmd = ngx_http_rtbus_command_run(&asker, in, ack != NULL,
+                                     ngx_http_rtbus_sender_outcome, sender,
+                                     error);
+    if (cmd == NULL) {
+        return *error ? NGX_DECLINED : NGX_ERROR;
+    }
+
+    cmd->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
+
+    ngx_queue_insert_tail(&sender->commands, &cmd->queue);
+    sender->n++;
+
+    ngx_http_rtbus_sender_list(sender);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_sender_outcome(void *data, ngx_http_rtbus_command_t *cmd,
+    ngx_http_rtbus_outcome_t *outcome)
+{
+    ngx_http_rtbus_sender_t  *sender = data;
+
+    uint64_t                  *ack;
+    ngx_int_t                  rc;
+    ngx_str_t                  json;
+    ngx_http_rtbus_client_t   *cli;
+    u_char                     buf[NGX_HTTP_RTBUS_OUTCOME_MAX];
+
+    cli = sender->cli;
+
+    ngx_queue_remove(&cmd->queue);
+    sender->n--;
+
+    if (cli->carrier->closing) {
+        return;
+    }
+
+    ack = (cmd->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &cmd->ack;
+
+    if (outcome->error) {
+        rc = ngx_http_rtbus_inbox_refuse(cli, outcome->error, ack);
+
+    } else if (ack == NULL) {
+        return;
+
+    } else if (outcome->id.len) {
+        json.data = buf;
+        json.len = ngx_http_rtbus_command_json(outcome, buf);
+
+        rc = cli->protocol->ack(cli, *ack, &json);
+
+    } else {
+        rc = cli->protocol->answer(cli, *ack, &outcome->data,
+                                   &outcome->attachments);
+    }
+
+    if (rc != NGX_OK) {
+        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
+                                     "no memory");
+    }
+}
+
+
+/* {"sid":"...","event":"...","data":...}, "args" and "attachments" as ever */
+
+static void
+ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
+    rtbus_str_t *message)
+{
+    ngx_http_rtbus_worker_t  *worker = data;
+
+    ngx_str_t                 sid;
+    const char               *reason;
+    rtbus_event_t             event;
+    ngx_str_node_t           *node;
+    ngx_http_rtbus_sender_t  *sender;
+    u_char                    buf[NGX_HTTP_RTBUS_CLIENT_SID];
+
+    node = NULL;
+
+    if (value->type == RTBUS_JSON_STRING
+        && rtbus_json_unquote(NULL, &value->raw) <= sizeof(buf))
+    {
+        sid.data = buf;
+        sid.len = rtbus_json_unquote(buf, &value->raw);
+
+        node = ngx_str_rbtree_lookup(&worker->senders, &sid,
+                                     ngx_crc32_short(sid.data, sid.len));
+    }
+
+    if (node == NULL) {
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "rtbus event for no client, sid:%*s",
+                       value->raw.len, value->raw.data);
+        return;
+    }
+
+    switch (rtbus_event_parse(worker->hub.json, &event, message->data,
+                              message->len, &reason))
+    {
+    case RTBUS_OK:
+        break;
+
+    case RTBUS_NOMEM:
+        reason = "no memory";
+
+        /* fall through */
+
+    default: /* RTBUS_ERROR */
+        ngx_rtbus_hub_invalid(&worker->hub, &worker->hub.mailbox.name, reason);
+        return;
+    }
+
+    sender = ngx_queue_data(node, ngx_http_rtbus_sender_t, node);
+
+    ngx_http_rtbus_client_send(sender->cli, &event, NULL);
+}
+
+
+/*
+ * What is for producers of it: all members but those that are for us, of which
+ * the token is nobody else's business.
+ */
+
+ngx_int_t
+ngx_http_rtbus_sender_auth(ngx_http_rtbus_client_t *cli, rtbus_str_t *auth)
+{
+    u_char                   *p;
+    ngx_uint_t                secret;
+    rtbus_str_t               object;
+    const uint8_t            *pos;
+    rtbus_json_value_t        name, value;
+    ngx_http_rtbus_sender_t  *sender;
+
+    object = *auth;
+
+    /* white space may follow it */
+
+    while (object.len && object.data[object.len - 1] != '}') {
+        object.len--;
+    }
+
+    if (object.len == 0
+        || !ngx_http_rtbus_command_wanted(cli->carrier->conf->commands,
+                                          "@connect"))
+    {
+        return NGX_OK;
+    }
+
+    sender = ngx_http_rtbus_sender_create(cli);
+    if (sender == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_alloc(object.len, cli->carrier->connection->log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    sender->auth.data = p;
+    *p++ = '{';
+
+    /* the walk knows separators only: names and values come in turn */
+
+    pos = NULL;
+
+    while (rtbus_json_next(&name, &pos, &object) == RTBUS_OK) {
+
+        secret = ngx_http_rtbus_sender_secret(&name);
+
+        if (rtbus_json_next(&value, &pos, &object) != RTBUS_OK) {
+            break;
+        }
+
+        if (secret) {
+            continue;
+        }
+
+        if (p - sender->auth.data > 1) {
+            *p++ = ',';
+        }
+
+        p = ngx_cpymem(p, name.raw.data, name.raw.len);
+        *p++ = ':';
+        p = ngx_cpymem(p, value.raw.data, value.raw.len);
+    }
+
+    *p++ = '}';
+    sender->auth.len = p - sender->auth.data;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_sender_secret(rtbus_json_value_t *name)
+{
+    size_t  len;
+    u_char  buf[sizeof("offset") - 1];
+
+    if (rtbus_json_unquote(NULL, &name->raw) > sizeof(buf)) {
+        return 0;
+    }
+
+    len = rtbus_json_unquote(buf, &name->raw);
+
+    return (len == 5 && ngx_strncmp(buf, "token", 5) == 0)
+           || (len == 3 && ngx_strncmp(buf, "pid", 3) == 0)
+           || (len == 6 && ngx_strncmp(buf, "offset", 6) == 0);
+}
+
+
+void
+ngx_http_rtbus_sender_connected(ngx_http_rtbus_client_t *cli)
+{
+    ngx_str_t                 auth;
+    ngx_http_rtbus_asker_t    asker;
+    ngx_http_rtbus_sender_t  *sender;
+
+    if (!ngx_http_rtbus_command_wanted(cli->carrier->conf->commands,
+                                       "@connect"))
+    {
+        return;
+    }
+
+    sender = ngx_http_rtbus_sender_create(cli);
+    if (sender == NULL) {
+        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
+                                     "no memory");
+        return;
+    }
+
+    ngx_http_rtbus_sender_list(sender);
+    ngx_http_rtbus_sender_asker(cli, &asker);
+
+    if (sender->auth.len) {
+        auth = sender->auth;
+
+    } else {
+        ngx_str_set(&auth, "{}");
+    }
+
+    ngx_http_rtbus_command_notify(&asker, "@connect", &auth);
+
+    if (sender->auth.data) {
+        ngx_free(sender->auth.data);
+        ngx_str_null(&sender->auth);
+    }
+}
+
+
+void
+ngx_http_rtbus_sender_done(ngx_http_rtbus_client_t *cli, const char *reason)
+{
+    u_char                    *p;
+    ngx_str_t                  data;
+    ngx_queue_t               *q;
+    ngx_http_rtbus_asker_t     asker;
+    ngx_http_rtbus_sender_t   *sender;
+    u_char                     buf[128];
+
+    sender = cli->sender;
+
+    if (sender) {
+
+        while (!ngx_queue_empty(&sender->commands)) {
+            q = ngx_queue_head(&sender->commands);
+            ngx_queue_remove(q);
+
+            ngx_http_rtbus_command_leave(
+                           ngx_queue_data(q, ngx_http_rtbus_command_t, queue));
+        }
+
+        if (sender->listed) {
+            ngx_rbtree_delete(&cli->carrier->worker->senders,
+                              &sender->node.node);
+        }
+
+        if (sender->auth.data) {
+            ngx_free(sender->auth.data);
+        }
+
+        ngx_free(sender);
+        cli->sender = NULL;
+    }
+
+    if (!cli->connected
+        || !ngx_http_rtbus_command_wanted(cli->carrier->conf->commands,
+                                          "@disconnect"))
+    {
+        return;
+    }
+
+    p = ngx_snprintf(buf, sizeof(buf), "\"%s\"", reason);
+
+    data.len = p - buf;
+    data.data = buf;
+
+    ngx_http_rtbus_sender_asker(cli, &asker);
+    ngx_http_rtbus_command_notify(&asker, "@disconnect", &data);
+}
