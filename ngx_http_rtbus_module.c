@@ -71,6 +71,8 @@ static char *ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static ngx_int_t ngx_http_rtbus_channel(ngx_conf_t *cf, ngx_str_t *text,
     ngx_http_complex_value_t *cv);
 static ngx_int_t ngx_http_rtbus_set_handler(ngx_conf_t *cf,
@@ -259,6 +261,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("rtbus_submit"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_rtbus_submit,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, submit),
+      NULL },
+
       ngx_null_command
 };
 
@@ -408,6 +417,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
      *     rlcf->state_key = NULL;
      *     rlcf->publish = NULL;
      *     rlcf->live = 0;
+     *     rlcf->submit = NULL;
      */
 
     rlcf->subscribe = NGX_CONF_UNSET_PTR;
@@ -1359,6 +1369,36 @@ ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_publish_handler)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char       *rv;
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0 || value[1].data[0] == '@') {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid event \"%V\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_submit_handler)
         != NGX_OK)
     {
         return NGX_CONF_ERROR;

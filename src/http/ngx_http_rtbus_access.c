@@ -5,8 +5,6 @@
 
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
 static ngx_table_elt_t *ngx_http_rtbus_origin(ngx_http_request_t *r);
-static ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r,
-    ngx_str_t *value);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
 static void ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port);
@@ -678,12 +676,7 @@ ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name, ngx_str_t *value)
 }
 
 
-/*
- * Undoes percent-encoding: nginx leaves it in arguments, and no channel, cursor
- * or token has a percent sign of its own.
- */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char  *dst, *src;

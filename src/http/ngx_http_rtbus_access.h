@@ -92,5 +92,12 @@ ngx_int_t ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf,
 ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
     ngx_str_t *value);
 
+/*
+ * Undoes percent-encoding: nginx leaves it in arguments, and no channel, cursor,
+ * token or event has a percent sign of its own.  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value);
+
 
 #endif /* _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_ */

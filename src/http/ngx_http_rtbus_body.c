@@ -22,6 +22,45 @@ static ngx_int_t ngx_http_rtbus_body_too_large(ngx_http_request_t *r);
 
 
 ngx_int_t
+ngx_http_rtbus_body_type(ngx_http_request_t *r)
+{
+    u_char           *p, *last;
+    ngx_table_elt_t  *h;
+
+    h = r->headers_in.content_type;
+
+    if (h == NULL) {
+        return NGX_OK;
+    }
+
+    p = h->value.data;
+    last = p + h->value.len;
+
+    if (h->value.len >= sizeof("application/json") - 1
+        && ngx_strncasecmp(p, (u_char *) "application/json",
+                           sizeof("application/json") - 1)
+           == 0)
+    {
+        p += sizeof("application/json") - 1;
+
+        while (p < last && (*p == ' ' || *p == '\t')) {
+            p++;
+        }
+
+        if (p == last || *p == ';') {
+            return NGX_OK;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client sent body of type \"%V\"", &h->value);
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                                "not application/json", NULL, NULL);
+}
+
+
+ngx_int_t
 ngx_http_rtbus_read_body(ngx_http_request_t *r, size_t max,
     ngx_http_rtbus_body_pt handler)
 {

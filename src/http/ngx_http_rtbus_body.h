@@ -20,6 +20,14 @@ typedef void (*ngx_http_rtbus_body_pt)(ngx_http_request_t *r, ngx_str_t *body);
 
 
 /*
+ * Is the body JSON by its header: application/json, with parameters or not, and
+ * no type at all is fine, too.  NGX_OK and, unless r->header_sent, the handler
+ * goes on; otherwise it returns what it got.
+ */
+
+ngx_int_t ngx_http_rtbus_body_type(ngx_http_request_t *r);
+
+/*
  * To be returned from a content handler.  A body of more than max bytes is
  * answered with 413, one that does not arrive with 408, as nginx does.
  */

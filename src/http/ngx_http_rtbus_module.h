@@ -175,6 +175,7 @@ typedef struct {
 
     ngx_array_t                 *commands;    /* ngx_http_rtbus_command_rule_t,
                                                  or NULL */
+    ngx_http_complex_value_t    *submit;      /* the event */
 } ngx_http_rtbus_loc_conf_t;
 
 
@@ -185,6 +186,7 @@ extern ngx_module_t  ngx_http_rtbus_module;
 
 ngx_int_t ngx_http_rtbus_state_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_rtbus_publish_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_rtbus_submit_handler(ngx_http_request_t *r);
 
 
 #endif /* _NGX_HTTP_RTBUS_MODULE_H_INCLUDED_ */

@@ -30,7 +30,6 @@ typedef struct {
 } ngx_http_rtbus_command_t;
 
 
-static ngx_int_t ngx_http_rtbus_publish_type(ngx_http_request_t *r);
 static void ngx_http_rtbus_publish_body(ngx_http_request_t *r,
     ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_publish(ngx_http_request_t *r,
@@ -75,52 +74,13 @@ ngx_http_rtbus_publish_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_http_rtbus_publish_type(r) != NGX_OK) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client sent event of type \"%V\"",
-                      &r->headers_in.content_type->value);
-
-        return ngx_http_rtbus_error(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                                    "not application/json", NULL, NULL);
+    rc = ngx_http_rtbus_body_type(r);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     return ngx_http_rtbus_read_body(r, rlcf->max_event,
                                     ngx_http_rtbus_publish_body);
-}
-
-
-/* application/json, with parameters or not; no type at all is fine, too */
-
-static ngx_int_t
-ngx_http_rtbus_publish_type(ngx_http_request_t *r)
-{
-    u_char           *p, *last;
-    ngx_table_elt_t  *h;
-
-    h = r->headers_in.content_type;
-
-    if (h == NULL) {
-        return NGX_OK;
-    }
-
-    p = h->value.data;
-    last = p + h->value.len;
-
-    if (h->value.len < sizeof("application/json") - 1
-        || ngx_strncasecmp(p, (u_char *) "application/json",
-                           sizeof("application/json") - 1)
-           != 0)
-    {
-        return NGX_DECLINED;
-    }
-
-    p += sizeof("application/json") - 1;
-
-    while (p < last && (*p == ' ' || *p == '\t')) {
-        p++;
-    }
-
-    return (p == last || *p == ';') ? NGX_OK : NGX_DECLINED;
 }
 
 

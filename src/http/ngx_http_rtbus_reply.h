@@ -103,7 +103,7 @@ ngx_int_t ngx_http_rtbus_call(ngx_http_request_t *r, int argc,
     void *data);
 
 /*
- * Keeps the request until an answer of Redis finalizes it: the content handler
+ * Keeps the request until what it waits for finalizes it: the content handler
  * has to return NGX_DONE.  NGX_OK or NGX_ERROR.
  */
 
