@@ -29,7 +29,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(73);
+	->plan(74);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -48,7 +48,6 @@ http {
     %%TEST_GLOBALS_HTTP%%
 
     rtbus_redis    $redis_url;
-    rtbus_jwt_key  jwt.key;
     rtbus_allow    job:*;
     rtbus_drain    500ms;
 
@@ -58,6 +57,8 @@ http {
     server {
         listen       127.0.0.1:8080;
         server_name  localhost;
+
+        rtbus_jwt_key  jwt.key;
 
         location /socket.io/ {
             rtbus             socketio;
@@ -110,6 +111,17 @@ http {
         location /plain {
             rtbus              websocket sse;
             rtbus_subscribe    \$arg_channel;
+            rtbus_command      \@connect     stream=hello;
+            rtbus_command      \@disconnect  stream=bye;
+        }
+    }
+
+    server {
+        listen       127.0.0.1:8081;
+        server_name  localhost;
+
+        location /hello/ {
+            rtbus              socketio;
             rtbus_command      \@connect     stream=hello;
             rtbus_command      \@disconnect  stream=bye;
         }
@@ -281,6 +293,15 @@ is($c->{args}, "[$c->{data}]", 'args');
 $hello->send_text('40/chat,{"\u0074oken":"secret","a":1,"t\u006fken":2,"pid":[],'
 	. '"offset":"","tokens":3 } ');
 is($redis->take('hello')->{data}, '{"a":1,"tokens":3}', 'escaped names');
+
+# a token is left out whoever checks it
+
+my $other = Test::RTBus::SocketIO->connect(port => port(8081),
+	path => '/hello/');
+$other->join_nsp('/', { token => token('eve'), a => 1 });
+is($redis->take('hello')->{data}, '{"a":1}', 'no key, no token');
+$other->close();
+$redis->take('bye');
 
 $redis->publish($c->{reply}, { sid => $sid, event => 'welcome' });
 ok($hello->wait_name('welcome'), 'can be greeted');
