@@ -140,7 +140,7 @@ cmp_ok(abs($entries->[0][1][5] / 1000 - time()), '<', 60, 'timestamp');
 
 my $ttl = $redis->cmd('PTTL', 'p:{job:42}:events') / 1000;
 ok($ttl > 86390 && $ttl <= 86400, 'one day') or diag($ttl);
-is($redis->cmd('PUBSUB', 'CHANNELS', '*')->[0], 'p:job:42', 'prefix');
+is($redis->cmd('PUBSUB', 'CHANNELS', '*job:*')->[0], 'p:job:42', 'prefix');
 
 # the other forms of an event
 
