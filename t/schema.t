@@ -62,7 +62,13 @@ http {
         server_name  localhost;
 
         location /ws {
-            rtbus  websocket;
+            rtbus           websocket;
+            rtbus_command   task:*;
+        }
+
+        location = /submit {
+            rtbus_submit    task:cancel:v1;
+            rtbus_command   task:*;
         }
 
         location /sse {
@@ -83,7 +89,7 @@ http {
 EOC
 
 $t->write_file_expand('nginx.conf', $conf);
-$t->run()->plan(98);
+$t->run()->plan(104);
 
 ok((wait_for { !ref $redis->try_cmd('FCALL_RO', 'rtbus_version', 0) }
 	'library'), 'library');
@@ -283,6 +289,19 @@ like($r, qr/ 201 .*"id":"\d+-2"/s, 'post args');
 
 $r = post('/durable/job:p', '{"event":"model:chunk:v1","args":[{"a\"\n":1}]}');
 like($r, qr/400 .*\{"error":"data.jobId is missing"\}$/s, 'post bad args');
+
+# commands: nothing goes to the stream that is not as it should be
+
+is_deeply(command($ws, 'task:cancel:v1', {}),
+	{ ok => $no, error => 'data.jobId is missing' }, 'bad command');
+is_deeply(command($ws, 'task:cancel:v1', { jobId => 5 }),
+	{ ok => $no, error => 'data.jobId is not a string' }, 'bad member');
+like(post('/submit', '{}'), qr/ 400 .*\{"error":"data.jobId is missing"\}$/s,
+	'bad submit');
+is($redis->cmd('EXISTS', 'rtbus:commands'), 0, 'no command yet');
+
+ok(command($ws, 'task:cancel:v1', { jobId => '5' })->{ok}, 'good command');
+like(post('/submit', '{"jobId":"5"}'), qr/ 202 /, 'good submit');
 
 ###############################################################################
 
@@ -487,6 +506,14 @@ sub chunks {
 
 		($m->{data} && $m->{data}{chunk} || $m->{event}) . "\@$seq";
 	} 1 .. $count;
+}
+
+sub command {
+	my ($ws, $name, $data) = @_;
+
+	$ws->send_json({ event => $name, data => $data, ack => ++$n });
+
+	return ($ws->wait_ack($n) || {})->{data} || {};
 }
 
 sub post {

@@ -270,9 +270,14 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
     const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
     u_char *buf, ngx_str_t *job, ngx_str_t *dedupe)
 {
-    rtbus_json_value_t   data, *id;
-    rtbus_json_member_t  m[] = { rtbus_json_member("ackId"),
-                                 rtbus_json_member("") };
+    rtbus_str_t             name;
+    rtbus_json_value_t      data, *id;
+    rtbus_json_member_t     m[] = { rtbus_json_member("ackId"),
+                                    rtbus_json_member("") };
+    const rtbus_schema_t   *schema;
+
+    /* it has to last until the client has its answer */
+    static char  err[RTBUS_SCHEMA_ERROR];
 
     if ((rule->owner || rule->claim) && asker->user.len == 0) {
 
@@ -284,6 +289,17 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
     data.type = ngx_http_rtbus_command_type(&in->data);
     data.raw.len = in->data.len;
     data.raw.data = in->data.data;
+
+    schema = asker->worker->hub.schema;
+
+    if (schema) {
+        name.len = in->name.len;
+        name.data = in->name.data;
+
+        if (rtbus_schema_check(schema, &name, &data.raw, err) != RTBUS_OK) {
+            return err;
+        }
+    }
 
     id = &data;
 
