@@ -27,11 +27,14 @@ select STDOUT; $| = 1;
 my $top = abs_path(dirname(__FILE__) . '/..');
 my ($node) = grep { -x } map { "$_/node" } split /:/, $ENV{PATH};
 
+# the newest, and the last without recovery
+
+my @clients = qw/ socket.io-client socket.io-client-4.5 /;
+
 my @missing = (
 	(module_file() ? () : 'the module'),
 	($node ? () : 'node'),
-	(-d "$top/node_modules/socket.io-client" ? ()
-		: 'node_modules/socket.io-client'),
+	(map { -d "$top/node_modules/$_" ? () : "node_modules/$_" } @clients),
 );
 
 if (@missing) {
@@ -42,7 +45,7 @@ if (@missing) {
 }
 
 my $t = Test::Nginx->new()->has(qw/ http /)
-	->has_daemon('redis-server')->plan(102);
+	->has_daemon('redis-server')->plan(155);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -105,46 +108,25 @@ $_->run() for @nodes;
 
 wait_for { !ref $redis->try_cmd('FCALL_RO', 'rtbus_version', 0) } 'library';
 
-my $given = json_encode({
+my %given = (
 	ports => [ port(8080), port(8081) ],
 	pids => [ map { $_->testdir() . '/nginx.pid' } @nodes ],
 	redis => $redis->port(),
+	redis_pid => $redis->pid(),
 	secret => 'the key of the tokens',
-});
+);
 
-script($_) for qw/ socketio recovery many /;
+script('socketio', $_) for @clients;
+script($_, $clients[0]) for qw/ recovery many /;
 
 ###############################################################################
 
-# Each line of a script's TAP is a test of ours.
-
 sub script {
-	my ($name) = @_;
+	my ($name, $client) = @_;
 
-	open my $tap, '-|', $node, "$top/t/node/$name.js", $given
-		or die "Can't run node: $!\n";
-
-	my ($n, $plan) = (0);
-
-	while (my $line = <$tap>) {
-		chomp $line;
-
-		if ($line =~ /^(not )?ok \d+ - (.*)/) {
-			ok(!$1, "$name: $2");
-			$n++;
-
-		} elsif ($line =~ /^1\.\.(\d+)/) {
-			$plan = $1;
-
-		} else {
-			diag($line =~ s/^# ?//r);
-		}
-	}
-
-	close $tap;
-
-	is($? >> 8 || $? & 127, 0, "$name: exit");
-	is($n, $plan, "$name: all of its tests");
+	run_tap($client eq $clients[0] ? $name : "$name, old client",
+		$node, "$top/t/node/$name.js",
+		json_encode({ %given, client => $client }));
 }
 
 ###############################################################################

@@ -1,6 +1,7 @@
 // What the scripts of socketio_client.t share: TAP on stdout, waiting for
 // conditions, Redis, nginx's processes.  The suite gives its ports and files as
-// one JSON argument.
+// one JSON argument, and with "client" the package to take for
+// socket.io-client.
 
 'use strict';
 
@@ -9,9 +10,14 @@ const fs = require('fs');
 const net = require('net');
 const util = require('util');
 
-const { io } = require('socket.io-client');
-
 const conf = JSON.parse(process.argv[2]);
+
+const { io } = require(conf.client);
+
+// recovery, emitWithAck() and retries came with 4.6
+
+const modern = !/^4\.[0-5]\./.test(
+    require(`${conf.client}/package.json`).version);
 
 let tests = 0;
 const sockets = [];
@@ -68,7 +74,14 @@ async function event(emitter, name, seconds = 20) {
 }
 
 
-// A client of its own connection, one of node 1 unless told otherwise.
+// The answer to an event, in every version of the client.
+
+function ask(socket, ...args) {
+    return new Promise(done => socket.emit(...args, done));
+}
+
+
+// A client of its own connection, one of the first node unless told otherwise.
 
 function client(options = {}) {
     const { url, node, nsp, path, ...rest } = options;
@@ -198,28 +211,28 @@ function workers(node = 0) {
 }
 
 
-async function kill_workers() {
-    const old = workers();
+async function kill_workers(node = 0) {
+    const old = workers(node);
 
     for (const pid of old) {
         process.kill(pid, 'SIGKILL');
     }
 
     await wait('new workers', () => {
-        const now = workers();
+        const now = workers(node);
 
         return now.length === old.length && !now.some(p => old.includes(p));
     });
 }
 
 
-async function reload() {
-    const old = workers();
+async function reload(node = 0) {
+    const old = workers(node);
 
-    process.kill(master(), 'SIGHUP');
+    process.kill(master(node), 'SIGHUP');
 
     await wait('new workers', () => {
-        const now = workers();
+        const now = workers(node);
 
         return now.length && !now.some(p => old.includes(p));
     });
@@ -250,5 +263,5 @@ async function main(run) {
 }
 
 
-module.exports = { conf, ok, is, wait, event, client, cut, token, Redis,
-    kill_workers, reload, main };
+module.exports = { conf, modern, ok, is, wait, event, ask, client, cut, token,
+    Redis, kill_workers, reload, main };

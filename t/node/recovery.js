@@ -290,8 +290,8 @@ main(async () => {
         binary()
     ]);
 
-    await answer('worker killed', kill_workers);
-    await answer('reload', reload);
+    await answer('worker killed', () => kill_workers());
+    await answer('reload', () => reload());
     await not_recovered();
     await another_user();
 });

@@ -33,6 +33,10 @@ package Test::RTBus;
 #		one test: no such line by now
 #	expect_emerg()	"no alerts" lets [emerg] pass (a bad config reloaded)
 #	module_file() -> path of the module, or undef if it is not built
+#	run_tap($name, @command) -> number of tests
+#		runs a program that writes TAP: each line of it is a test of
+#		ours, and there are two more, that it has come to an end and
+#		has run all it had planned
 #	need_fds($n)	raises the limit of open files, or skips the suite;
 #		before $t->run(), so that nginx has it too
 #	rss_kb(@pids) -> resident memory   cpu_seconds(@pids) -> user + system
@@ -79,8 +83,8 @@ use base qw/ Exporter /;
 our @EXPORT = qw/
 	wait_for json_encode json_decode free_port workers master reload_wait
 	wait_redis nginx_check error_log error_log_count error_log_like
-	error_log_unlike expect_emerg module_file need_fds rss_kb cpu_seconds
-	select_loop
+	error_log_unlike expect_emerg module_file run_tap need_fds rss_kb
+	cpu_seconds select_loop
 /;
 
 use Cwd qw/ abs_path /;
@@ -369,6 +373,38 @@ sub module_file {
 
 sub expect_emerg {
 	$EXPECT_EMERG = 1;
+}
+
+sub run_tap {
+	my ($name, @command) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	open my $tap, '-|', @command or die "Can't run $command[0]: $!\n";
+
+	my ($n, $plan) = (0);
+
+	while (my $line = <$tap>) {
+		chomp $line;
+
+		if ($line =~ /^(not )?ok \d+ (?:- )?(.*)/) {
+			Test::More::ok(!$1, "$name: $2");
+			$n++;
+
+		} elsif ($line =~ /^1\.\.(\d+)/) {
+			$plan = $1;
+
+		} else {
+			Test::More::diag($line =~ s/^# ?//r);
+		}
+	}
+
+	CORE::close($tap);
+
+	Test::More::is($? >> 8 || $? & 127, 0, "$name: exit");
+	Test::More::is($n, $plan, "$name: all of its tests");
+
+	return $n;
 }
 
 # Perl's core has no setrlimit().
