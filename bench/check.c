@@ -2487,6 +2487,9 @@ client_event(client_t *c, str_t name, str_t data, str_t channel, str_t cursor)
     } else if (same(name, "subscribed")) {
         client_log(c, "subscribed %.*s", (int) data.len, data.data);
 
+    } else if (same(name, "sync:cursor") && c->proto == SIO) {
+        client_log(c, "sync:cursor %.*s", (int) data.len, data.data);
+
     } else {
         violation(c, -1, "unexpected event \"%.*s\" %.*s", (int) name.len,
                   name.data, (int) data.len, data.data);

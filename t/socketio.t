@@ -97,7 +97,7 @@ my $t2 = Test::Nginx->new();
 $t2->write_file('secret', "a secret that is quite another\n");
 $t2->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r);
 
-$t->plan(292);
+$t->plan(312);
 
 $t->run();
 $t2->run();
@@ -383,6 +383,57 @@ $io->send_text('3');
 is($io->join_nsp('/chat')->{type}, 0,
 	'an ack, a noop and a pong that nobody asked for');
 
+# the cursor is in events alone: one says so before each answer after which it
+# has other channels than before, unless another event has brought it already
+
+$io = open_io(path => '/socket.io/?job=cur');
+$io->join_nsp();
+$io->wait_name('connected');
+
+publish('cur3', 'n', 1);
+
+for my $case (
+	[ 'joined', [ 'subscribe', { channel => 'job:cur2' } ],
+		'sync:cursor ack', 'cur cur2' ],
+	[ 'joined before', [ 'subscribe', { channel => 'job:cur2' } ], 'ack' ],
+	[ 'nothing missed', [ 'subscribe', { channel => 'job:cur4',
+		after => '0-0' } ], 'sync:cursor ack', 'cur cur2 cur4' ],
+	[ 'missed', [ 'subscribe', { channel => 'job:cur3',
+		after => '0-0' } ], 'n ack', 'cur cur2 cur3 cur4' ],
+	[ 'left', [ 'unsubscribe', { channel => 'job:cur2' } ],
+		'sync:cursor ack', 'cur cur3 cur4' ],
+	[ 'state', [ 'subscribe', { channel => 'job:cur2', state => \1 } ],
+		'state ack', 'cur cur2 cur3 cur4' ],
+	[ 'job left', [ 'unsubscribe:job', 'cur2' ], 'unsubscribed ack',
+		'cur cur3 cur4' ],
+	[ 'job', [ 'subscribe:job', 'cur2' ], 'subscribed ack',
+		'cur cur2 cur3 cur4' ],
+	[ 'not allowed', [ 'subscribe', { channel => 'user:1' } ], 'ack' ],
+	[ 'all left', [ 'unsubscribe', { channel => 'job:cur' } ],
+		'sync:cursor ack', 'cur2 cur3 cur4' ],
+)
+{
+	my ($name, $event, $order, $channels) = @$case;
+	my (@order, $cursor);
+
+	$io->emit(@$event, { ack => 77 });
+
+	while ($p = $io->packet()) {
+		push @order, $p->{name} || 'ack';
+		last if $p->{type} == 3;
+
+		$cursor = $p->{cursor};
+	}
+
+	is("@order", $order, "cursor: $name");
+	is(join(' ', map { s/^job://r } sort keys %{places($cursor)}),
+		$channels, "cursor: $name, its channels") if $channels;
+}
+
+$io->emit('subscribe', { channel => 'job:cur5' }, {});
+$p = $io->wait_name('sync:cursor');
+is_deeply($p->{data}[1], { channel => 'job:cur5' }, 'cursor: no ack');
+
 ###############################################################################
 
 # namespaces are sockets of their own
@@ -403,6 +454,7 @@ $io->emit('subscribe', { channel => 'job:only' }, { ack => 1,
 	nsp => '/chat' });
 $p = $io->wait_ack(1);
 is($p->{nsp}, '/chat', 'ack to the namespace that asked');
+is($io->packet()->{nsp}, '/chat', 'and the cursor as well');
 
 my $only = publish('only', 'o', 1);
 my $all = publish('ns', 'a', 2);

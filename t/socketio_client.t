@@ -45,7 +45,7 @@ if (@missing) {
 }
 
 my $t = Test::Nginx->new()->has(qw/ http /)
-	->has_daemon('redis-server')->plan(155);
+	->has_daemon('redis-server')->plan(159);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();

@@ -444,7 +444,10 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
         s->handler = handler;
         s->ack = ack;
 
-    } else if (rc != NGX_OK) {
+    } else if (rc == NGX_OK) {
+        cli->moved = 1;
+
+    } else {
         ngx_http_rtbus_client_free_sub(s);
     }
 
@@ -473,6 +476,7 @@ ngx_http_rtbus_client_behind(ngx_http_rtbus_sub_t *s,
 ngx_int_t
 ngx_http_rtbus_client_leave(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 {
+    rtbus_pos_t                pos;
     ngx_http_rtbus_sub_t      *s;
     ngx_http_rtbus_joined_pt   handler;
 
@@ -487,6 +491,11 @@ ngx_http_rtbus_client_leave(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 
     if (handler) {
         handler(s, NGX_ABORT);
+    }
+
+    if (ngx_rtbus_hub_position(&s->sub, &pos) == NGX_OK) {
+        /* the client's cursor may have it */
+        cli->moved = 1;
     }
 
     ngx_http_rtbus_client_free_sub(s);
@@ -725,6 +734,8 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
 
     frame = NULL;
 
+    cli->moved = 0;
+
     cursor.len = ngx_http_rtbus_client_cursor(cli, NULL, NULL);
     cursor.data = ngx_alloc(cursor.len + 1, cli->carrier->connection->log);
 
@@ -812,6 +823,9 @@ ngx_http_rtbus_client_joined(ngx_rtbus_sub_t *sub)
     s->handler = NULL;
 
     if (handler) {
+        /* what was replayed has brought the cursor along */
+        s->cli->moved = (sub->replayed == 0);
+
         handler(s, NGX_OK);
     }
 }

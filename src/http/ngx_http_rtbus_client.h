@@ -94,6 +94,11 @@ struct ngx_http_rtbus_client_s {
     unsigned                           bare:1;    /* wants no "connected" */
     unsigned                           starting:1;  /* not connected yet */
     unsigned                           connected:1;
+    unsigned                           keeps:1;   /* takes the cursor from the
+                                                     events, and from nothing
+                                                     else */
+    unsigned                           moved:1;   /* has joined or left, and was
+                                                     sent no cursor since */
     unsigned                           paused:1;  /* a replay waits for room */
 };
 

@@ -776,6 +776,17 @@ ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
     ngx_http_rtbus_sub_t  *s;
     u_char                 buf[RTBUS_CHANNEL_MAX + RTBUS_POSITION_MAX + 64];
 
+    if (cli->keeps && cli->moved) {
+
+        /* else it would recover with a cursor that lacks the channel */
+
+        p = ngx_snprintf(buf, sizeof(buf), "{\"channel\":\"%V\"}", channel);
+        data.data = buf;
+        data.len = p - buf;
+
+        ngx_http_rtbus_client_event(cli, "sync:cursor", &data, channel);
+    }
+
     if (ack == NULL) {
         return NGX_OK;
     }

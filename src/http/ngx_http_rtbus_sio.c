@@ -540,6 +540,7 @@ found:
 
     socket->client.format = &nsp->format;
     socket->client.bare = !nsp->recovery;
+    socket->client.keeps = nsp->recovery;
 
     ngx_str_null(&cursor);
 

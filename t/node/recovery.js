@@ -128,6 +128,39 @@ async function two_namespaces() {
 
 // What was missed may be binary.
 
+// A channel that was joined is part of what is recovered, and one that was left
+// is not, also when no event has come since.
+
+async function joined_or_left() {
+    const socket = client({ query: { job: 'quiet' } });
+    const got = [];
+
+    socket.on('chunk', data => got.push(data.of));
+
+    await event(socket, 'connected');
+    await socket.emitWithAck('subscribe', { channel: 'job:quiet2' });
+    cut(socket);
+    await wait('the break', () => !socket.connected);
+    await redis.publish('job:quiet2', 'chunk', { of: 'joined' });
+    await event(socket, 'connected');
+    ok(socket.recovered, 'joined: recovered');
+    await wait('the event', () => got.length);
+    is(got, [ 'joined' ], 'joined: what was missed');
+
+    await socket.emitWithAck('unsubscribe', { channel: 'job:quiet2' });
+    cut(socket);
+    await wait('the break', () => !socket.connected);
+    await redis.publish('job:quiet2', 'chunk', { of: 'left' });
+    await event(socket, 'connected');
+    ok(socket.recovered, 'left: recovered');
+    await redis.publish('job:quiet', 'chunk', { of: 'the other' });
+    await wait('the event', () => got.length > 1);
+    await socket.emitWithAck('settled');
+    is(got.slice(1), [ 'the other' ], 'left: nothing of it');
+    socket.disconnect();
+}
+
+
 async function binary() {
     const socket = client({ query: { job: 'binary' } });
     const got = [];
@@ -287,6 +320,7 @@ main(async () => {
             move(socket, 0);
         }),
         two_namespaces(),
+        joined_or_left(),
         binary()
     ]);
 
