@@ -2,8 +2,8 @@
 
 # The stock socket.io-client, as npm has it: that is what people will use, and no
 # test of the protocol says whether it is content.  What is checked is in
-# node/*.js, in TAP; here is what they need: two nginx nodes that share a Redis
-# and a secret.
+# node/*.js, in TAP; here is what they need: nginx nodes that share a Redis, two
+# of them a secret, too.
 
 ###############################################################################
 
@@ -45,7 +45,7 @@ if (@missing) {
 }
 
 my $t = Test::Nginx->new()->has(qw/ http /)
-	->has_daemon('redis-server')->plan(159);
+	->has_daemon('redis-server')->plan(222);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -78,6 +78,12 @@ http {
             rtbus_subscribe   job:\$arg_job;
         }
 
+        location /bare/ {
+            rtbus             socketio;
+            rtbus_recovery    off;
+            rtbus_subscribe   job:\$arg_job;
+        }
+
         location /user/ {
             rtbus               socketio;
             rtbus_jwt_key       jwt.key;
@@ -90,14 +96,19 @@ http {
 
 EOC
 
-my @nodes = ($t, Test::Nginx->new());
-my $port = 8080;
+my @nodes = ($t, Test::Nginx->new(), Test::Nginx->new());
+my @ports = (8080 .. 8082);
 
-for my $node (@nodes) {
-	$node->write_file('secret', "a secret that all nodes have\n");
-	$node->write_file('jwt.key', "the key of the tokens\n");
-	$node->write_file_expand('nginx.conf', $conf =~ s/8080/$port/r);
-	$port++;
+for my $i (0 .. 2) {
+	my $text = $conf =~ s/8080/$ports[$i]/r;
+
+	# the third has one that it has made up by itself
+
+	$text =~ s/rtbus_secret_file .*// if $i == 2;
+
+	$nodes[$i]->write_file('secret', "a secret that nodes share\n");
+	$nodes[$i]->write_file('jwt.key', "the key of the tokens\n");
+	$nodes[$i]->write_file_expand('nginx.conf', $text);
 }
 
 # workers are killed
@@ -109,14 +120,17 @@ $_->run() for @nodes;
 wait_for { !ref $redis->try_cmd('FCALL_RO', 'rtbus_version', 0) } 'library';
 
 my %given = (
-	ports => [ port(8080), port(8081) ],
+	ports => [ map { port($_) } @ports ],
 	pids => [ map { $_->testdir() . '/nginx.pid' } @nodes ],
 	redis => $redis->port(),
 	redis_pid => $redis->pid(),
 	secret => 'the key of the tokens',
 );
 
-script('socketio', $_) for @clients;
+for my $client (@clients) {
+	script($_, $client) for qw/ socketio rejoin /;
+}
+
 script($_, $clients[0]) for qw/ recovery many /;
 
 ###############################################################################

@@ -243,7 +243,7 @@ async function main(run) {
     const watchdog = setTimeout(() => {
         console.log('# the script takes too long');
         process.exit(1);
-    }, 90000);
+    }, 180000);
 
     try {
         await run();

@@ -32,13 +32,16 @@ async function answer(name, disturb, options = {}) {
     const job = name.replace(/\W+/g, '-');
     const socket = client({ query: { job }, ...options });
     const got = [], ids = [], recovered = [];
-    let breaks = 0;
+    let breaks = 0, goodbyes = 0;
 
     socket.on('connect', () => {
         ids.push(socket.id);
         recovered.push(socket.recovered);
     });
     socket.on('disconnect', () => breaks++);
+    socket.on('server:shutdown', data => {
+        goodbyes += data.reconnectAfter > 0;
+    });
     socket.on('sync:gap', data => got.push(data));
 
     await event(socket, 'connected');
@@ -65,12 +68,17 @@ async function answer(name, disturb, options = {}) {
     is(new Set(ids).size, 1, `${name}: the id is the same`);
 
     socket.disconnect();
+
+    return goodbyes;
 }
 
 
 function move(socket, node) {
     socket.io.uri = `http://127.0.0.1:${conf.ports[node]}`;
-    cut(socket);
+
+    if (socket.connected) {
+        cut(socket);
+    }
 }
 
 
@@ -252,6 +260,17 @@ async function not_recovered() {
         }
     };
 
+    // a worker that knows the channel may find out with its next event only
+
+    await broken('channel gone', async (socket, channel) => {
+        await redis.cmd('DEL', `{${channel}}:events`, `{${channel}}:state`);
+    }, async (socket, was) => {
+        await redis.publish('job:channel-gone', 'chunk', { index: 2 });
+        await told('channel gone')(socket, was);
+        await wait('the event', () => was.got.length > 1);
+        is(was.got, [ 1, 2 ], 'channel gone: and what is new');
+    });
+
     await broken('foreign position', (socket, channel) => {
         socket._lastOffset = `${channel}@5-5`;
     }, told('foreign position'));
@@ -308,6 +327,19 @@ async function another_user() {
 }
 
 
+// To nodes that do not know the secret a client is a new one, from now on.
+
+async function another_secret() {
+    await broken('another secret', socket => move(socket, 2),
+        (socket, was) => {
+            is(socket.recovered, false, 'another secret: not recovered');
+            ok(socket.id !== was.id, 'another secret: another id');
+            ok(socket._pid !== was.pid, 'another secret: another pid');
+            is(was.got, [ 1 ], 'another secret: nothing twice');
+        });
+}
+
+
 main(async () => {
     await Promise.all([
         answer('connection cut', cut),
@@ -325,7 +357,10 @@ main(async () => {
     ]);
 
     await answer('worker killed', () => kill_workers());
-    await answer('reload', () => reload());
+    is(await answer('reload', () => reload()), 1, 'reload: a goodbye');
+    is(await answer('reload, secret at random', () => reload(2), { node: 2 }),
+        1, 'reload, secret at random: a goodbye');
     await not_recovered();
     await another_user();
+    await another_secret();
 });
