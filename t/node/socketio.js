@@ -54,7 +54,7 @@ async function connecting() {
     // by its own wish, away and back
 
     socket.disconnect().connect();
-    await event(socket, 'connect');
+    await event(socket, 'connected');
     ok(socket.connected, 'connected again');
     ok(socket.id, 'with an id');
 
