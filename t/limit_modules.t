@@ -1,8 +1,9 @@
 #!/usr/bin/perl
 
-# Tests for nginx's own modules in front of WebSocket and SSE: limits, access
-# by address, password and subrequest, error pages, the access log.  None of
-# that is done again by this module, so it has to work with it.
+# Tests for nginx's own modules in front of WebSocket, SSE, Socket.IO and the
+# state: limits, access by address, password and subrequest, error pages, the
+# access log.  None of that is done again by this module, so it has to work with
+# it.
 
 ###############################################################################
 
@@ -15,6 +16,7 @@ use Test::RTBus;
 use Test::Nginx;
 use Test::RTBus::Redis;
 use Test::RTBus::SSE;
+use Test::RTBus::SocketIO;
 use Test::RTBus::WebSocket;
 
 use MIME::Base64 qw/ encode_base64 /;
@@ -34,28 +36,14 @@ my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
 
 my $subrequests = $t->has_module('auth_request');
-my $auth_request = $subrequests ? <<'CONF' : '';
-        location /subrequest {
-            rtbus websocket sse;
-            rtbus_subscribe user:$who;
 
-            auth_request /auth;
-            auth_request_set $who $upstream_http_x_user;
+# the same in front of each protocol
 
-            error_page 500 /page/500;
-        }
+my $locations = locations('', 'rtbus websocket sse')
+	. locations('/io', 'rtbus socketio')
+	. locations('/state', 'rtbus_state job:1');
 
-        location = /auth {
-            internal;
-            proxy_pass http://127.0.0.1:8081;
-            proxy_pass_request_body off;
-            proxy_set_header Content-Length "";
-            proxy_set_header Upgrade "";
-            proxy_set_header X-Cookie $http_cookie;
-        }
-CONF
-
-$t->plan(2 * 33 + 3);
+$t->plan(3 * 33 + 12 + 3);
 
 $t->write_file('passwd', "alice:{PLAIN}secret\nbob:{PLAIN}other\n");
 
@@ -89,56 +77,15 @@ http {
         listen       127.0.0.1:8080;
         server_name  localhost;
 
-        location /open {
-            rtbus websocket sse;
-            rtbus_subscribe all;
+$locations
+        location = /auth {
+            internal;
+            proxy_pass http://127.0.0.1:8081;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header Upgrade "";
+            proxy_set_header X-Cookie \$http_cookie;
         }
-
-        location /conn {
-            rtbus websocket sse;
-            rtbus_subscribe all;
-            limit_conn conn 3;
-
-            error_page 429 /page/429;
-        }
-
-        location /req {
-            rtbus websocket sse;
-            rtbus_subscribe all;
-            limit_req zone=req burst=1 nodelay;
-
-            error_page 503 /page/503;
-        }
-
-        location /address {
-            rtbus websocket sse;
-            rtbus_subscribe all;
-            allow 127.0.0.2;
-            deny all;
-
-            error_page 403 /page/403;
-        }
-
-        location /password {
-            rtbus websocket sse;
-            rtbus_subscribe user:\$remote_user;
-            auth_basic closed;
-            auth_basic_user_file %%TESTDIR%%/passwd;
-
-            error_page 401 /page/401;
-        }
-
-        location /either {
-            rtbus websocket sse;
-            rtbus_subscribe all;
-            satisfy any;
-            allow 127.0.0.2;
-            deny all;
-            auth_basic closed;
-            auth_basic_user_file %%TESTDIR%%/passwd;
-        }
-
-$auth_request
 
         location /page {
         }
@@ -176,17 +123,12 @@ wait_for { error_log_count($t, qr/connected to Redis/) == 2 } 'Redis';
 
 ###############################################################################
 
-my %good = ('Test::RTBus::WebSocket' => 101, 'Test::RTBus::SSE' => 200);
+my %good = (WebSocket => 101, SSE => 200, SocketIO => 101);
 
-for my $class (sort keys %good) {
-	my ($kind) = $class =~ /(\w+)$/;
-	my $good = $good{$class};
+for my $kind (sort keys %good) {
+	my $good = $good{$kind};
 
-	my $connect = sub {
-		my ($path, %o) = @_;
-
-		return $class->connect(path => $path, %o);
-	};
+	my $connect = sub { client($kind, @_) };
 
 	# limit_conn: as long as the client is there, however it leaves
 
@@ -204,9 +146,8 @@ for my $class (sort keys %good) {
 
 	# another kind of client counts as well
 
-	my ($other) = grep { $_ ne $class } keys %good;
-	is($other->connect(path => $zone)->status(), 429,
-		"$kind: too many of both");
+	my ($other) = grep { $_ ne $kind } sort keys %good;
+	is(client($other, $zone)->status(), 429, "$kind: too many of both");
 
 	for my $end (qw/ close reset drop /) {
 		(shift @clients)->$end();
@@ -285,21 +226,17 @@ for my $class (sort keys %good) {
 	SKIP: {
 		skip 'no auth_request', 5 unless $subrequests;
 
-		my $as = sub {
-			$connect->('/subrequest', headers => { Cookie => $_[0] })
-		};
-
 		is($connect->('/subrequest')->status(), 401,
 			"$kind: subrequest says 401");
-		is($as->('mallory')->status(), 403,
+		is($connect->('/subrequest', as('mallory'))->status(), 403,
 			"$kind: subrequest says 403");
 
-		my $broken = $as->('broken');
+		my $broken = $connect->('/subrequest', as('broken'));
 
 		is($broken->status() . ' ' . $broken->body(), '500 PAGE-500',
 			"$kind: subrequest fails");
 
-		my $c = $as->('carol');
+		my $c = $connect->('/subrequest', as('carol'));
 
 		is($c->status(), $good, "$kind: subrequest allows");
 		ok(told($c, 'user:carol', "$kind-carol"),
@@ -317,13 +254,13 @@ for my $class (sort keys %good) {
 	$c->wait_event('logged');
 
 	http_get("/page/403?$kind");
-	is(scalar(log_lines(qr!^\d+ /open/$kind !)), 0,
+	is(scalar(log_lines(qr!^\d+ (?:/io)?/open/$kind !)), 0,
 		"$kind: nothing in the access log while it lasts");
 
 	$c->drop();
 
 	my ($line) = @{(wait_for {
-		my @lines = log_lines(qr!^\d+ /open/$kind !);
+		my @lines = log_lines(qr!^\d+ (?:/io)?/open/$kind !);
 		@lines && \@lines;
 	} 'the access log') || ['']};
 
@@ -335,8 +272,40 @@ for my $class (sort keys %good) {
 
 # refusals are requests like any other
 
-is(scalar(log_lines(qr!^401 /page/401 !)), 4, 'refusals in the log: 401');
-cmp_ok(scalar(log_lines(qr!^429 /page/429 !)), '>=', 6, 'and 429');
+is(scalar(log_lines(qr!^401 /page/401 !)), 6, 'refusals in the log: 401');
+cmp_ok(scalar(log_lines(qr!^429 /page/429 !)), '>=', 9, 'and 429');
+
+# the state of a job
+
+$redis->cmd('FCALL', 'rtbus_publish', 1, 'job:1', 'n', '1', 'SET', 'status', 'ok');
+
+for my $case (
+	[ 'open', '/open', 200 ],
+	[ 'address denied', '/address', 403 ],
+	[ 'address allowed', '/address', 200, local => '127.0.0.2' ],
+	[ 'no password', '/password', 401 ],
+	[ 'wrong password', '/password', 401, password('alice', 'other') ],
+	[ 'password', '/password', 200, password('alice', 'secret') ],
+	[ 'neither', '/either', 401 ],
+	[ 'address or password', '/either', 200, password('bob', 'other') ],
+	[ 'subrequest says 401', '/subrequest', 401 ],
+	[ 'subrequest says 403', '/subrequest', 403, as('mallory') ],
+	[ 'subrequest fails', '/subrequest', 500, as('broken') ],
+	[ 'subrequest allows', '/subrequest', 200, as('carol') ],
+)
+{
+	my ($name, $path, $status, %o) = @$case;
+
+	SKIP: {
+		skip 'no auth_request', 1
+			if !$subrequests && $path eq '/subrequest';
+
+		my $c = Test::RTBus::SSE->connect(path => "/state$path",
+			accept => undef, %o);
+
+		is($c->status(), $status, "state: $name");
+	}
+}
 
 # nobody is left
 
@@ -347,6 +316,98 @@ ok((wait_for {
 } 'all to be gone'), 'all gone');
 
 ###############################################################################
+
+# What stands in front of a protocol, its locations below a prefix.
+
+sub locations {
+	my ($prefix, $protocol) = @_;
+
+	my $auth_request = $subrequests ? <<"CONF" : '';
+        location $prefix/subrequest {
+            $protocol;
+            rtbus_user \$who;
+            rtbus_require_user on;
+            rtbus_subscribe user:\$rtbus_user;
+
+            auth_request /auth;
+            auth_request_set \$who \$upstream_http_x_user;
+
+            error_page 500 /page/500;
+        }
+CONF
+
+	return <<"CONF";
+        location $prefix/open {
+            $protocol;
+            rtbus_subscribe all;
+        }
+
+        location $prefix/conn {
+            $protocol;
+            rtbus_subscribe all;
+            limit_conn conn 3;
+
+            error_page 429 /page/429;
+        }
+
+        location $prefix/req {
+            $protocol;
+            rtbus_subscribe all;
+            limit_req zone=req burst=1 nodelay;
+
+            error_page 503 /page/503;
+        }
+
+        location $prefix/address {
+            $protocol;
+            rtbus_subscribe all;
+            allow 127.0.0.2;
+            deny all;
+
+            error_page 403 /page/403;
+        }
+
+        location $prefix/password {
+            $protocol;
+            rtbus_subscribe user:\$remote_user;
+            auth_basic closed;
+            auth_basic_user_file %%TESTDIR%%/passwd;
+
+            error_page 401 /page/401;
+        }
+
+        location $prefix/either {
+            $protocol;
+            rtbus_subscribe all;
+            satisfy any;
+            allow 127.0.0.2;
+            deny all;
+            auth_basic closed;
+            auth_basic_user_file %%TESTDIR%%/passwd;
+        }
+
+$auth_request
+CONF
+}
+
+# A Socket.IO client is in the main namespace, too, if it gets that far.
+
+sub client {
+	my ($kind, $path, %o) = @_;
+
+	my $c = "Test::RTBus::$kind"->connect(%o,
+		path => $kind eq 'SocketIO' ? "/io$path" : $path);
+
+	$c->join_nsp() if $kind eq 'SocketIO' && $c->status() == 101;
+
+	return $c;
+}
+
+sub as {
+	my ($cookie) = @_;
+
+	return (headers => { Cookie => $cookie });
+}
 
 sub password {
 	my ($user, $password) = @_;

@@ -20,6 +20,8 @@ package Test::RTBus::SocketIO;
 #	wait_packet($seconds, sub { cond on $_[0] }) -> packet; the others are
 #		kept, in order, for packet and the wait_ functions
 #	wait_name($event [, $nsp [, $seconds]])   wait_ack($n [, $nsp, [$secs]])
+#	wait_event($event [, $seconds])		in any namespace, as the other
+#		clients have it
 #	settled() -> list of packets up to the answer of an event sent now in a
 #		connected namespace ($nsp, "/"): what had to come has come
 #	join_nsp([$nsp [, $auth]]) -> the answer to a CONNECT
@@ -157,6 +159,12 @@ sub wait_name {
 		defined $_[0]{name} && $_[0]{name} eq $name
 			&& (!defined $nsp || $_[0]{nsp} eq $nsp);
 	});
+}
+
+sub wait_event {
+	my ($self, $name, $timeout) = @_;
+
+	return $self->wait_name($name, undef, $timeout);
 }
 
 sub wait_ack {
