@@ -23,7 +23,9 @@ static ngx_http_rtbus_sender_t *ngx_http_rtbus_sender_create(
 static void ngx_http_rtbus_sender_list(ngx_http_rtbus_sender_t *sender);
 static void ngx_http_rtbus_sender_asker(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_asker_t *asker);
-static ngx_uint_t ngx_http_rtbus_sender_secret(rtbus_json_value_t *name);
+static ngx_uint_t ngx_http_rtbus_sender_secret(
+    ngx_http_rtbus_loc_conf_t *conf, rtbus_json_value_t *name,
+    rtbus_json_value_t *value);
 static void ngx_http_rtbus_sender_outcome(void *data,
     ngx_http_rtbus_command_t *cmd, ngx_http_rtbus_outcome_t *outcome);
 static void ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
@@ -266,16 +268,12 @@ ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
 }
 
 
-/*
- * What is for producers of it: all members but those that are for us, of which
- * the token is nobody else's business.
- */
+/* what is for producers of it: all members but those that are for us */
 
 ngx_int_t
 ngx_http_rtbus_sender_auth(ngx_http_rtbus_client_t *cli, rtbus_str_t *auth)
 {
     u_char                   *p;
-    ngx_uint_t                secret;
     rtbus_str_t               object;
     const uint8_t            *pos;
     rtbus_json_value_t        name, value;
@@ -315,13 +313,11 @@ ngx_http_rtbus_sender_auth(ngx_http_rtbus_client_t *cli, rtbus_str_t *auth)
 
     while (rtbus_json_next(&name, &pos, &object) == RTBUS_OK) {
 
-        secret = ngx_http_rtbus_sender_secret(&name);
-
         if (rtbus_json_next(&value, &pos, &object) != RTBUS_OK) {
             break;
         }
 
-        if (secret) {
+        if (ngx_http_rtbus_sender_secret(cli->carrier->conf, &name, &value)) {
             continue;
         }
 
@@ -342,10 +338,12 @@ ngx_http_rtbus_sender_auth(ngx_http_rtbus_client_t *cli, rtbus_str_t *auth)
 
 
 static ngx_uint_t
-ngx_http_rtbus_sender_secret(rtbus_json_value_t *name)
+ngx_http_rtbus_sender_secret(ngx_http_rtbus_loc_conf_t *conf,
+    rtbus_json_value_t *name, rtbus_json_value_t *value)
 {
-    size_t  len;
-    u_char  buf[sizeof("offset") - 1];
+    size_t      len;
+    ngx_uint_t  i, dots;
+    u_char      buf[sizeof("offset") - 1];
 
     if (rtbus_json_unquote(NULL, &name->raw) > sizeof(buf)) {
         return 0;
@@ -353,9 +351,32 @@ ngx_http_rtbus_sender_secret(rtbus_json_value_t *name)
 
     len = rtbus_json_unquote(buf, &name->raw);
 
-    return (len == 5 && ngx_strncmp(buf, "token", 5) == 0)
-           || (len == 3 && ngx_strncmp(buf, "pid", 3) == 0)
-           || (len == 6 && ngx_strncmp(buf, "offset", 6) == 0);
+    if ((len == 3 && ngx_strncmp(buf, "pid", 3) == 0)
+        || (len == 6 && ngx_strncmp(buf, "offset", 6) == 0))
+    {
+        return 1;
+    }
+
+    if (len != 5 || ngx_strncmp(buf, "token", 5) != 0) {
+        return 0;
+    }
+
+    /*
+     * A JSON Web Token is nobody else's business, whoever checks it; what else
+     * goes by this name is ours where there is a key.
+     */
+
+    if (conf->jwt_key.len) {
+        return 1;
+    }
+
+    dots = 0;
+
+    for (i = 0; i < value->raw.len; i++) {
+        dots += (value->raw.data[i] == '.');
+    }
+
+    return dots == 2;
 }
 
 
