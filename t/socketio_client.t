@@ -14,6 +14,7 @@ use Test::More;
 
 use Test::RTBus;
 use Test::Nginx;
+use Test::RTBus::Echo;
 use Test::RTBus::Redis;
 
 use Cwd qw/ abs_path /;
@@ -45,7 +46,7 @@ if (@missing) {
 }
 
 my $t = Test::Nginx->new()->has(qw/ http /)
-	->has_daemon('redis-server')->plan(222);
+	->has_daemon('redis-server')->plan(250);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -84,6 +85,16 @@ http {
             rtbus_subscribe   job:\$arg_job;
         }
 
+        location /echo/ {
+            rtbus             socketio;
+            rtbus_namespaces  / /chat;
+            rtbus_command     \@connect;
+            rtbus_command     message;
+            rtbus_command     message-with-ack  reply=20s;
+            rtbus_command     mute  stream=nobody  reply=100ms;
+            rtbus_command     slow  stream=nobody  reply=20s;
+        }
+
         location /user/ {
             rtbus               socketio;
             rtbus_jwt_key       jwt.key;
@@ -118,6 +129,8 @@ $t->todo_alerts();
 $_->run() for @nodes;
 
 wait_for { !ref $redis->try_cmd('FCALL_RO', 'rtbus_version', 0) } 'library';
+
+Test::RTBus::Echo->start($redis);
 
 my %given = (
 	ports => [ map { port($_) } @ports ],

@@ -36,6 +36,8 @@ plan(skip_all => 'the module is not built') unless module_file();
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
 
+$t->write_file('jwt.key', "the key of the tokens\n");
+
 $t->write_file_expand('nginx.conf', <<"EOC");
 
 %%TEST_GLOBALS%%
@@ -67,6 +69,12 @@ http {
             rtbus_ping        300ms 200ms;
         }
 
+        location /key/ {
+            rtbus             socketio;
+            rtbus_recovery    off;
+            rtbus_jwt_key     jwt.key;
+        }
+
         # the same for those who take their time
 
         location /calm/ {
@@ -79,7 +87,7 @@ http {
 
 EOC
 
-$t->plan(102);
+$t->plan(104);
 
 $t->run();
 
@@ -155,6 +163,13 @@ for my $nsp ('', '/custom,') {
 			"producers know, $name");
 	}
 }
+
+# what is for the server alone stays there
+
+$io = open_io('/key/');
+$io->send_text('40{"a":1,"token":"a.b.c","pid":"x","offset":"","b":2}');
+like(text($io), qr/^40\{"sid":"[^"]+"\}$/, 'connect with a token');
+is(text($io), '42["auth",{"a":1,"b":2}]', 'producers do not see it');
 
 $io = open_io('/calm/');
 $io->send_text('40/random');

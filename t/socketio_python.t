@@ -13,6 +13,7 @@ use Test::More;
 
 use Test::RTBus;
 use Test::Nginx;
+use Test::RTBus::Echo;
 use Test::RTBus::Redis;
 
 use Cwd qw/ abs_path /;
@@ -44,7 +45,7 @@ if (@missing) {
 }
 
 my $t = Test::Nginx->new()->has(qw/ http /)
-	->has_daemon('redis-server')->plan(28);
+	->has_daemon('redis-server')->plan(37);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -78,6 +79,14 @@ http {
             rtbus_subscribe   job:\$arg_job;
         }
 
+        location /echo/ {
+            rtbus             socketio;
+            rtbus_command     \@connect;
+            rtbus_command     message;
+            rtbus_command     message-with-ack  reply=20s;
+            rtbus_command     mute  stream=nobody  reply=20s;
+        }
+
         location /user/ {
             rtbus               socketio;
             rtbus_jwt_key       jwt.key;
@@ -93,6 +102,7 @@ EOC
 $t->run();
 
 wait_redis($t, 2);
+Test::RTBus::Echo->start($redis);
 
 run_tap('python', $python, "$top/t/python/client.py", json_encode({
 	port => port(8080),

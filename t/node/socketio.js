@@ -278,6 +278,66 @@ async function reconnecting() {
 }
 
 
+// There and back again through a producer.
+
+async function commands() {
+    const path = '/echo/';
+    const bytes = Buffer.from([ ...Array(256).keys() ]);
+    const socket = client({ path, auth: { name: 'x', list: [ 1, null ] } });
+
+    is((await event(socket, 'auth'))[0], { name: 'x', list: [ 1, null ] },
+        'producers know of it');
+
+    for (const [ what, ...args ] of [
+        [ 'several arguments', 1, '2', { 3: [ false, null ] } ],
+        [ 'no argument' ],
+        [ 'text', 'né😀\n' ],
+        [ 'binary', bytes, { parts: [ bytes.subarray(0, 1), 'x' ] } ]
+    ]) {
+        is(await new Promise(done => socket.emit('message-with-ack', ...args,
+            (...answer) => done(answer))), args, `an answer, ${what}`);
+
+        const back = event(socket, 'message-back');
+
+        socket.emit('message', ...args);
+        is((await back).slice(0, args.length), args, `an event, ${what}`);
+    }
+
+    const { ok: done, id } = await ask(socket, 'message', 1);
+
+    ok(done && /^\d+-\d+$/.test(id), 'no answer is wanted, but Redis has it');
+
+    is(await ask(socket, 'mute', 1), { ok: false, error: 'timeout' },
+        'a producer that does not answer');
+
+    const [ error ] = await timed(socket, 50, 'slow', 1);
+
+    is(error && error.message, 'operation has timed out',
+        'one that is slower than we can wait');
+
+    const chat = socket.io.socket('/chat');
+
+    chat.connect();
+    await event(chat, 'auth');
+
+    const both = Promise.all([ event(socket, 'message-back'),
+        event(chat, 'message-back') ]);
+
+    socket.emit('message', 'main');
+    chat.emit('message', 'chat');
+    is((await both).map(args => args[0]), [ 'main', 'chat' ],
+        'each namespace its own');
+
+    // emitted while away, by an id that is still the same or a new one
+
+    const again = event(socket, 'message-back');
+
+    socket.once('disconnect', () => socket.emit('message', 'late'));
+    cut(socket);
+    is((await again)[0], 'late', 'emitted while away');
+}
+
+
 main(async () => {
     await connecting();
     await acks();
@@ -285,4 +345,5 @@ main(async () => {
     await binary();
     await users();
     await reconnecting();
+    await commands();
 });

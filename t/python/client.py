@@ -281,6 +281,40 @@ def users():
     equal(ann.first("mine")[0], 1, "her own channel")
 
 
+# There and back again through a producer.
+
+def commands():
+    octets = bytes(range(256))
+    sio = Client(path="/echo/", auth={"name": "x"}).open()
+
+    equal(sio.first("auth")[0], {"name": "x"}, "producers know of it")
+
+    for what, *args in (("several arguments", 1, "2", {"3": [False, None]}),
+                        ("text", "n\u00e9\U0001f600\n"),
+                        ("binary", octets, {"parts": [octets[:1], "x"]})):
+
+        answer = sio.call("message-with-ack", tuple(args))
+        equal(answer, args[0] if len(args) == 1 else tuple(args),
+              "an answer, " + what)
+
+        n = len(sio.all("message-back"))
+        sio.emit("message", tuple(args))
+        wait("the event", lambda: len(sio.all("message-back")) > n)
+        equal(sio.all("message-back")[n][:len(args)], args,
+              "an event, " + what)
+
+    equal(sio.call("message", 1)["ok"], True,
+          "no answer is wanted, but Redis has it")
+
+    try:
+        sio.call("mute", 1, timeout=0.05)
+        late = False
+    except socketio.exceptions.TimeoutError:
+        late = True
+
+    ok(late, "a producer that does not answer")
+
+
 # It has no recovery, but it can join again behind what it has; the cursor says
 # where that is.
 
@@ -331,7 +365,7 @@ def main():
 
     try:
         for scenario in (connecting, acks, namespaces, binary, users,
-                         reconnecting):
+                         reconnecting, commands):
             scenario()
 
     except Exception:
