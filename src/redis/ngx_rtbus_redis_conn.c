@@ -23,6 +23,11 @@
 /* the longest string Redis itself would accept, proto-max-bulk-len */
 #define NGX_RTBUS_REDIS_MAX_REPLY    (512 * 1024 * 1024)
 
+/* TCP keepalive, s: a peer that is gone is noticed after 30 s of silence */
+#define NGX_RTBUS_REDIS_KEEPIDLE     15
+#define NGX_RTBUS_REDIS_KEEPINTVL    5
+#define NGX_RTBUS_REDIS_KEEPCNT      3
+
 #define NGX_RTBUS_REDIS_OUT_SIZE     4096
 #define NGX_RTBUS_REDIS_OUT_KEEP     65536
 #define NGX_RTBUS_REDIS_OUT_MAX      (64 * 1024 * 1024)
@@ -35,6 +40,7 @@ static ngx_int_t ngx_rtbus_redis_conf_unescape(ngx_conf_t *cf, ngx_str_t *dst,
 
 static void ngx_rtbus_redis_conn_connect(ngx_event_t *ev);
 static void ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_conn_keepalive(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_conn_test(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_conn_greet(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc,
@@ -388,6 +394,8 @@ ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc)
         return;
     }
 
+    ngx_rtbus_redis_conn_keepalive(rc);
+
     rc->reader = redisReaderCreate();
 
     if (rc->reader == NULL || ngx_rtbus_redis_conn_greet(rc) != NGX_OK) {
@@ -403,6 +411,44 @@ ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc)
     }
 
     ngx_rtbus_redis_conn_write(rc);
+}
+
+
+/* the system's own times are hours; SO_KEEPALIVE is set by the connect */
+
+static void
+ngx_rtbus_redis_conn_keepalive(ngx_rtbus_redis_conn_t *rc)
+{
+#if (NGX_HAVE_KEEPALIVE_TUNABLE)
+
+    ngx_uint_t  i;
+
+    static struct {
+        int     name;
+        int     value;
+    } options[] = {
+        { TCP_KEEPIDLE, NGX_RTBUS_REDIS_KEEPIDLE },
+        { TCP_KEEPINTVL, NGX_RTBUS_REDIS_KEEPINTVL },
+        { TCP_KEEPCNT, NGX_RTBUS_REDIS_KEEPCNT }
+    };
+
+    if (rc->peer.sockaddr->sa_family == AF_UNIX) {
+        return;
+    }
+
+    for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+
+        if (setsockopt(rc->peer.connection->fd, IPPROTO_TCP, options[i].name,
+                       (const void *) &options[i].value, sizeof(int))
+            == -1)
+        {
+            ngx_log_error(NGX_LOG_INFO, &rc->log, ngx_socket_errno,
+                          "setsockopt() of TCP keepalive failed");
+            return;
+        }
+    }
+
+#endif
 }
 
 
