@@ -73,6 +73,10 @@ static char *ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_rtbus_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_health(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static ngx_int_t ngx_http_rtbus_channel(ngx_conf_t *cf, ngx_str_t *text,
     ngx_http_complex_value_t *cv);
 static ngx_int_t ngx_http_rtbus_set_handler(ngx_conf_t *cf,
@@ -268,6 +272,20 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       offsetof(ngx_http_rtbus_loc_conf_t, submit),
       NULL },
 
+    { ngx_string("rtbus_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_rtbus_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_rtbus_health,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -352,6 +370,7 @@ ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
      *     rmcf->functions = 0;
      *     rmcf->schema = NULL;
      *     rmcf->used = 0;
+     *     rmcf->stat = NULL;
      *     rmcf->worker = NULL;
      */
 
@@ -386,6 +405,13 @@ ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf)
         if (ngx_rtbus_redis_conf_url(cf, &rmcf->redis, &url, &err) != NGX_OK) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\"", err,
                                &url);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (rmcf->used) {
+        rmcf->stat = ngx_rtbus_stat_zone(cf, &ngx_http_rtbus_module);
+        if (rmcf->stat == NULL) {
             return NGX_CONF_ERROR;
         }
     }
@@ -650,6 +676,11 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
     worker->hub.max_event = rmcf->max_event;
     worker->hub.functions = rmcf->functions;
     worker->hub.schema = rmcf->schema;
+
+    worker->hub.stat = ngx_rtbus_stat_attach(rmcf->stat, cycle);
+    if (worker->hub.stat == NULL) {
+        return NGX_ERROR;
+    }
 
     if (ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK) {
         return NGX_ERROR;
@@ -1405,6 +1436,22 @@ ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_status_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_rtbus_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_health_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 

@@ -12,6 +12,7 @@ ngx_int_t
 ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r)
 {
+    ngx_rtbus_stat_t            *stat;
     ngx_pool_cleanup_t          *cln;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
@@ -32,6 +33,11 @@ ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
     ngx_queue_insert_tail(&car->worker->carriers, &car->queue);
     car->worker->ncarriers++;
 
+    stat = car->worker->hub.stat;
+
+    ngx_rtbus_stat_add(stat, opened[car->kind], 1);
+    ngx_rtbus_stat_add(stat, connections[car->kind], 1);
+
     if (car->worker->draining && !car->worker->drain.timer_set
         && !car->worker->drain.posted)
     {
@@ -48,7 +54,14 @@ ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
 static void
 ngx_http_rtbus_carrier_cleanup(void *data)
 {
-    ngx_http_rtbus_carrier_t  *car = data;
+    ngx_http_rtbus_carrier_t *car = data;
+
+    ngx_rtbus_stat_t  *stat;
+
+    stat = car->worker->hub.stat;
+
+    ngx_rtbus_stat_closed(stat, car->close_code, car->close_reason);
+    ngx_rtbus_stat_sub(stat, connections[car->kind], 1);
 
     /* nobody on board may queue or join from here on */
 
@@ -78,6 +91,8 @@ ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car, ngx_uint_t keep)
 
     link = car->first;
 
+    ngx_rtbus_stat_sub(car->worker->hub.stat, send_queue, car->unsent);
+
     if (keep && link && (car->offset || car->inflight)) {
         next = link->next;
         link->next = NULL;
@@ -92,6 +107,8 @@ ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car, ngx_uint_t keep)
         car->unsent = 0;
         car->inflight = 0;
     }
+
+    ngx_rtbus_stat_add(car->worker->hub.stat, send_queue, car->unsent);
 
     while (link) {
         next = link->next;
@@ -165,6 +182,8 @@ ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
     car->last = &link->next;
     car->unsent += frame->len;
 
+    ngx_rtbus_stat_add(car->worker->hub.stat, send_queue, frame->len);
+
     ngx_http_rtbus_carrier_mark(car);
 }
 
@@ -176,6 +195,8 @@ ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
     ngx_http_rtbus_link_t  *link;
 
     car->unsent -= n;
+
+    ngx_rtbus_stat_sub(car->worker->hub.stat, send_queue, n);
 
     if (car->wanted) {
         /* who waits for it goes on outside of whatever is being done now */

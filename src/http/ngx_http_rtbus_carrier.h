@@ -74,6 +74,8 @@ struct ngx_http_rtbus_carrier_s {
     ngx_uint_t                         close_code;
     const char                        *close_reason;
 
+    unsigned                           kind:4;    /* ngx_rtbus_stat_transport_e,
+                                                     set before init */
     unsigned                           wanted:1;  /* call room_handler when some
                                                      bytes were sent */
     unsigned                           reads:1;   /* takes messages of clients */

@@ -29,6 +29,7 @@ static ngx_str_t *ngx_http_rtbus_client_user(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_refused(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel);
+static void ngx_http_rtbus_client_add_sub(ngx_http_rtbus_sub_t *s);
 static void ngx_http_rtbus_client_free_sub(ngx_http_rtbus_sub_t *s);
 
 
@@ -223,8 +224,7 @@ ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
             return NGX_ERROR;
         }
 
-        ngx_queue_insert_tail(&cli->subs, &s->queue);
-        cli->nsubs++;
+        ngx_http_rtbus_client_add_sub(s);
 
         if (rc == NGX_OK || channel[i].placed) {
             s->ready = 1;
@@ -435,8 +435,7 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
 
     /* the client's cursor has the channel from now on */
 
-    ngx_queue_insert_tail(&cli->subs, &s->queue);
-    cli->nsubs++;
+    ngx_http_rtbus_client_add_sub(s);
 
     rc = ngx_rtbus_hub_join(cli->hub, &s->sub, &channel->name);
 
@@ -505,12 +504,26 @@ ngx_http_rtbus_client_leave(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 
 
 static void
+ngx_http_rtbus_client_add_sub(ngx_http_rtbus_sub_t *s)
+{
+    ngx_queue_insert_tail(&s->cli->subs, &s->queue);
+
+    s->cli->nsubs++;
+
+    ngx_rtbus_stat_add(s->cli->hub->stat, subscriptions, 1);
+}
+
+
+static void
 ngx_http_rtbus_client_free_sub(ngx_http_rtbus_sub_t *s)
 {
     ngx_rtbus_hub_leave(&s->sub);
 
     ngx_queue_remove(&s->queue);
+
     s->cli->nsubs--;
+
+    ngx_rtbus_stat_sub(s->cli->hub->stat, subscriptions, 1);
 
     ngx_free(s);
 }
@@ -521,12 +534,14 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
 {
     ngx_http_rtbus_sub_t  *s = sub->data;
 
-    size_t                    len;
-    u_char                   *p;
-    ngx_rtbus_frame_t        *own;
-    ngx_http_rtbus_client_t  *cli;
+    size_t                     len;
+    u_char                    *p;
+    ngx_rtbus_frame_t         *own;
+    ngx_http_rtbus_client_t   *cli;
+    ngx_http_rtbus_carrier_t  *car;
 
     cli = s->cli;
+    car = cli->carrier;
     own = NULL;
 
     if (frame && frame->cursor && cli->nsubs > 1) {
@@ -547,17 +562,20 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
 
     if (frame == NULL) {
         /* a hole in the stream would be worse than its end */
-        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
         return;
     }
 
     if (sub->joined) {
-        ngx_http_rtbus_carrier_send(cli->carrier, frame);
+        ngx_http_rtbus_carrier_send(car, frame);
 
-    } else if (!cli->carrier->closing) {
+    } else if (!car->closing) {
         /* a replay does not ask for more than there is room for */
-        ngx_http_rtbus_carrier_push(cli->carrier, frame);
+        ngx_http_rtbus_carrier_push(car, frame);
+    }
+
+    if (!car->closing) {
+        ngx_rtbus_stat_add(cli->hub->stat, delivered[car->kind], 1);
     }
 
     if (own) {
@@ -892,6 +910,8 @@ ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
     u_char     *p;
     ngx_str_t   data;
     u_char      buf[RTBUS_CHANNEL_MAX + 64];
+
+    ngx_rtbus_stat_refused(cli->hub->stat, "forbidden", 0);
 
     p = ngx_snprintf(buf, sizeof(buf),
                      "{\"channel\":\"%V\",\"error\":\"forbidden\"}", channel);

@@ -824,6 +824,8 @@ ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
 
     outcome.error = error;
 
+    ngx_rtbus_stat_refused(cli->hub->stat, error, 0);
+
     data.data = buf;
     data.len = ngx_http_rtbus_command_json(&outcome, buf);
 

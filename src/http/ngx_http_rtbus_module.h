@@ -136,6 +136,7 @@ typedef struct {
     ngx_int_t                    jwt_index;   /* of $rtbus_jwt_user */
 
     ngx_uint_t                   used;        /* a directive was seen */
+    ngx_rtbus_stat_zone_t       *stat;        /* NULL: nothing is used */
     ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts */
 } ngx_http_rtbus_main_conf_t;
 
@@ -187,6 +188,8 @@ extern ngx_module_t  ngx_http_rtbus_module;
 ngx_int_t ngx_http_rtbus_state_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_rtbus_publish_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_rtbus_submit_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_rtbus_status_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_rtbus_health_handler(ngx_http_request_t *r);
 
 
 #endif /* _NGX_HTTP_RTBUS_MODULE_H_INCLUDED_ */

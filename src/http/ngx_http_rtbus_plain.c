@@ -91,6 +91,7 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
 
     car = &plain->ws.carrier;
 
+    car->kind = NGX_RTBUS_STAT_WEBSOCKET;
     car->room_handler = ngx_http_rtbus_plain_room;
     car->leave_handler = ngx_http_rtbus_plain_leave;
     car->ended_handler = ngx_http_rtbus_plain_ended;

@@ -21,12 +21,15 @@ typedef struct {
 static ngx_table_elt_t *ngx_http_rtbus_add_header(ngx_http_request_t *r,
     const char *name, ngx_str_t *value);
 static ngx_int_t ngx_http_rtbus_admit_origin(ngx_http_request_t *r);
+static void ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
+    const char *error);
 static ngx_int_t ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_str_t *json, ngx_str_t *cache);
+    ngx_str_t *type, ngx_str_t *body, ngx_str_t *cache);
 static void ngx_http_rtbus_call_handler(void *data, redisReply *reply);
 static void ngx_http_rtbus_call_cleanup(void *data);
 
 
+static ngx_str_t  ngx_http_rtbus_json_type = ngx_string("application/json");
 static ngx_str_t  ngx_http_rtbus_no_store = ngx_string("no-store");
 static ngx_str_t  ngx_http_rtbus_no_cache = ngx_string("no-cache");
 static ngx_str_t  ngx_http_rtbus_retry_after = ngx_string("1");
@@ -44,7 +47,17 @@ static time_t  ngx_http_rtbus_complained;
 ngx_int_t
 ngx_http_rtbus_reply(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json)
 {
-    return ngx_http_rtbus_send(r, status, json, &ngx_http_rtbus_no_store);
+    return ngx_http_rtbus_send(r, status, &ngx_http_rtbus_json_type, json,
+                               &ngx_http_rtbus_no_store);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_reply_text(ngx_http_request_t *r, ngx_str_t *type,
+    ngx_str_t *text)
+{
+    return ngx_http_rtbus_send(r, NGX_HTTP_OK, type, text,
+                               &ngx_http_rtbus_no_store);
 }
 
 
@@ -58,7 +71,8 @@ ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_rtbus_send(r, NGX_HTTP_OK, json, &ngx_http_rtbus_no_cache);
+    return ngx_http_rtbus_send(r, NGX_HTTP_OK, &ngx_http_rtbus_json_type, json,
+                               &ngx_http_rtbus_no_cache);
 }
 
 
@@ -69,6 +83,8 @@ ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
     u_char     *p;
     size_t      len;
     ngx_str_t   json;
+
+    ngx_http_rtbus_refused(r, status, error);
 
     len = sizeof("{\"error\":}") - 1
           + rtbus_json_quote(NULL, (u_char *) error, ngx_strlen(error));
@@ -104,6 +120,28 @@ ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
     }
 
     return ngx_http_rtbus_reply(r, status, &json);
+}
+
+
+static void
+ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
+    const char *error)
+{
+    ngx_uint_t                   malformed;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    if (rmcf->worker == NULL || status == NGX_HTTP_NOT_FOUND) {
+        /* what is not there was not refused */
+        return;
+    }
+
+    malformed = (status == NGX_HTTP_BAD_REQUEST
+                 || status == NGX_HTTP_UNSUPPORTED_MEDIA_TYPE
+                 || status == NGX_HTTP_RTBUS_UPGRADE_REQUIRED);
+
+    ngx_rtbus_stat_refused(rmcf->worker->hub.stat, error, malformed);
 }
 
 
@@ -331,8 +369,8 @@ ngx_http_rtbus_add_header(ngx_http_request_t *r, const char *name,
 
 
 static ngx_int_t
-ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json,
-    ngx_str_t *cache)
+ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *type,
+    ngx_str_t *body, ngx_str_t *cache)
 {
     ngx_int_t     rc;
     ngx_buf_t    *b;
@@ -355,13 +393,13 @@ ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json,
     r->connection->log->action = "sending to client";
 
     r->headers_out.status = status;
-    r->headers_out.content_length_n = json->len;
+    r->headers_out.content_length_n = body->len;
 
     if (status == NGX_HTTP_RTBUS_UPGRADE_REQUIRED) {
         ngx_str_set(&r->headers_out.status_line, "426 Upgrade Required");
     }
 
-    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type = *type;
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;
 
@@ -371,8 +409,8 @@ ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json,
         return rc;
     }
 
-    b->pos = json->data;
-    b->last = json->data + json->len;
+    b->pos = body->data;
+    b->last = body->data + body->len;
     b->memory = 1;
     b->last_buf = (r == r->main);
     b->last_in_chain = 1;

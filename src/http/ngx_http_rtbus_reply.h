@@ -25,6 +25,11 @@
 ngx_int_t ngx_http_rtbus_reply(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *json);
 
+/* 200 with a text of that type, likewise */
+
+ngx_int_t ngx_http_rtbus_reply_text(ngx_http_request_t *r, ngx_str_t *type,
+    ngx_str_t *text);
+
 /*
  * 200 that the client may keep and ask about again: "Cache-Control: no-cache"
  * and the ETag (in its quotes), or 304 as If-None-Match has it.

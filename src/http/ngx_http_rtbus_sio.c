@@ -158,6 +158,7 @@ ngx_http_rtbus_sio_handler(ngx_http_request_t *r)
 
     car = &sio->eio.ws.carrier;
 
+    car->kind = NGX_RTBUS_STAT_SOCKETIO;
     car->room_handler = ngx_http_rtbus_sio_room;
     car->leave_handler = ngx_http_rtbus_sio_leave;
     car->ended_handler = ngx_http_rtbus_sio_ended;
@@ -783,6 +784,8 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
 
     ngx_log_error(NGX_LOG_INFO, sio->eio.ws.carrier.connection->log, 0,
                   "client is refused by Socket.IO: %s", message);
+
+    ngx_rtbus_stat_refused(sio->eio.ws.carrier.worker->hub.stat, message, 0);
 
     ngx_memzero(&answer, sizeof(rtbus_sio_packet_t));
 

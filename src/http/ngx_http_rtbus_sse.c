@@ -131,6 +131,7 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
 
     cln->handler = ngx_http_rtbus_sse_cleanup;
 
+    sse->carrier.kind = NGX_RTBUS_STAT_SSE;
     sse->carrier.transport = &ngx_http_rtbus_sse_transport;
     sse->carrier.room_handler = ngx_http_rtbus_sse_room;
     sse->carrier.leave_handler = ngx_http_rtbus_sse_leave;

@@ -61,6 +61,8 @@ ngx_http_rtbus_worker_close(ngx_http_rtbus_worker_t *worker)
         worker->links = link->next;
         ngx_free(link);
     }
+
+    ngx_rtbus_stat_detach(worker->hub.stat);
 }
 
 

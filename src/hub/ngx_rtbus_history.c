@@ -545,6 +545,7 @@ ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost, rtbus_pos_t pos)
         }
 
         sub->gapped = 1;
+        ngx_rtbus_stat_add(ch->hub->stat, gaps, 1);
         sub->handlers->gap(sub, lost, pos);
     }
 }
@@ -625,7 +626,12 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
             }
 
             sub->pos = pos;
-            sub->replayed++;
+
+            if (sub->replayed++ == 0) {
+                ngx_rtbus_stat_add(ch->hub->stat, replays, 1);
+            }
+
+            ngx_rtbus_stat_add(ch->hub->stat, replayed, 1);
 
             frame = ngx_rtbus_msg_frame(&msg, sub->format);
 

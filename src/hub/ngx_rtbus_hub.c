@@ -30,9 +30,13 @@ static void ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data,
     size_t len, ngx_uint_t first);
 static void ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch);
 
+static void ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
+    const char *reason);
 static void ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
-static void ngx_rtbus_hub_up(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_sub_t *rs);
+static void ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_hub_mailbox_ready(ngx_rtbus_mailbox_t *mb);
 static void ngx_rtbus_hub_retry_handler(ngx_event_t *ev);
 static void ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub);
 static void ngx_rtbus_hub_exiting(ngx_rtbus_redis_conn_t *rc);
@@ -68,6 +72,7 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         return NGX_ERROR;
     }
 
+    hub->sub.changed_handler = ngx_rtbus_hub_sub_changed;
     hub->sub.exiting_handler = ngx_rtbus_hub_exiting;
     hub->sub.data = hub;
 
@@ -75,15 +80,26 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         return NGX_ERROR;
     }
 
-    hub->cmd.up_handler = ngx_rtbus_hub_up;
+    hub->cmd.changed_handler = ngx_rtbus_hub_cmd_changed;
     hub->cmd.data = hub;
 
     if (ngx_rtbus_redis_cmd_init(&hub->cmd, hub->redis, log) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    return ngx_rtbus_mailbox_init(&hub->mailbox, &hub->sub, &hub->cmd,
-                                  &hub->prefix, hub->json, log);
+    hub->mailbox.ready_handler = ngx_rtbus_hub_mailbox_ready;
+
+    if (ngx_rtbus_mailbox_init(&hub->mailbox, &hub->sub, &hub->cmd,
+                               &hub->prefix, hub->json, log)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_rtbus_canary_init(&hub->canary, &hub->mailbox, &hub->sub, &hub->cmd,
+                          hub->stat, log);
+
+    return NGX_OK;
 }
 
 
@@ -98,6 +114,7 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
         ngx_del_timer(&hub->retry);
     }
 
+    ngx_rtbus_canary_close(&hub->canary);
     ngx_rtbus_redis_cmd_close(&hub->cmd);
     ngx_rtbus_redis_sub_close(&hub->sub);
     ngx_rtbus_mailbox_close(&hub->mailbox);
@@ -218,6 +235,7 @@ ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub)
 
         sub->pos = ch->pos;
         sub->gapped = 1;
+        ngx_rtbus_stat_add(ch->hub->stat, gaps, 1);
         sub->handlers->gap(sub, NGX_RTBUS_LOST_UNKNOWN, ch->pos);
     }
 
@@ -410,6 +428,8 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
 
     ngx_rtbus_redis_sub_add(&hub->sub, &ch->topic);
 
+    ngx_rtbus_stat_add(hub->stat, channels, 1);
+
     return ch;
 }
 
@@ -443,6 +463,8 @@ ngx_rtbus_hub_linger_handler(ngx_event_t *ev)
         ngx_rtbus_history_stop(ch);
         ngx_rtbus_hub_drop_kept(ch);
         ngx_free(ch);
+
+        ngx_rtbus_stat_sub(hub->stat, channels, 1);
     }
 }
 
@@ -614,6 +636,7 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
         /* without it bench/check has something to find */
 
+        ngx_rtbus_stat_add(hub->stat, holes, 1);
         ngx_rtbus_hub_keep(ch, data, len, 1);
         ngx_rtbus_history_channel(ch);
         return;
@@ -718,7 +741,21 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 {
     ngx_queue_t        *q;
     ngx_rtbus_sub_t    *sub;
+    ngx_rtbus_stat_t   *stat;
     ngx_rtbus_frame_t  *frame;
+
+    stat = ch->hub->stat;
+
+    if (rtbus_pos_cmp(msg->pos, ch->pos) == 0) {
+        ngx_rtbus_stat_add(stat, received[NGX_RTBUS_STAT_LIVE], 1);
+
+    } else {
+        ngx_rtbus_stat_add(stat, received[NGX_RTBUS_STAT_DURABLE], 1);
+    }
+
+    if (msg->event->timestamp && !ngx_queue_empty(&ch->subs)) {
+        ngx_rtbus_stat_lag(stat, msg->event->timestamp);
+    }
 
     ch->pos = msg->pos;
 
@@ -772,6 +809,16 @@ void
 ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason)
 {
+    ngx_rtbus_stat_invalid(hub->stat, reason);
+
+    ngx_rtbus_hub_complain(hub, channel, reason);
+}
+
+
+static void
+ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
+    const char *reason)
+{
     /* a producer that has gone wrong must not fill the log */
 
     if (hub->complained == ngx_time()) {
@@ -808,7 +855,10 @@ ngx_rtbus_hub_check(ngx_rtbus_channel_t *ch, rtbus_event_t *event)
     p = ngx_sprintf(reason, "\"%V\": %s", &name, err);
     *p = '\0';
 
-    ngx_rtbus_hub_invalid(ch->hub, &ch->name, (char *) reason);
+    ngx_rtbus_stat_add(ch->hub->stat, invalid[NGX_RTBUS_STAT_INVALID_SCHEMA],
+                       1);
+
+    ngx_rtbus_hub_complain(ch->hub, &ch->name, (char *) reason);
 
     return NGX_DECLINED;
 }
@@ -854,15 +904,57 @@ ngx_rtbus_hub_away(ngx_rtbus_channel_t *ch)
 
 
 static void
-ngx_rtbus_hub_up(ngx_rtbus_redis_cmd_t *rm)
+ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_sub_t *rs)
+{
+    ngx_rtbus_hub_t  *hub;
+
+    hub = rs->data;
+
+    hub->stat->redis_up[NGX_RTBUS_STAT_PUBSUB] = rs->conn.up;
+
+    if (!rs->conn.up) {
+        ngx_rtbus_canary_lost(&hub->canary);
+
+    } else if (rs->reconnects) {
+        ngx_rtbus_stat_add(hub->stat, reconnects[NGX_RTBUS_STAT_PUBSUB], 1);
+    }
+}
+
+
+static void
+ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
 {
     ngx_rtbus_hub_t  *hub;
 
     hub = rm->data;
 
+    hub->stat->redis_up[NGX_RTBUS_STAT_COMMAND] = rm->conn.up;
+
+    if (!rm->conn.up) {
+        ngx_rtbus_canary_lost(&hub->canary);
+        return;
+    }
+
+    if (rm->reconnects) {
+        ngx_rtbus_stat_add(hub->stat, reconnects[NGX_RTBUS_STAT_COMMAND], 1);
+    }
+
     ngx_rtbus_library_check(&hub->library, rm, hub->functions, hub->log);
 
+    ngx_rtbus_canary_send(&hub->canary);
+
     ngx_rtbus_hub_again(hub);
+}
+
+
+static void
+ngx_rtbus_hub_mailbox_ready(ngx_rtbus_mailbox_t *mb)
+{
+    ngx_rtbus_hub_t  *hub;
+
+    hub = ngx_queue_data(mb, ngx_rtbus_hub_t, mailbox);
+
+    ngx_rtbus_canary_send(&hub->canary);
 }
 
 
@@ -1000,6 +1092,8 @@ ngx_rtbus_hub_exiting(ngx_rtbus_redis_conn_t *rc)
 
     rs = rc->data;
     hub = rs->data;
+
+    hub->stat->leaving = 1;
 
     hub->exiting_handler(hub->data);
 }

@@ -31,11 +31,13 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include "rtbus_schema.h"
+#include "ngx_rtbus_stat.h"
 #include "ngx_rtbus_msg.h"
 #include "ngx_rtbus_redis_sub.h"
 #include "ngx_rtbus_redis_cmd.h"
 #include "ngx_rtbus_library.h"
 #include "ngx_rtbus_mailbox.h"
+#include "ngx_rtbus_canary.h"
 
 
 #define NGX_RTBUS_HUB_MAX_NAME  (RTBUS_CHANNEL_MAX + NGX_RTBUS_HUB_MAX_PREFIX)
@@ -175,6 +177,7 @@ struct ngx_rtbus_hub_s {
     size_t                           max_event;  /* bytes of an envelope */
     ngx_uint_t                       functions;  /* load the library */
     const rtbus_schema_t            *schema;     /* of events, or NULL */
+    ngx_rtbus_stat_t                *stat;       /* never NULL */
     ngx_rtbus_hub_exiting_pt         exiting_handler;
     void                            *data;
 
@@ -188,6 +191,7 @@ struct ngx_rtbus_hub_s {
 
     ngx_rtbus_redis_sub_t            sub;
     ngx_rtbus_library_t              library;
+    ngx_rtbus_canary_t               canary;
     ngx_queue_t                      lingering;
     ngx_event_t                      linger;
     ngx_event_t                      retry;      /* timer: unknown channels */

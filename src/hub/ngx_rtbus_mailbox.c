@@ -161,6 +161,10 @@ ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
     mb = ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
 
     mb->ready = 1;
+
+    if (mb->ready_handler) {
+        mb->ready_handler(mb);
+    }
 }
 
 

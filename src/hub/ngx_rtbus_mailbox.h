@@ -43,8 +43,15 @@ typedef struct ngx_rtbus_mailbox_s  ngx_rtbus_mailbox_t;
 typedef void (*ngx_rtbus_mailbox_pt)(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message);
 
+/* messages reach us, at first and after every reconnect */
+typedef void (*ngx_rtbus_mailbox_ready_pt)(ngx_rtbus_mailbox_t *mb);
+
 
 struct ngx_rtbus_mailbox_s {
+    /* set by the owner before init */
+
+    ngx_rtbus_mailbox_ready_pt ready_handler;    /* may be NULL */
+
     /* may be read by the owner */
 
     ngx_str_t                  id;

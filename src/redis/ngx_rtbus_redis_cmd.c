@@ -142,8 +142,8 @@ ngx_rtbus_redis_cmd_up(ngx_rtbus_redis_conn_t *rc)
 
     rm->started = 1;
 
-    if (rm->up_handler) {
-        rm->up_handler(rm);
+    if (rm->changed_handler) {
+        rm->changed_handler(rm);
     }
 }
 
@@ -151,7 +151,15 @@ ngx_rtbus_redis_cmd_up(ngx_rtbus_redis_conn_t *rc)
 static void
 ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 {
-    ngx_rtbus_redis_cmd_fail(rc->data);
+    ngx_rtbus_redis_cmd_t  *rm;
+
+    rm = rc->data;
+
+    if (rm->changed_handler) {
+        rm->changed_handler(rm);
+    }
+
+    ngx_rtbus_redis_cmd_fail(rm);
 }
 
 

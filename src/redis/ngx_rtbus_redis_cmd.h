@@ -30,14 +30,14 @@ typedef struct ngx_rtbus_redis_call_s  ngx_rtbus_redis_call_t;
  */
 typedef void (*ngx_rtbus_redis_call_pt)(void *data, redisReply *reply);
 
-/* the connection has come up */
-typedef void (*ngx_rtbus_redis_cmd_up_pt)(ngx_rtbus_redis_cmd_t *rm);
+/* the connection has come up or is lost: conn.up says which */
+typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 
 
 struct ngx_rtbus_redis_cmd_s {
     /* set by the owner before init */
 
-    ngx_rtbus_redis_cmd_up_pt       up_handler;       /* may be NULL */
+    ngx_rtbus_redis_cmd_changed_pt  changed_handler;  /* may be NULL */
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* may be NULL */
     void                           *data;
 

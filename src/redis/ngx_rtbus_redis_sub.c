@@ -164,6 +164,10 @@ ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc)
     rs->started = 1;
 
     ngx_post_event(&rs->batch, &ngx_posted_events);
+
+    if (rs->changed_handler) {
+        rs->changed_handler(rs);
+    }
 }
 
 
@@ -194,6 +198,10 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
     ngx_queue_init(&rs->pending);
     ngx_queue_init(&rs->sent);
     ngx_queue_init(&rs->refused);
+
+    if (rs->changed_handler) {
+        rs->changed_handler(rs);
+    }
 
     if (rs->topics.root != rs->topics.sentinel) {
 

@@ -64,9 +64,14 @@ struct ngx_rtbus_redis_topic_s {
 };
 
 
+/* the connection has come up or is lost: conn.up says which */
+typedef void (*ngx_rtbus_redis_sub_changed_pt)(ngx_rtbus_redis_sub_t *rs);
+
+
 struct ngx_rtbus_redis_sub_s {
     /* set by the owner before init */
 
+    ngx_rtbus_redis_sub_changed_pt  changed_handler;  /* may be NULL */
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
     void                           *data;
 

@@ -1,0 +1,647 @@
+
+#include "ngx_rtbus_stat.h"
+#include "rtbus_ws.h"
+
+
+/*
+ * More than workers there can be, with those that still leave.  The size of the
+ * zone must not depend on the configuration: a zone of another size is a new
+ * one, and all counters would be back at 0.
+ */
+#define NGX_RTBUS_STAT_SLOTS    512
+
+/* two cache lines, since processors like to read them in pairs */
+#define NGX_RTBUS_STAT_ALIGN    128
+#define NGX_RTBUS_STAT_SLOT     ngx_align(sizeof(ngx_rtbus_stat_t),           \
+                                          NGX_RTBUS_STAT_ALIGN)
+#define NGX_RTBUS_STAT_SIZE     (NGX_RTBUS_STAT_ALIGN                         \
+                                 + NGX_RTBUS_STAT_SLOTS * NGX_RTBUS_STAT_SLOT)
+
+/* seconds after which a worker that is not heard of is not there any more */
+#define NGX_RTBUS_STAT_SILENCE  60
+
+/* a clock that is wrong must not spoil the average: a day, in ms */
+#define NGX_RTBUS_STAT_MAX_LAG  86400000
+
+#define ngx_rtbus_stat_words(from, to)                                        \
+    ((offsetof(ngx_rtbus_stat_t, to) - offsetof(ngx_rtbus_stat_t, from))      \
+     / sizeof(ngx_atomic_t))
+
+
+struct ngx_rtbus_stat_shared_s {
+    ngx_atomic_t     generation;
+    /* the slots follow at NGX_RTBUS_STAT_ALIGN */
+};
+
+
+/* a static text, and the index of the value of the label that stands for it */
+
+typedef struct {
+    const char      *text;
+    ngx_uint_t       value;
+} ngx_rtbus_stat_reason_t;
+
+
+static ngx_int_t ngx_rtbus_stat_init(ngx_shm_zone_t *shm_zone, void *data);
+static ngx_rtbus_stat_t *ngx_rtbus_stat_slot(ngx_rtbus_stat_shared_t *shared,
+    ngx_uint_t i);
+static ngx_uint_t ngx_rtbus_stat_gone(ngx_pid_t pid);
+static void ngx_rtbus_stat_add_words(ngx_atomic_t *sum, ngx_atomic_t *from,
+    ngx_uint_t n);
+static ngx_uint_t ngx_rtbus_stat_reason(const ngx_rtbus_stat_reason_t *reasons,
+    const char *text);
+static void ngx_rtbus_stat_health(ngx_rtbus_stat_total_t *total,
+    ngx_rtbus_stat_t *stat);
+
+
+const char *const
+ngx_rtbus_stat_transports[NGX_RTBUS_STAT_TRANSPORTS] = {
+    "websocket", "sse", "socketio", "polling"
+};
+
+
+const char *const
+ngx_rtbus_stat_bounds[NGX_RTBUS_STAT_LAGS] = {
+    "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5",
+    "1", "2.5", "5", "10", "30"
+};
+
+
+/* the same in ms; a clock of ms tells no 2.5 from 2 */
+
+static const ngx_uint_t  ngx_rtbus_stat_lags[NGX_RTBUS_STAT_LAGS] = {
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000
+};
+
+
+static const char *const
+ngx_rtbus_stat_kinds[NGX_RTBUS_STAT_KINDS] = {
+    "live", "durable"
+};
+
+
+static const char *const
+ngx_rtbus_stat_links[NGX_RTBUS_STAT_LINKS] = {
+    "pubsub", "command"
+};
+
+
+static const char *const
+ngx_rtbus_stat_results[NGX_RTBUS_STAT_RESULTS] = {
+    "ok", "duplicate", "replied", "timeout", "forbidden", "invalid",
+    "unavailable", "error"
+};
+
+
+static const char *const
+ngx_rtbus_stat_invalids[NGX_RTBUS_STAT_INVALIDS] = {
+    "json", "utf8", "depth", "name", "id", "timestamp", "arguments", "size",
+    "schema", "entry", "other"
+};
+
+
+static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_invalid_reasons[] = {
+    { "not JSON", NGX_RTBUS_STAT_INVALID_JSON },
+    { "not an object", NGX_RTBUS_STAT_INVALID_JSON },
+    { "bad UTF-8", NGX_RTBUS_STAT_INVALID_UTF8 },
+    { "nested too deep", NGX_RTBUS_STAT_INVALID_DEPTH },
+    { "no event name", NGX_RTBUS_STAT_INVALID_NAME },
+    { "event name is not a string", NGX_RTBUS_STAT_INVALID_NAME },
+    { "event name too long", NGX_RTBUS_STAT_INVALID_NAME },
+    { "control character in event name", NGX_RTBUS_STAT_INVALID_NAME },
+    { "reserved event name", NGX_RTBUS_STAT_INVALID_NAME },
+    { "bad id", NGX_RTBUS_STAT_INVALID_ID },
+    { "id is not in the stream", NGX_RTBUS_STAT_INVALID_ID },
+    { "bad timestamp", NGX_RTBUS_STAT_INVALID_TIMESTAMP },
+    { "args is not an array", NGX_RTBUS_STAT_INVALID_ARGUMENTS },
+    { "attachments is not an array of strings",
+      NGX_RTBUS_STAT_INVALID_ARGUMENTS },
+    { "args or attachments is not an array",
+      NGX_RTBUS_STAT_INVALID_ARGUMENTS },
+    { "both data and args", NGX_RTBUS_STAT_INVALID_ARGUMENTS },
+    { "too long", NGX_RTBUS_STAT_INVALID_SIZE },
+    { "bad stream entry", NGX_RTBUS_STAT_INVALID_ENTRY },
+    { NULL, NGX_RTBUS_STAT_INVALID_OTHER }
+};
+
+
+static const char *const
+ngx_rtbus_stat_closeds[NGX_RTBUS_STAT_CLOSEDS] = {
+    "client", "gone", "shutdown", "too_slow", "ping_timeout", "token_expired",
+    "policy", "protocol_error", "unsupported_data", "invalid_payload",
+    "too_big", "internal_error", "other"
+};
+
+
+/* those that have their code in common with others */
+
+static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_closed_reasons[] = {
+    { "closed by client", NGX_RTBUS_STAT_CLOSED_CLIENT },
+    { "ping timeout", NGX_RTBUS_STAT_CLOSED_PING },
+    { "token expired", NGX_RTBUS_STAT_CLOSED_EXPIRED },
+    { NULL, NGX_RTBUS_STAT_CLOSED_OTHER }
+};
+
+
+static const char *const
+ngx_rtbus_stat_refuseds[NGX_RTBUS_STAT_REFUSEDS] = {
+    "origin", "unauthorized", "forbidden", "too_many_channels",
+    "too_many_requests", "rate_limited", "unavailable", "namespace", "method",
+    "too_large", "unknown_event", "malformed", "other"
+};
+
+
+static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_refused_reasons[] = {
+    { "origin not allowed", NGX_RTBUS_STAT_REFUSED_ORIGIN },
+    { "unauthorized", NGX_RTBUS_STAT_REFUSED_UNAUTHORIZED },
+    { "forbidden", NGX_RTBUS_STAT_REFUSED_FORBIDDEN },
+    { "too many channels", NGX_RTBUS_STAT_REFUSED_CHANNELS },
+    { "too many requests", NGX_RTBUS_STAT_REFUSED_REQUESTS },
+    { "rate limited", NGX_RTBUS_STAT_REFUSED_RATE },
+    { "unavailable", NGX_RTBUS_STAT_REFUSED_UNAVAILABLE },
+    { "Invalid namespace", NGX_RTBUS_STAT_REFUSED_NAMESPACE },
+    { "method not allowed", NGX_RTBUS_STAT_REFUSED_METHOD },
+    { "body too large", NGX_RTBUS_STAT_REFUSED_LARGE },
+    { "unknown event", NGX_RTBUS_STAT_REFUSED_EVENT },
+    { NULL, NGX_RTBUS_STAT_REFUSED_OTHER }
+};
+
+
+#define ngx_rtbus_metric(name, help, type, field)                             \
+    { "rtbus_" name, help, NGX_RTBUS_METRIC_##type, NULL, NULL, 1,            \
+      offsetof(ngx_rtbus_stat_total_t, field) }
+
+#define ngx_rtbus_metric_label(name, help, type, field, label, values)        \
+    { "rtbus_" name, help, NGX_RTBUS_METRIC_##type, label, values,            \
+      sizeof(values) / sizeof(char *),                                        \
+      offsetof(ngx_rtbus_stat_total_t, field) }
+
+
+const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
+
+    ngx_rtbus_metric("workers",
+        "Worker processes that serve new connections.",
+        GAUGE, workers),
+
+    ngx_rtbus_metric("leaving_workers",
+        "Worker processes that say goodbye to their clients.",
+        GAUGE, leaving),
+
+    ngx_rtbus_metric_label("connections",
+        "Open connections of clients.",
+        GAUGE, sum.connections, "transport", ngx_rtbus_stat_transports),
+
+    ngx_rtbus_metric_label("clients_opened_total",
+        "Connections of clients that were let in.",
+        COUNTER, sum.opened, "transport", ngx_rtbus_stat_transports),
+
+    ngx_rtbus_metric_label("clients_closed_total",
+        "Connections of clients that have ended.",
+        COUNTER, sum.closed, "reason", ngx_rtbus_stat_closeds),
+
+    ngx_rtbus_metric_label("refused_total",
+        "Requests and messages of clients that were refused.",
+        COUNTER, sum.refused, "reason", ngx_rtbus_stat_refuseds),
+
+    ngx_rtbus_metric("channels",
+        "Channels that workers are subscribed to, once per worker.",
+        GAUGE, sum.channels),
+
+    ngx_rtbus_metric("subscriptions",
+        "Channels that clients have joined, once per client.",
+        GAUGE, sum.subscriptions),
+
+    ngx_rtbus_metric_label("events_received_total",
+        "Events from Redis, once per worker that is subscribed.",
+        COUNTER, sum.received, "kind", ngx_rtbus_stat_kinds),
+
+    ngx_rtbus_metric_label("events_invalid_total",
+        "Events from Redis that were dropped, once per worker.",
+        COUNTER, sum.invalid, "reason", ngx_rtbus_stat_invalids),
+
+    ngx_rtbus_metric_label("events_delivered_total",
+        "Events handed to clients, once per client.",
+        COUNTER, sum.delivered, "transport", ngx_rtbus_stat_transports),
+
+    ngx_rtbus_metric("delivery_lag_seconds",
+        "Age of events by their timestamp when handed out.",
+        LAG, sum.lag),
+
+    ngx_rtbus_metric("send_queue_bytes",
+        "Bytes that wait for clients to take them.",
+        GAUGE, sum.send_queue),
+
+    ngx_rtbus_metric("replays_total",
+        "Times that a client was sent events that it had missed.",
+        COUNTER, sum.replays),
+
+    ngx_rtbus_metric("replayed_events_total",
+        "Missed events that were sent to clients.",
+        COUNTER, sum.replayed),
+
+    ngx_rtbus_metric("gaps_total",
+        "Times that a client was told of events that are lost.",
+        COUNTER, sum.gaps),
+
+    ngx_rtbus_metric("holes_total",
+        "Holes in what was received that were filled from the stream.",
+        COUNTER, sum.holes),
+
+    ngx_rtbus_metric_label("commands_total",
+        "Commands of clients.",
+        COUNTER, sum.commands, "result", ngx_rtbus_stat_results),
+
+    ngx_rtbus_metric_label("redis_up",
+        "Whether all workers are connected to Redis.",
+        GAUGE, sum.redis_up, "link", ngx_rtbus_stat_links),
+
+    ngx_rtbus_metric_label("redis_reconnects_total",
+        "Connections to Redis that were made anew.",
+        COUNTER, sum.reconnects, "link", ngx_rtbus_stat_links),
+
+    ngx_rtbus_metric("canary_age_seconds",
+        "Time since the last proof that events arrive, of the worst worker.",
+        SECONDS, age),
+
+    ngx_rtbus_metric("canary_lost_total",
+        "Canaries that have not come back.",
+        COUNTER, sum.canaries),
+
+    ngx_rtbus_metric("failing_workers",
+        "Worker processes not proven to get events, see rtbus_health.",
+        GAUGE, failing),
+
+    { NULL, NULL, NGX_RTBUS_METRIC_COUNTER, NULL, NULL, 0, 0 }
+};
+
+
+ngx_rtbus_stat_zone_t *
+ngx_rtbus_stat_zone(ngx_conf_t *cf, void *tag)
+{
+    size_t                  size;
+    ngx_str_t               name;
+    ngx_shm_zone_t         *shm_zone;
+    ngx_rtbus_stat_zone_t  *zone;
+
+    zone = ngx_pcalloc(cf->pool, sizeof(ngx_rtbus_stat_zone_t));
+    if (zone == NULL) {
+        return NULL;
+    }
+
+    ngx_str_set(&name, "rtbus_stat");
+
+    /* what the pages are managed with takes some, too */
+
+    size = ngx_align(NGX_RTBUS_STAT_SIZE, ngx_pagesize) + 8 * ngx_pagesize;
+
+    shm_zone = ngx_shared_memory_add(cf, &name, size, tag);
+    if (shm_zone == NULL) {
+        return NULL;
+    }
+
+    shm_zone->init = ngx_rtbus_stat_init;
+    shm_zone->data = zone;
+
+    return zone;
+}
+
+
+static ngx_int_t
+ngx_rtbus_stat_init(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_rtbus_stat_zone_t *old = data;
+
+    ngx_slab_pool_t        *shpool;
+    ngx_rtbus_stat_zone_t  *zone;
+
+    zone = shm_zone->data;
+    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+
+    if (old) {
+        zone->shared = old->shared;
+
+    } else if (shm_zone->shm.exists) {
+        zone->shared = shpool->data;
+
+    } else {
+        zone->shared = ngx_slab_calloc(shpool, NGX_RTBUS_STAT_SIZE);
+        if (zone->shared == NULL) {
+            return NGX_ERROR;
+        }
+
+        shpool->data = zone->shared;
+    }
+
+    /* workers of this configuration are told from those of earlier ones */
+
+    zone->generation = ++zone->shared->generation;
+
+    return NGX_OK;
+}
+
+
+static ngx_rtbus_stat_t *
+ngx_rtbus_stat_slot(ngx_rtbus_stat_shared_t *shared, ngx_uint_t i)
+{
+    return (ngx_rtbus_stat_t *) ((u_char *) shared + NGX_RTBUS_STAT_ALIGN
+                                 + i * NGX_RTBUS_STAT_SLOT);
+}
+
+
+ngx_rtbus_stat_t *
+ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone, ngx_cycle_t *cycle)
+{
+    ngx_uint_t          i;
+    ngx_rtbus_stat_t   *stat;
+    ngx_atomic_uint_t   owner;
+
+    /* the one whose place this worker takes must be gone, whatever its id */
+
+    for (i = 0; i < NGX_RTBUS_STAT_SLOTS; i++) {
+        stat = ngx_rtbus_stat_slot(zone->shared, i);
+        owner = stat->owner;
+
+        if (owner && stat->generation == zone->generation
+            && stat->number == ngx_worker
+            && ngx_atomic_cmp_set(&stat->owner, owner, ngx_pid))
+        {
+            goto found;
+        }
+    }
+
+    for (i = 0; i < NGX_RTBUS_STAT_SLOTS; i++) {
+        stat = ngx_rtbus_stat_slot(zone->shared, i);
+        owner = stat->owner;
+
+        if ((owner == 0 || ngx_rtbus_stat_gone((ngx_pid_t) owner))
+            && ngx_atomic_cmp_set(&stat->owner, owner, ngx_pid))
+        {
+            goto found;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                  "rtbus: too many workers, this one is not in the status");
+
+    return ngx_pcalloc(cycle->pool, sizeof(ngx_rtbus_stat_t));
+
+found:
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, cycle->log, 0,
+                   "rtbus stat slot:%ui was:%uA", i, owner);
+
+    ngx_memzero((void *) stat->connections,
+                offsetof(ngx_rtbus_stat_t, generation)
+                - offsetof(ngx_rtbus_stat_t, connections));
+
+    stat->heard = ngx_time();
+    stat->canary = ngx_current_msec;
+    stat->number = ngx_worker;
+    stat->generation = zone->generation;
+
+    return stat;
+}
+
+
+void
+ngx_rtbus_stat_detach(ngx_rtbus_stat_t *stat)
+{
+    stat->owner = 0;
+}
+
+
+/* where there is a process of another user it is none of ours */
+
+static ngx_uint_t
+ngx_rtbus_stat_gone(ngx_pid_t pid)
+{
+    return kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH;
+}
+
+
+void
+ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone, ngx_rtbus_stat_total_t *total)
+{
+    ngx_uint_t         i, links;
+    ngx_rtbus_stat_t  *stat, *sum;
+
+    ngx_memzero(total, sizeof(ngx_rtbus_stat_total_t));
+
+    sum = &total->sum;
+    links = 0;
+
+    for (i = 0; i < NGX_RTBUS_STAT_SLOTS; i++) {
+        stat = ngx_rtbus_stat_slot(zone->shared, i);
+
+        if (stat->generation == 0) {
+            continue;
+        }
+
+        ngx_rtbus_stat_add_words(sum->received, stat->received,
+                                 ngx_rtbus_stat_words(received, connections));
+
+        if (stat->owner == 0
+            || ngx_rtbus_stat_gone((ngx_pid_t) stat->owner)
+            || ngx_time() - (time_t) stat->heard > NGX_RTBUS_STAT_SILENCE)
+        {
+            continue;
+        }
+
+        ngx_rtbus_stat_add_words(sum->connections, stat->connections,
+                                 ngx_rtbus_stat_words(connections, leaving));
+
+        links++;
+
+        if (stat->leaving) {
+            total->leaving++;
+            continue;
+        }
+
+        total->workers++;
+
+        ngx_rtbus_stat_health(total, stat);
+    }
+
+    for (i = 0; i < NGX_RTBUS_STAT_LINKS; i++) {
+        sum->redis_up[i] = (links && sum->redis_up[i] == links);
+    }
+
+    if (total->workers == 0) {
+        total->reason = "no worker";
+    }
+}
+
+
+static void
+ngx_rtbus_stat_health(ngx_rtbus_stat_total_t *total, ngx_rtbus_stat_t *stat)
+{
+    const char      *reason;
+    ngx_msec_int_t   age;
+
+    age = (ngx_msec_int_t) (ngx_current_msec - stat->canary);
+    age = ngx_max(age, 0);
+
+    total->age = ngx_max(total->age, (ngx_atomic_uint_t) age);
+
+    if (!stat->redis_up[NGX_RTBUS_STAT_PUBSUB]
+        || !stat->redis_up[NGX_RTBUS_STAT_COMMAND])
+    {
+        reason = "no connection to Redis";
+
+    } else if (!stat->proven) {
+        reason = "no canary has come back yet";
+
+    } else if (age >= NGX_RTBUS_STAT_LATE) {
+        reason = "the canary is late";
+
+    } else {
+        return;
+    }
+
+    total->failing++;
+
+    if (total->reason == NULL) {
+        total->reason = reason;
+    }
+}
+
+
+static void
+ngx_rtbus_stat_add_words(ngx_atomic_t *sum, ngx_atomic_t *from, ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < n; i++) {
+        sum[i] += from[i];
+    }
+}
+
+
+void
+ngx_rtbus_stat_invalid(ngx_rtbus_stat_t *stat, const char *reason)
+{
+    stat->invalid[ngx_rtbus_stat_reason(ngx_rtbus_stat_invalid_reasons,
+                                        reason)]++;
+}
+
+
+void
+ngx_rtbus_stat_refused(ngx_rtbus_stat_t *stat, const char *reason,
+    ngx_uint_t malformed)
+{
+    ngx_uint_t  i;
+
+    i = ngx_rtbus_stat_reason(ngx_rtbus_stat_refused_reasons, reason);
+
+    if (i == NGX_RTBUS_STAT_REFUSED_OTHER
+        && (malformed || ngx_strncmp(reason, "bad ", 4) == 0))
+    {
+        i = NGX_RTBUS_STAT_REFUSED_MALFORMED;
+    }
+
+    stat->refused[i]++;
+}
+
+
+void
+ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat, ngx_uint_t code,
+    const char *reason)
+{
+    ngx_uint_t  i;
+
+    i = NGX_RTBUS_STAT_CLOSED_OTHER;
+
+    if (reason) {
+        i = ngx_rtbus_stat_reason(ngx_rtbus_stat_closed_reasons, reason);
+    }
+
+    if (i != NGX_RTBUS_STAT_CLOSED_OTHER) {
+        stat->closed[i]++;
+        return;
+    }
+
+    switch (code) {
+
+    case 0:
+        i = NGX_RTBUS_STAT_CLOSED_GONE;
+        break;
+
+    case RTBUS_WS_NORMAL:
+        i = NGX_RTBUS_STAT_CLOSED_CLIENT;
+        break;
+
+    case RTBUS_WS_PROTOCOL_ERROR:
+        i = NGX_RTBUS_STAT_CLOSED_PROTOCOL;
+        break;
+
+    case RTBUS_WS_UNSUPPORTED:
+        i = NGX_RTBUS_STAT_CLOSED_UNSUPPORTED;
+        break;
+
+    case RTBUS_WS_INVALID_PAYLOAD:
+        i = NGX_RTBUS_STAT_CLOSED_PAYLOAD;
+        break;
+
+    case RTBUS_WS_POLICY:
+        i = NGX_RTBUS_STAT_CLOSED_POLICY;
+        break;
+
+    case RTBUS_WS_TOO_BIG:
+        i = NGX_RTBUS_STAT_CLOSED_BIG;
+        break;
+
+    case RTBUS_WS_INTERNAL:
+        i = NGX_RTBUS_STAT_CLOSED_INTERNAL;
+        break;
+
+    case RTBUS_WS_RESTART:
+        i = NGX_RTBUS_STAT_CLOSED_SHUTDOWN;
+        break;
+
+    case RTBUS_WS_TRY_LATER:
+        i = NGX_RTBUS_STAT_CLOSED_SLOW;
+        break;
+    }
+
+    stat->closed[i]++;
+}
+
+
+static ngx_uint_t
+ngx_rtbus_stat_reason(const ngx_rtbus_stat_reason_t *reasons, const char *text)
+{
+    for ( /* void */ ; reasons->text; reasons++) {
+        if (ngx_strcmp(reasons->text, text) == 0) {
+            break;
+        }
+    }
+
+    return reasons->value;
+}
+
+
+void
+ngx_rtbus_stat_lag(ngx_rtbus_stat_t *stat, uint64_t timestamp)
+{
+    uint64_t     now, lag;
+    ngx_uint_t   i;
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    /* the producer's clock may be ahead of ours */
+
+    lag = (now > timestamp) ? now - timestamp : 0;
+    lag = ngx_min(lag, NGX_RTBUS_STAT_MAX_LAG);
+
+    for (i = 0; i < NGX_RTBUS_STAT_LAGS; i++) {
+        if (lag <= ngx_rtbus_stat_lags[i]) {
+            break;
+        }
+    }
+
+    stat->lag[i]++;
+    stat->lag_sum += (ngx_atomic_uint_t) lag;
+}
