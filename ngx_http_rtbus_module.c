@@ -11,6 +11,7 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_command.h"
 #include "ngx_http_rtbus_file.h"
+#include "ngx_http_rtbus_log.h"
 #include "ngx_http_rtbus_plain.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_sio.h"
@@ -27,6 +28,7 @@
 #define NGX_HTTP_RTBUS_SCHEMA    (1024 * 1024)    /* bytes of a file */
 
 
+static ngx_int_t ngx_http_rtbus_variables(ngx_conf_t *cf);
 static void *ngx_http_rtbus_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf);
@@ -291,7 +293,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_rtbus_module_ctx = {
-    ngx_http_rtbus_user_variables,         /* preconfiguration */
+    ngx_http_rtbus_variables,              /* preconfiguration */
     ngx_http_rtbus_init,                   /* postconfiguration */
 
     ngx_http_rtbus_create_main_conf,       /* create main configuration */
@@ -348,6 +350,17 @@ ngx_http_rtbus_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_rtbus_sse_handler(r);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_variables(ngx_conf_t *cf)
+{
+    if (ngx_http_rtbus_user_variables(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_log_variables(cf);
 }
 
 

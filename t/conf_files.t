@@ -69,6 +69,8 @@ for my $file (@files) {
 		'client_body', grep { $t->has_module($_) }
 		qw/ proxy fastcgi uwsgi scgi /;
 
+	$text =~ s!(access_log )/var/log/nginx/!$1$d/!g;
+
 	$text =~ s/^http \{$/http {\naccess_log $d\/access.log;\n$temp/m;
 
 	$t->write_file("conf/$name", $text);

@@ -353,6 +353,23 @@ ngx_http_rtbus_carrier_reason(ngx_http_rtbus_carrier_t *car)
 }
 
 
+ngx_http_rtbus_carrier_t *
+ngx_http_rtbus_carrier_of(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    /* found also after an internal redirect, which forgets the contexts */
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_rtbus_carrier_cleanup) {
+            return cln->data;
+        }
+    }
+
+    return NULL;
+}
+
+
 void
 ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
 {

@@ -71,6 +71,11 @@ struct ngx_http_rtbus_carrier_s {
     size_t                             offset;    /* sent of the first one */
     size_t                             unsent;    /* bytes */
 
+    /* for the log, by ngx_http_rtbus_client */
+
+    uint64_t                           events;    /* of channels, so far */
+    ngx_uint_t                         nchannels; /* joined now */
+
     ngx_uint_t                         close_code;
     const char                        *close_reason;
 
@@ -139,6 +144,10 @@ void ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car,
 /* why the connection has ended, a static text for producers */
 
 const char *ngx_http_rtbus_carrier_reason(ngx_http_rtbus_carrier_t *car);
+
+/* the carrier of the request, until its pool is destroyed, or NULL */
+
+ngx_http_rtbus_carrier_t *ngx_http_rtbus_carrier_of(ngx_http_request_t *r);
 
 /* the posted event of the worker: flushes and closes what is marked */
 

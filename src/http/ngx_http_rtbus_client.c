@@ -509,6 +509,7 @@ ngx_http_rtbus_client_add_sub(ngx_http_rtbus_sub_t *s)
     ngx_queue_insert_tail(&s->cli->subs, &s->queue);
 
     s->cli->nsubs++;
+    s->cli->carrier->nchannels++;
 
     ngx_rtbus_stat_add(s->cli->hub->stat, subscriptions, 1);
 }
@@ -522,6 +523,7 @@ ngx_http_rtbus_client_free_sub(ngx_http_rtbus_sub_t *s)
     ngx_queue_remove(&s->queue);
 
     s->cli->nsubs--;
+    s->cli->carrier->nchannels--;
 
     ngx_rtbus_stat_sub(s->cli->hub->stat, subscriptions, 1);
 
@@ -575,6 +577,7 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
     }
 
     if (!car->closing) {
+        car->events++;
         ngx_rtbus_stat_add(cli->hub->stat, delivered[car->kind], 1);
     }
 

@@ -1,0 +1,112 @@
+
+#include "ngx_http_rtbus_log.h"
+#include "ngx_http_rtbus_carrier.h"
+
+
+/* RFC 6455 section 7.4.1: the connection was lost without a close code */
+#define NGX_HTTP_RTBUS_ABNORMAL  1006
+
+
+typedef enum {
+    NGX_HTTP_RTBUS_LOG_TRANSPORT = 0,
+    NGX_HTTP_RTBUS_LOG_CHANNELS,
+    NGX_HTTP_RTBUS_LOG_EVENTS,
+    NGX_HTTP_RTBUS_LOG_CLOSE
+} ngx_http_rtbus_log_e;
+
+
+static ngx_int_t ngx_http_rtbus_log_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+static ngx_http_variable_t  ngx_http_rtbus_log_vars[] = {
+
+    { ngx_string("rtbus_transport"), NULL, ngx_http_rtbus_log_variable,
+      NGX_HTTP_RTBUS_LOG_TRANSPORT, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("rtbus_channels"), NULL, ngx_http_rtbus_log_variable,
+      NGX_HTTP_RTBUS_LOG_CHANNELS, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("rtbus_events"), NULL, ngx_http_rtbus_log_variable,
+      NGX_HTTP_RTBUS_LOG_EVENTS, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("rtbus_close"), NULL, ngx_http_rtbus_log_variable,
+      NGX_HTTP_RTBUS_LOG_CLOSE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+ngx_int_t
+ngx_http_rtbus_log_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_http_rtbus_log_vars; v->name.len; v++) {
+
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+/* the log is written before the pool of the request goes, and the carrier */
+
+static ngx_int_t
+ngx_http_rtbus_log_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                    *p;
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = ngx_http_rtbus_carrier_of(r);
+
+    if (car == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+
+    if (data == NGX_HTTP_RTBUS_LOG_TRANSPORT) {
+        v->data = (u_char *) ngx_rtbus_stat_transports[car->kind];
+        v->len = ngx_strlen(v->data);
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+
+    switch (data) {
+
+    case NGX_HTTP_RTBUS_LOG_CHANNELS:
+        p = ngx_sprintf(p, "%ui", car->nchannels);
+        break;
+
+    case NGX_HTTP_RTBUS_LOG_EVENTS:
+        p = ngx_sprintf(p, "%uL", car->events);
+        break;
+
+    default: /* NGX_HTTP_RTBUS_LOG_CLOSE */
+        p = ngx_sprintf(p, "%ui", car->close_code ? car->close_code
+                                          : NGX_HTTP_RTBUS_ABNORMAL);
+        break;
+    }
+
+    v->len = p - v->data;
+
+    return NGX_OK;
+}
