@@ -63,6 +63,7 @@ my @invalid = (
 	[ 'timestamp', '{"event":"e","timestamp":"x"}' ],
 	[ 'arguments', '{"event":"e","args":1}' ],
 	[ 'size', '{"event":"e","data":"' . 'x' x 70000 . '"}' ],
+	[ 'schema', '{"event":"shaped","data":"not a number"}' ],
 );
 
 my @closed = (
@@ -74,6 +75,8 @@ my @closed = (
 	[ 'invalid_payload', sub { $_[0]->send_text('nonsense') } ],
 	[ 'too_big', sub { $_[0]->send_text('x' x 70000) } ],
 );
+
+$t->write_file('shapes.json', '{"shaped":{"type":"integer"}}');
 
 $t->write_file_expand('nginx.conf', <<"CONF");
 
@@ -90,6 +93,7 @@ http {
 
     rtbus_redis $url;
     rtbus_max_event 64k;
+    rtbus_schema %%TESTDIR%%/shapes.json;
     rtbus_ping 60s 60s;
     rtbus_allow job:*;
 
@@ -124,6 +128,21 @@ http {
             rtbus_ping 10ms 10ms;
         }
 
+        location /command {
+            rtbus websocket;
+            rtbus_user \$arg_user;
+            rtbus_command plain;
+            rtbus_command mine job=jobId owner;
+            rtbus_command asked reply=30s;
+            rtbus_command hasty reply=10ms;
+            rtbus_command shaped;
+        }
+
+        location /submit {
+            rtbus_submit nonsense;
+            rtbus_command plain;
+        }
+
         location /user {
             rtbus websocket sse;
             rtbus_require_user on;
@@ -152,13 +171,15 @@ http {
 
 CONF
 
-$t->plan(96);
+$t->plan(107);
 $t->run();
 wait_redis($t, 2);
 
 ###############################################################################
 
-# the answer
+# the answer, once nothing changes any more
+
+metrics_wait('rtbus_failing_workers', 0);
 
 my $reply = http_get('/status');
 my ($text) = $reply =~ /\r\n\r\n(.*)/s;
@@ -368,6 +389,44 @@ is(more('rtbus_refused_total{reason="too_large"}', sub {
 		. "Content-Length: 70000\r\n\r\n" . 'x' x 70000);
 }), 1, 'refused, too_large');
 
+is(more('rtbus_refused_total{reason="unknown_event"}', sub {
+	http("POST /submit HTTP/1.0\r\nHost: localhost\r\n"
+		. "Content-Length: 0\r\n\r\n");
+}), 1, 'refused, unknown_event: submit');
+
+# commands
+
+my $cmd = Test::RTBus::WebSocket->connect(path => '/command?user=ann');
+
+is(command('ok', 'plain', 1), 1, 'command, ok');
+is(command('ok', 'plain', { ackId => 'a' }), 1, 'command, ok with an id');
+is(command('duplicate', 'plain', { ackId => 'a' }), 1, 'command, duplicate');
+is(command('forbidden', 'mine', { jobId => 'none' }), 1,
+	'command, forbidden');
+is(command('invalid', 'mine', {}), 1, 'command, invalid');
+is(command('invalid', 'shaped', 'x'), 1, 'command, invalid by its shape');
+is(command('timeout', 'hasty', 1), 1, 'command, timeout');
+
+is(more('rtbus_commands_total{result="replied"}', sub {
+	$cmd->send_json({ event => 'asked', data => 1, ack => ++$ack });
+
+	my %fields = asked();
+
+	$redis->publish($fields{reply}, { ack => 0 + $fields{ack},
+		data => [ 1 ] });
+	$cmd->wait_ack($ack);
+}), 1, 'command, replied');
+
+$cmd->send_json({ event => 'asked', data => 2, ack => ++$ack });
+asked();
+
+my $gone = metrics()->{'rtbus_commands_total{result="gone"}'};
+
+$cmd->drop();
+
+ok(metrics_wait('rtbus_commands_total{result="gone"}', $gone + 1),
+	'command, gone');
+
 # how they end
 
 for my $case (@closed) {
@@ -456,6 +515,34 @@ is($m->{'rtbus_redis_reconnects_total{link="pubsub"}'}, 2, 'reconnects');
 is($m->{'rtbus_redis_reconnects_total{link="command"}'}, 2, 'of both links');
 
 ###############################################################################
+
+# a command that is answered, by how much its result grows
+
+sub command {
+	my ($result, $event, $data) = @_;
+
+	return more("rtbus_commands_total{result=\"$result\"}", sub {
+		$cmd->send_json({ event => $event, data => $data,
+			ack => ++$ack });
+		$cmd->wait_ack($ack);
+	});
+}
+
+# the fields of the last command, once it is one that wants an answer
+
+sub asked {
+	my $entry = wait_for {
+		my $last = $redis->cmd('XREVRANGE', 'rtbus:commands', '+', '-',
+			'COUNT', 1);
+
+		my %fields = @$last ? @{$last->[0][1]} : ();
+		$fields{ack} && $fields{event} eq 'asked' && \%fields;
+	} 'a command';
+
+	$redis->cmd('DEL', 'rtbus:commands');
+
+	return %$entry;
+}
 
 # by how much a counter grows, which is there at once
 

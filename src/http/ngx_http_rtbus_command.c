@@ -26,6 +26,10 @@ typedef struct ngx_http_rtbus_parcel_s {
 
 static const ngx_http_rtbus_command_rule_t *ngx_http_rtbus_command_rule(
     ngx_array_t *rules, ngx_str_t *name, ngx_uint_t exact);
+static ngx_http_rtbus_command_t *ngx_http_rtbus_command_start(
+    ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
+    ngx_http_rtbus_input_t *in, ngx_uint_t answer,
+    ngx_http_rtbus_command_pt handler, void *data, const char **error);
 static const char *ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
     const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
     u_char *buf, ngx_str_t *job, ngx_str_t *dedupe);
@@ -56,6 +60,8 @@ static ngx_uint_t ngx_http_rtbus_command_finish(
     ngx_http_rtbus_worker_t *worker, uint64_t number,
     ngx_http_rtbus_outcome_t *outcome);
 static void ngx_http_rtbus_command_done(ngx_http_rtbus_command_t *cmd,
+    ngx_http_rtbus_outcome_t *outcome);
+static void ngx_http_rtbus_command_count(ngx_rtbus_stat_t *stat,
     ngx_http_rtbus_outcome_t *outcome);
 
 
@@ -172,6 +178,9 @@ ngx_http_rtbus_command_notify(ngx_http_rtbus_asker_t *asker, const char *name,
         return;
     }
 
+    ngx_rtbus_stat_command(asker->worker->hub.stat,
+                           cmd ? "unavailable" : NULL);
+
     ngx_log_error(NGX_LOG_INFO, asker->log, 0,
                   "rtbus: event \"%s\" is lost, redis is away", name);
 
@@ -186,10 +195,6 @@ ngx_http_rtbus_command_run(ngx_http_rtbus_asker_t *asker,
     ngx_http_rtbus_input_t *in, ngx_uint_t answer,
     ngx_http_rtbus_command_pt handler, void *data, const char **error)
 {
-    u_char                                job_buf[RTBUS_CHANNEL_MAX];
-    u_char                                buf[NGX_HTTP_RTBUS_MAX_DEDUPE];
-    ngx_str_t                             job, dedupe;
-    ngx_uint_t                            wants;
     ngx_http_rtbus_command_t             *cmd;
     const ngx_http_rtbus_command_rule_t  *rule;
 
@@ -202,6 +207,28 @@ ngx_http_rtbus_command_run(ngx_http_rtbus_asker_t *asker,
         *error = "unknown event";
         return NULL;
     }
+
+    cmd = ngx_http_rtbus_command_start(asker, rule, in, answer, handler, data,
+                                       error);
+    if (cmd == NULL) {
+        ngx_rtbus_stat_command(asker->worker->hub.stat, *error);
+    }
+
+    return cmd;
+}
+
+
+static ngx_http_rtbus_command_t *
+ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
+    const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
+    ngx_uint_t answer, ngx_http_rtbus_command_pt handler, void *data,
+    const char **error)
+{
+    u_char                     job_buf[RTBUS_CHANNEL_MAX];
+    u_char                     buf[NGX_HTTP_RTBUS_MAX_DEDUPE];
+    ngx_str_t                  job, dedupe;
+    ngx_uint_t                 wants;
+    ngx_http_rtbus_command_t  *cmd;
 
     dedupe.data = buf;
     dedupe.len = 0;
@@ -705,6 +732,7 @@ ngx_http_rtbus_command_reply(void *data, redisReply *reply)
 
         outcome.id.data = (u_char *) reply->element[0]->str;
         outcome.id.len = reply->element[0]->len;
+        outcome.seen = !reply->element[1]->integer;
         outcome.duplicate = cmd->waiting;
 
     } else {
@@ -860,6 +888,10 @@ ngx_http_rtbus_command_done(ngx_http_rtbus_command_t *cmd,
 {
     ngx_http_rtbus_commands_t  *commands;
 
+    if (outcome) {
+        ngx_http_rtbus_command_count(cmd->worker->hub.stat, outcome);
+    }
+
     commands = &cmd->worker->commands;
 
     if (cmd->timer.timer_set) {
@@ -896,6 +928,25 @@ ngx_http_rtbus_command_done(ngx_http_rtbus_command_t *cmd,
 }
 
 
+static void
+ngx_http_rtbus_command_count(ngx_rtbus_stat_t *stat,
+    ngx_http_rtbus_outcome_t *outcome)
+{
+    if (outcome->error) {
+        ngx_rtbus_stat_command(stat, outcome->error);
+
+    } else if (outcome->id.len == 0) {
+        ngx_rtbus_stat_add(stat, commands[NGX_RTBUS_STAT_CMD_REPLIED], 1);
+
+    } else if (outcome->seen) {
+        ngx_rtbus_stat_add(stat, commands[NGX_RTBUS_STAT_CMD_DUPLICATE], 1);
+
+    } else {
+        ngx_rtbus_stat_add(stat, commands[NGX_RTBUS_STAT_CMD_OK], 1);
+    }
+}
+
+
 void
 ngx_http_rtbus_command_leave(ngx_http_rtbus_command_t *cmd)
 {
@@ -916,6 +967,9 @@ ngx_http_rtbus_command_leave(ngx_http_rtbus_command_t *cmd)
 
         return;
     }
+
+    ngx_rtbus_stat_add(cmd->worker->hub.stat,
+                       commands[NGX_RTBUS_STAT_CMD_GONE], 1);
 
     ngx_http_rtbus_command_done(cmd, NULL);
 }

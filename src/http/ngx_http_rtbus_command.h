@@ -66,6 +66,7 @@ typedef struct {
                                                     producer has answered */
     ngx_uint_t                        duplicate; /* ... has had it before, and
                                                     no answer will come */
+    ngx_uint_t                        seen;      /* ... has had it before */
     rtbus_json_value_t                data;      /* of the producer */
     rtbus_str_t                       attachments;  /* as above */
 } ngx_http_rtbus_outcome_t;

@@ -132,7 +132,13 @@ ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
 
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
-    if (rmcf->worker == NULL || status == NGX_HTTP_NOT_FOUND) {
+    if (rmcf->worker == NULL) {
+        return;
+    }
+
+    if (status == NGX_HTTP_NOT_FOUND
+        && ngx_strcmp(error, "unknown event") != 0)
+    {
         /* what is not there was not refused */
         return;
     }

@@ -88,8 +88,19 @@ ngx_rtbus_stat_links[NGX_RTBUS_STAT_LINKS] = {
 
 static const char *const
 ngx_rtbus_stat_results[NGX_RTBUS_STAT_RESULTS] = {
-    "ok", "duplicate", "replied", "timeout", "forbidden", "invalid",
-    "unavailable", "error"
+    "ok", "duplicate", "replied", "timeout", "gone", "forbidden", "invalid",
+    "unavailable", "busy", "error"
+};
+
+
+/* all else is what is wrong with the command */
+
+static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_command_reasons[] = {
+    { "timeout", NGX_RTBUS_STAT_CMD_TIMEOUT },
+    { "forbidden", NGX_RTBUS_STAT_CMD_FORBIDDEN },
+    { "unavailable", NGX_RTBUS_STAT_CMD_UNAVAILABLE },
+    { "too many requests", NGX_RTBUS_STAT_CMD_BUSY },
+    { NULL, NGX_RTBUS_STAT_CMD_INVALID }
 };
 
 
@@ -146,8 +157,8 @@ static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_closed_reasons[] = {
 static const char *const
 ngx_rtbus_stat_refuseds[NGX_RTBUS_STAT_REFUSEDS] = {
     "origin", "unauthorized", "forbidden", "too_many_channels",
-    "too_many_requests", "rate_limited", "unavailable", "namespace", "method",
-    "too_large", "unknown_event", "malformed", "other"
+    "too_many_requests", "rate_limited", "unavailable", "timeout",
+    "namespace", "method", "too_large", "unknown_event", "malformed", "other"
 };
 
 
@@ -159,6 +170,7 @@ static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_refused_reasons[] = {
     { "too many requests", NGX_RTBUS_STAT_REFUSED_REQUESTS },
     { "rate limited", NGX_RTBUS_STAT_REFUSED_RATE },
     { "unavailable", NGX_RTBUS_STAT_REFUSED_UNAVAILABLE },
+    { "timeout", NGX_RTBUS_STAT_REFUSED_TIMEOUT },
     { "Invalid namespace", NGX_RTBUS_STAT_REFUSED_NAMESPACE },
     { "method not allowed", NGX_RTBUS_STAT_REFUSED_METHOD },
     { "body too large", NGX_RTBUS_STAT_REFUSED_LARGE },
@@ -540,6 +552,18 @@ ngx_rtbus_stat_refused(ngx_rtbus_stat_t *stat, const char *reason,
     }
 
     stat->refused[i]++;
+}
+
+
+void
+ngx_rtbus_stat_command(ngx_rtbus_stat_t *stat, const char *reason)
+{
+    ngx_uint_t  i;
+
+    i = reason ? ngx_rtbus_stat_reason(ngx_rtbus_stat_command_reasons, reason)
+               : NGX_RTBUS_STAT_CMD_ERROR;
+
+    stat->commands[i]++;
 }
 
 

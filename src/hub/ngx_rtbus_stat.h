@@ -65,9 +65,11 @@ typedef enum {
     NGX_RTBUS_STAT_CMD_DUPLICATE,          /* ... and had it before */
     NGX_RTBUS_STAT_CMD_REPLIED,            /* the producer has answered */
     NGX_RTBUS_STAT_CMD_TIMEOUT,            /* ... has not */
+    NGX_RTBUS_STAT_CMD_GONE,               /* the client did not wait for it */
     NGX_RTBUS_STAT_CMD_FORBIDDEN,
     NGX_RTBUS_STAT_CMD_INVALID,
     NGX_RTBUS_STAT_CMD_UNAVAILABLE,
+    NGX_RTBUS_STAT_CMD_BUSY,               /* too many are under way */
     NGX_RTBUS_STAT_CMD_ERROR,
     NGX_RTBUS_STAT_RESULTS
 } ngx_rtbus_stat_result_e;
@@ -121,6 +123,7 @@ typedef enum {
     NGX_RTBUS_STAT_REFUSED_REQUESTS,
     NGX_RTBUS_STAT_REFUSED_RATE,
     NGX_RTBUS_STAT_REFUSED_UNAVAILABLE,
+    NGX_RTBUS_STAT_REFUSED_TIMEOUT,
     NGX_RTBUS_STAT_REFUSED_NAMESPACE,
     NGX_RTBUS_STAT_REFUSED_METHOD,
     NGX_RTBUS_STAT_REFUSED_LARGE,
@@ -190,6 +193,10 @@ typedef struct {
 void ngx_rtbus_stat_invalid(ngx_rtbus_stat_t *stat, const char *reason);
 void ngx_rtbus_stat_refused(ngx_rtbus_stat_t *stat, const char *reason,
     ngx_uint_t malformed);
+
+/* a command was not carried out; NULL: no memory */
+
+void ngx_rtbus_stat_command(ngx_rtbus_stat_t *stat, const char *reason);
 
 /* a client's connection has ended; code as in WebSocket, 0: without one */
 
