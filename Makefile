@@ -51,6 +51,11 @@ all: build
 deps:
 	@./.ci/deps
 
+# promtool
+
+test-deps:
+	@./.ci/deps prometheus
+
 node_modules: package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch node_modules
@@ -86,10 +91,10 @@ $(BUILD)/producer: demo/producer.c
 run: deps build $(BUILD)/producer
 	@./demo/run
 
-test: deps build $(BUILD)/producer node_modules unit layers
+test: test-deps build $(BUILD)/producer node_modules unit layers
 	prove -It/lib $(T)
 
-asan: deps $(BUILD)/asan/sbin/nginx $(BUILD)/asan/ngx_http_rtbus_module.so \
+asan: test-deps $(BUILD)/asan/sbin/nginx $(BUILD)/asan/ngx_http_rtbus_module.so \
 		$(BUILD)/producer node_modules asan-unit
 	RTBUS_MODULE=$(BUILD)/asan/ngx_http_rtbus_module.so \
 	TEST_NGINX_BINARY=$(BUILD)/asan/sbin/nginx RTBUS_SANITIZED=1 \
@@ -171,4 +176,4 @@ types:
 clean:
 	rm -rf build
 
-.PHONY: all deps build run test asan asan-unit unit fuzz fuzz-deps fuzz-run layers types clean
+.PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps fuzz-run layers types clean

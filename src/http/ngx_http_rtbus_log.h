@@ -13,8 +13,8 @@
 
 
 /*
- * Adds $rtbus_transport, $rtbus_channels, $rtbus_events and $rtbus_close, before
- * the configuration is read: NGX_OK or NGX_ERROR.
+ * Adds $rtbus_transport, $rtbus_channels, $rtbus_events and $rtbus_close,
+ * before the configuration is read: NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_log_variables(ngx_conf_t *cf);

@@ -36,7 +36,7 @@ typedef struct {
 } ngx_rtbus_canary_t;
 
 
-/* canary is zeroed memory that lives as long as the connections and the stat */
+/* canary is zeroed memory that lives as long as the connections do */
 
 void ngx_rtbus_canary_init(ngx_rtbus_canary_t *canary,
     ngx_rtbus_mailbox_t *mailbox, ngx_rtbus_redis_sub_t *sub,

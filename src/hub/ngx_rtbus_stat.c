@@ -4,9 +4,9 @@
 
 
 /*
- * More than workers there can be, with those that still leave.  The size of the
- * zone must not depend on the configuration: a zone of another size is a new
- * one, and all counters would be back at 0.
+ * More than workers there can be, with those that still leave.  The size of
+ * the zone must not depend on the configuration: a zone of another size is a
+ * new one, and all counters would be back at 0.
  */
 #define NGX_RTBUS_STAT_SLOTS    512
 

@@ -3,13 +3,13 @@
  * The counters of all workers, in shared memory; each layer adds to its own,
  * the status location reads their sums.
  *
- * A worker has a slot of its own and is the only one that writes to it, so to
- * count is a plain add: no lock, and no cache line that another worker wants.
- * A slot is never emptied.  When its worker is gone, killed or not, another one
- * goes on counting in it, so sums never go back, over crashes and reloads
- * alike.  What is there now and not counted, such as connections, is a gauge:
- * only those of living workers are summed, and a slot's new owner starts with
- * none.
+ * A worker has a slot of its own and is the only one that writes to it, so
+ * to count is a plain add: no lock, and no cache line that another worker
+ * wants.  A slot is never emptied.  When its worker is gone, killed or not,
+ * another one goes on counting in it, so sums never go back, over crashes and
+ * reloads alike.  What is there now and not counted, such as connections, is
+ * a gauge: only those of living workers are summed, and a slot's new owner
+ * starts with none.
  *
  * A worker is living when its process is there and was heard of lately: an id
  * may have been given to another process.  A slot is only taken from a process
@@ -33,7 +33,7 @@
 #define NGX_RTBUS_STAT_LATE        8000
 
 
-/* the values of labels, a small and fixed set each; names in ngx_rtbus_stat.c */
+/* the values of labels, a small and fixed set each; see the .c for names */
 
 typedef enum {
     NGX_RTBUS_STAT_WEBSOCKET = 0,
@@ -277,7 +277,7 @@ extern const ngx_rtbus_metric_t  ngx_rtbus_metrics[];   /* until name NULL */
 #define ngx_rtbus_metric_value(total, metric, i)                              \
     ((ngx_atomic_t *) ((u_char *) (total) + (metric)->offset))[i]
 
-/* of the histogram: bounds in seconds as text; what is above all is the last */
+/* of the histogram: bounds in seconds as text; the last count is above all */
 
 extern const char *const         ngx_rtbus_stat_bounds[NGX_RTBUS_STAT_LAGS];
 
