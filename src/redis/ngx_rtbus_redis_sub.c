@@ -13,13 +13,19 @@
 #define NGX_RTBUS_REDIS_SUB_LOG     60
 
 
+static void ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
+    ngx_rbtree_t *tree, ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
+static void ngx_rtbus_redis_sub_unready(ngx_rtbus_redis_sub_t *rs,
+    ngx_rbtree_t *tree);
 static void ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 static void ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs,
     redisReply *channel, redisReply *message);
+static void ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs,
+    redisReply *pattern, redisReply *channel, redisReply *message);
 static void ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs,
     redisReply *error);
 static void ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev);
@@ -30,6 +36,7 @@ static void ngx_rtbus_redis_sub_retry_handler(ngx_event_t *ev);
 
 
 static ngx_str_t  ngx_rtbus_redis_subscribe = ngx_string("SUBSCRIBE");
+static ngx_str_t  ngx_rtbus_redis_psubscribe = ngx_string("PSUBSCRIBE");
 static ngx_str_t  ngx_rtbus_redis_unsubscribe = ngx_string("UNSUBSCRIBE");
 
 
@@ -41,6 +48,7 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     rs->started = 0;
 
     ngx_rbtree_init(&rs->topics, &rs->sentinel, ngx_str_rbtree_insert_value);
+    ngx_rbtree_init(&rs->patterns, &rs->sentinel, ngx_str_rbtree_insert_value);
 
     ngx_queue_init(&rs->pending);
     ngx_queue_init(&rs->sent);
@@ -93,12 +101,32 @@ void
 ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic)
 {
+    topic->pattern = 0;
+
+    ngx_rtbus_redis_sub_insert(rs, &rs->topics, topic);
+}
+
+
+void
+ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_pattern_t *pattern)
+{
+    pattern->topic.pattern = 1;
+
+    ngx_rtbus_redis_sub_insert(rs, &rs->patterns, &pattern->topic);
+}
+
+
+static void
+ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs, ngx_rbtree_t *tree,
+    ngx_rtbus_redis_topic_t *topic)
+{
     topic->number = 0;
     topic->ready = 0;
     topic->refused = 0;
 
     topic->sn.node.key = ngx_crc32_short(topic->sn.str.data, topic->sn.str.len);
-    ngx_rbtree_insert(&rs->topics, &topic->sn.node);
+    ngx_rbtree_insert(tree, &topic->sn.node);
 
     ngx_queue_insert_tail(&rs->pending, &topic->queue);
 
@@ -203,28 +231,44 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
         rs->changed_handler(rs);
     }
 
-    if (rs->topics.root != rs->topics.sentinel) {
+    ngx_rtbus_redis_sub_unready(rs, &rs->patterns);
+    ngx_rtbus_redis_sub_unready(rs, &rs->topics);
 
-        for (node = ngx_rbtree_min(rs->topics.root, rs->topics.sentinel);
-             node;
-             node = ngx_rbtree_next(&rs->topics, node))
-        {
-            topic = (ngx_rtbus_redis_topic_t *) node;
+    if (rs->topics.root == rs->topics.sentinel) {
+        return;
+    }
 
-            topic->number = 0;
-            topic->ready = 0;
-            topic->refused = 0;
+    for (node = ngx_rbtree_min(rs->topics.root, rs->topics.sentinel);
+         node;
+         node = ngx_rbtree_next(&rs->topics, node))
+    {
+        topic = (ngx_rtbus_redis_topic_t *) node;
+        topic->handlers->lost(rs, topic);
+    }
+}
 
-            ngx_queue_insert_tail(&rs->pending, &topic->queue);
-        }
 
-        for (node = ngx_rbtree_min(rs->topics.root, rs->topics.sentinel);
-             node;
-             node = ngx_rbtree_next(&rs->topics, node))
-        {
-            topic = (ngx_rtbus_redis_topic_t *) node;
-            topic->handlers->lost(rs, topic);
-        }
+static void
+ngx_rtbus_redis_sub_unready(ngx_rtbus_redis_sub_t *rs, ngx_rbtree_t *tree)
+{
+    ngx_rbtree_node_t        *node;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    if (tree->root == tree->sentinel) {
+        return;
+    }
+
+    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
+         node;
+         node = ngx_rbtree_next(tree, node))
+    {
+        topic = (ngx_rtbus_redis_topic_t *) node;
+
+        topic->number = 0;
+        topic->ready = 0;
+        topic->refused = 0;
+
+        ngx_queue_insert_tail(&rs->pending, &topic->queue);
     }
 }
 
@@ -262,10 +306,26 @@ ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
         }
 
         if ((kind->len == 9 && ngx_memcmp(kind->str, "subscribe", 9) == 0)
+            || (kind->len == 10
+                && ngx_memcmp(kind->str, "psubscribe", 10) == 0)
             || (kind->len == 11
                 && ngx_memcmp(kind->str, "unsubscribe", 11) == 0))
         {
             ngx_rtbus_redis_sub_confirm(rs, NULL);
+            return;
+        }
+    }
+
+    if (reply->type == REDIS_REPLY_ARRAY
+        && reply->elements == 4
+        && reply->element[0]->type == REDIS_REPLY_STRING)
+    {
+        kind = reply->element[0];
+
+        if (kind->len == 8 && ngx_memcmp(kind->str, "pmessage", 8) == 0) {
+            ngx_rtbus_redis_sub_pmessage(rs, reply->element[1],
+                                         reply->element[2],
+                                         reply->element[3]);
             return;
         }
     }
@@ -303,7 +363,45 @@ ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, redisReply *channel,
 }
 
 
-/* the answer to one SUBSCRIBE or UNSUBSCRIBE, in the order of the commands */
+static void
+ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs, redisReply *pattern,
+    redisReply *channel, redisReply *message)
+{
+    uint32_t                    hash;
+    ngx_str_t                   name;
+    ngx_rtbus_redis_pattern_t  *found;
+
+    if (pattern->type != REDIS_REPLY_STRING
+        || channel->type != REDIS_REPLY_STRING
+        || message->type != REDIS_REPLY_STRING)
+    {
+        ngx_rtbus_redis_conn_fail(&rs->conn, "unexpected reply");
+        return;
+    }
+
+    name.len = pattern->len;
+    name.data = (u_char *) pattern->str;
+
+    hash = ngx_crc32_short(name.data, name.len);
+
+    found = (ngx_rtbus_redis_pattern_t *)
+                ngx_str_rbtree_lookup(&rs->patterns, &name, hash);
+
+    if (found == NULL || !found->topic.ready) {
+        return;
+    }
+
+    name.len = channel->len;
+    name.data = (u_char *) channel->str;
+
+    found->handler(rs, found, &name, (u_char *) message->str, message->len);
+}
+
+
+/*
+ * The answer to one SUBSCRIBE, PSUBSCRIBE or UNSUBSCRIBE, in the order of the
+ * commands.
+ */
 
 static void
 ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
@@ -344,7 +442,11 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     if (error == NULL) {
         topic->ready = 1;
         topic->refused = 0;
-        topic->handlers->ready(rs, topic);
+
+        if (!topic->pattern) {
+            topic->handlers->ready(rs, topic);
+        }
+
         return;
     }
 
@@ -371,13 +473,16 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
                   "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
                   &topic->sn.str, &text);
 
-    topic->handlers->refused(rs, topic);
+    if (!topic->pattern) {
+        topic->handlers->refused(rs, topic);
+    }
 }
 
 
 static void
 ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev)
 {
+    ngx_str_t                *command;
     ngx_queue_t              *q;
     ngx_rtbus_redis_sub_t    *rs;
     ngx_rtbus_redis_topic_t  *topic;
@@ -394,10 +499,10 @@ ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev)
         q = ngx_queue_head(&rs->pending);
         topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
 
-        if (ngx_rtbus_redis_sub_send(rs, &ngx_rtbus_redis_subscribe,
-                                     &topic->sn.str)
-            != NGX_OK)
-        {
+        command = topic->pattern ? &ngx_rtbus_redis_psubscribe
+                                 : &ngx_rtbus_redis_subscribe;
+
+        if (ngx_rtbus_redis_sub_send(rs, command, &topic->sn.str) != NGX_OK) {
             return;
         }
 

@@ -12,6 +12,9 @@
  * whole.  So a channel that its ACL forbids is just not ready, whatever else is
  * subscribed; it is tried again every 10 s, and ERR is logged once a minute.
  *
+ * A pattern (PSUBSCRIBE) is a topic as well, in a set of its own.  It brings the
+ * messages of all channels that it matches, and stays until the end.
+ *
  * The connection is lost when a confirmation is due and Redis has been silent
  * for command_timeout.
  */
@@ -24,8 +27,9 @@
 #include "ngx_rtbus_redis_conn.h"
 
 
-typedef struct ngx_rtbus_redis_sub_s    ngx_rtbus_redis_sub_t;
-typedef struct ngx_rtbus_redis_topic_s  ngx_rtbus_redis_topic_t;
+typedef struct ngx_rtbus_redis_sub_s      ngx_rtbus_redis_sub_t;
+typedef struct ngx_rtbus_redis_topic_s    ngx_rtbus_redis_topic_t;
+typedef struct ngx_rtbus_redis_pattern_s  ngx_rtbus_redis_pattern_t;
 
 
 /* what becomes of a topic; statics of whoever has topics of this kind */
@@ -61,6 +65,20 @@ struct ngx_rtbus_redis_topic_s {
     uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
     unsigned                        ready:1;
     unsigned                        refused:1;  /* its last SUBSCRIBE was */
+    unsigned                        pattern:1;
+};
+
+
+/* a message on a channel that matches; all bytes are valid during the call */
+typedef void (*ngx_rtbus_redis_pattern_pt)(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_pattern_t *pattern, ngx_str_t *channel, u_char *data,
+    size_t len);
+
+
+struct ngx_rtbus_redis_pattern_s {
+    ngx_rtbus_redis_topic_t         topic;      /* sn.str: the pattern; there
+                                                   are no handlers */
+    ngx_rtbus_redis_pattern_pt      handler;
 };
 
 
@@ -83,7 +101,8 @@ struct ngx_rtbus_redis_sub_s {
     /* private */
 
     ngx_rbtree_t                    topics;
-    ngx_rbtree_node_t               sentinel;
+    ngx_rbtree_t                    patterns;
+    ngx_rbtree_node_t               sentinel;   /* of both */
     ngx_queue_t                     pending;    /* topics to be requested, */
     ngx_queue_t                     sent;       /* to be confirmed, */
     ngx_queue_t                     refused;    /* to be tried again */
@@ -115,6 +134,11 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
 
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
+
+/* adds a zeroed pattern whose topic.sn.str (new as well) and handler are set */
+
+void ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_pattern_t *pattern);
 
 /* forgets the topic at once; UNSUBSCRIBE follows.  Allowed in any handler but lost. */
 
