@@ -143,6 +143,7 @@ $(BUILD)/fuzz/wslay: FUZZ_LIBS = -lwslay
 
 FUZZ_NGX = core/ngx_rbtree.c core/ngx_string.c core/ngx_palloc.c \
            core/ngx_crc32.c core/ngx_times.c core/ngx_array.c \
+           core/ngx_murmurhash.c \
            event/ngx_event_timer.c event/ngx_event_posted.c \
            os/unix/ngx_alloc.c os/unix/ngx_time.c
 

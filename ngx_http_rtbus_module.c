@@ -20,6 +20,7 @@
 #include "ngx_http_rtbus_state.h"
 #include "ngx_http_rtbus_user.h"
 #include "ngx_http_rtbus_worker.h"
+#include "ngx_rtbus_forward.h"
 #include <openssl/rand.h>
 
 
@@ -51,6 +52,8 @@ static char *ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_http_rtbus_schema(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static void ngx_http_rtbus_schema_cleanup(void *data);
+static char *ngx_http_rtbus_forward(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_subscribe(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -102,6 +105,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
     { ngx_string("rtbus_prefix"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_rtbus_prefix,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_forward"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_http_rtbus_forward,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -379,6 +389,7 @@ ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
      *
      *     rmcf->redis = { 0 };
      *     rmcf->prefix = { 0, NULL };
+     *     rmcf->forward = NULL;
      *     rmcf->max_event = 0;
      *     rmcf->functions = 0;
      *     rmcf->schema = NULL;
@@ -688,6 +699,7 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
     worker->hub.prefix = rmcf->prefix;
     worker->hub.max_event = rmcf->max_event;
     worker->hub.functions = rmcf->functions;
+    worker->hub.rules = rmcf->forward;
     worker->hub.schema = rmcf->schema;
 
     worker->hub.stat = ngx_rtbus_stat_attach(rmcf->stat, cycle);
@@ -953,6 +965,25 @@ static void
 ngx_http_rtbus_schema_cleanup(void *data)
 {
     rtbus_schema_destroy(data);
+}
+
+
+static char *
+ngx_http_rtbus_forward(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_main_conf_t *rmcf = conf;
+
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (ngx_rtbus_forward_rule(cf, &rmcf->forward, &value[1], &value[2])
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }
 
 

@@ -27,6 +27,8 @@ static void ngx_http_rtbus_client_joined(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_failed(ngx_rtbus_sub_t *sub);
 static ngx_str_t *ngx_http_rtbus_client_user(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_refused(ngx_rtbus_sub_t *sub);
+static ngx_rtbus_sub_t *ngx_http_rtbus_client_other(ngx_rtbus_sub_t *sub,
+    ngx_rtbus_channel_t *ch);
 static void ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel);
 static void ngx_http_rtbus_client_add_sub(ngx_http_rtbus_sub_t *s);
@@ -41,7 +43,8 @@ static const ngx_rtbus_sub_handlers_t  ngx_http_rtbus_sub_handlers = {
     ngx_http_rtbus_client_joined,
     ngx_http_rtbus_client_failed,
     ngx_http_rtbus_client_user,
-    ngx_http_rtbus_client_refused
+    ngx_http_rtbus_client_refused,
+    ngx_http_rtbus_client_other
 };
 
 
@@ -922,6 +925,31 @@ ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
     data.len = p - buf;
 
     ngx_http_rtbus_client_event(cli, "sync:refused", &data, channel);
+}
+
+
+static ngx_rtbus_sub_t *
+ngx_http_rtbus_client_other(ngx_rtbus_sub_t *sub, ngx_rtbus_channel_t *ch)
+{
+    ngx_http_rtbus_sub_t  *s = sub->data;
+
+    ngx_queue_t              *q;
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = s->cli;
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        if (s->sub.ch == ch) {
+            return &s->sub;
+        }
+    }
+
+    return NULL;
 }
 
 

@@ -126,6 +126,7 @@ typedef struct {
     ngx_str_t                    redis_url;
     ngx_str_t                    prefix;
     ngx_msec_t                   drain;
+    ngx_array_t                 *forward;     /* rules, see ngx_rtbus_forward */
     size_t                       max_event;
     ngx_uint_t                   functions;   /* unsigned  functions:1; */
     const rtbus_schema_t        *schema;      /* or NULL */

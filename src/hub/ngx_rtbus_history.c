@@ -574,7 +574,8 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     }
 
     if (reason
-        || (ch->hub->schema && ngx_rtbus_hub_check(ch, &event) != NGX_OK))
+        || (ch->hub->schema
+            && ngx_rtbus_hub_check(ch->hub, &ch->name, &event) != NGX_OK))
     {
         /* it has its place in the row all the same */
 

@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_hub.h"
+#include "ngx_rtbus_forward.h"
 #include "ngx_rtbus_history.h"
 #include "ngx_rtbus_owner.h"
 
@@ -26,8 +27,6 @@ static void ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data,
     size_t len, ngx_uint_t filled);
-static void ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data,
-    size_t len, ngx_uint_t first);
 static void ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch);
 
 static void ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
@@ -99,7 +98,7 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     ngx_rtbus_canary_init(&hub->canary, &hub->mailbox, &hub->sub, &hub->cmd,
                           hub->stat, log);
 
-    return NGX_OK;
+    return ngx_rtbus_forward_init(hub);
 }
 
 
@@ -118,6 +117,7 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
     ngx_rtbus_redis_cmd_close(&hub->cmd);
     ngx_rtbus_redis_sub_close(&hub->sub);
     ngx_rtbus_mailbox_close(&hub->mailbox);
+    ngx_rtbus_forward_close(hub);
 
     if (hub->json) {
         rtbus_json_destroy(hub->json);
@@ -434,6 +434,22 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
 }
 
 
+ngx_rtbus_channel_t *
+ngx_rtbus_hub_find(ngx_rtbus_hub_t *hub, ngx_str_t *name)
+{
+    ngx_rtbus_redis_topic_t  *topic;
+
+    topic = ngx_rtbus_redis_sub_lookup(&hub->sub, name,
+                                       ngx_crc32_short(name->data, name->len));
+
+    if (topic == NULL || topic->handlers != &ngx_rtbus_hub_topic_handlers) {
+        return NULL;
+    }
+
+    return ngx_rtbus_hub_topic_channel(topic);
+}
+
+
 static void
 ngx_rtbus_hub_linger_handler(ngx_event_t *ev)
 {
@@ -520,11 +536,16 @@ ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch)
             ch->kept_last = &ch->kept;
         }
 
-        ch->kept_size -= kept->len;
-        hub->kept_size -= kept->len;
+        ch->kept_size -= kept->size;
+        hub->kept_size -= kept->size;
 
-        ngx_rtbus_hub_event(ch, kept->data, kept->len,
-                            kept->fills != ch->fills);
+        if (kept->source.channel.len) {
+            ngx_rtbus_forward_kept(ch, kept);
+
+        } else {
+            ngx_rtbus_hub_event(ch, kept->data, kept->len,
+                                kept->fills != ch->fills);
+        }
 
         ngx_free(kept);
 
@@ -580,11 +601,29 @@ ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     }
 
     if (!ch->known) {
-        ngx_rtbus_hub_keep(ch, data, len, 0);
+        ngx_rtbus_hub_keep(ch, NULL, data, len, 0);
         return;
     }
 
     ngx_rtbus_hub_event(ch, data, len, 0);
+}
+
+
+const char *
+ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event, u_char *data,
+    size_t len)
+{
+    ngx_int_t    rc;
+    const char  *reason;
+
+    if (len > hub->max_event) {
+        return "too long";
+    }
+
+    rc = rtbus_event_parse(hub->json, event, data, len, &reason);
+
+    return (rc == RTBUS_OK) ? NULL : (rc == RTBUS_ERROR) ? reason
+                                                         : "no memory";
 }
 
 
@@ -594,7 +633,6 @@ static void
 ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
     ngx_uint_t filled)
 {
-    ngx_int_t         rc;
     const char       *reason;
     rtbus_event_t     event;
     ngx_rtbus_hub_t  *hub;
@@ -602,17 +640,18 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
     hub = ch->hub;
 
-    rc = rtbus_event_parse(hub->json, &event, data, len, &reason);
+    reason = ngx_rtbus_hub_parse(hub, &event, data, len);
 
-    if (rc != RTBUS_OK) {
-        ngx_rtbus_hub_invalid(hub, &ch->name,
-                              rc == RTBUS_ERROR ? reason : "no memory");
+    if (reason) {
+        ngx_rtbus_hub_invalid(hub, &ch->name, reason);
         return;
     }
 
+    msg.pos = event.pos;
+
     if (event.pos.epoch == 0 && event.pos.seq == 0) {
         /* a live event */
-        event.pos = ch->pos;
+        msg.pos = ch->pos;
 
     } else if (!rtbus_pos_next(ch->pos, event.pos)) {
 
@@ -637,24 +676,23 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
         /* without it bench/check has something to find */
 
         ngx_rtbus_stat_add(hub->stat, holes, 1);
-        ngx_rtbus_hub_keep(ch, data, len, 1);
+        ngx_rtbus_hub_keep(ch, NULL, data, len, 1);
         ngx_rtbus_history_channel(ch);
         return;
 
 #endif
     }
 
-    if (hub->schema && ngx_rtbus_hub_check(ch, &event) != NGX_OK) {
+    if (hub->schema && ngx_rtbus_hub_check(hub, &ch->name, &event) != NGX_OK) {
 
         /* a durable event has its place in the row all the same */
 
-        ch->pos = event.pos;
+        ch->pos = msg.pos;
         return;
     }
 
     msg.event = &event;
     msg.channel = ch->name;
-    msg.pos = event.pos;
     msg.frames = NULL;
 
     ngx_rtbus_hub_deliver(ch, &msg);
@@ -664,33 +702,35 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
 
 /*
- * Keeps a message until its channel is known.  What cannot be kept is only the
- * wake-up of an event that is in the stream, or a live one, which nobody was
- * promised.
+ * What cannot be kept is only the wake-up of an event that is in the stream, or
+ * a live one, which nobody was promised.
  */
 
-static void
-ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
-    ngx_uint_t first)
+void
+ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
+    u_char *data, size_t len, ngx_uint_t first)
 {
+    u_char            *p;
+    size_t             size;
     ngx_rtbus_hub_t   *hub;
     ngx_rtbus_kept_t  *kept;
 
     hub = ch->hub;
+    size = len + (source ? source->channel.len : 0);
 
     if (ngx_queue_empty(&ch->subs) && ngx_queue_empty(&ch->waiting)) {
         ch->overflow = 1;
         return;
     }
 
-    if (ch->kept_size + len > NGX_RTBUS_HUB_KEEP
-        || hub->kept_size + len > NGX_RTBUS_HUB_KEEP_ALL)
+    if (ch->kept_size + size > NGX_RTBUS_HUB_KEEP
+        || hub->kept_size + size > NGX_RTBUS_HUB_KEEP_ALL)
     {
         ch->overflow = 1;
         return;
     }
 
-    kept = ngx_alloc(offsetof(ngx_rtbus_kept_t, data) + len, hub->log);
+    kept = ngx_alloc(offsetof(ngx_rtbus_kept_t, data) + size, hub->log);
 
     if (kept == NULL) {
         ch->overflow = 1;
@@ -698,8 +738,18 @@ ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
     }
 
     kept->fills = ch->fills;
+    kept->size = size;
     kept->len = len;
-    ngx_memcpy(kept->data, data, len);
+    p = ngx_cpymem(kept->data, data, len);
+
+    if (source) {
+        kept->source = *source;
+        kept->source.channel.data = p;
+        ngx_memcpy(p, source->channel.data, source->channel.len);
+
+    } else {
+        kept->source.channel.len = 0;
+    }
 
     if (first) {
         kept->next = ch->kept;
@@ -716,8 +766,8 @@ ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
         ch->kept_last = &kept->next;
     }
 
-    ch->kept_size += len;
-    hub->kept_size += len;
+    ch->kept_size += size;
+    hub->kept_size += size;
 }
 
 
@@ -730,7 +780,7 @@ ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch)
         kept = ch->kept;
         ch->kept = kept->next;
 
-        ch->hub->kept_size -= kept->len;
+        ch->hub->kept_size -= kept->size;
         ngx_free(kept);
     }
 }
@@ -837,7 +887,8 @@ ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
 
 
 ngx_int_t
-ngx_rtbus_hub_check(ngx_rtbus_channel_t *ch, rtbus_event_t *event)
+ngx_rtbus_hub_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
+    rtbus_event_t *event)
 {
     char       err[RTBUS_SCHEMA_ERROR];
     u_char    *p;
@@ -845,8 +896,12 @@ ngx_rtbus_hub_check(ngx_rtbus_channel_t *ch, rtbus_event_t *event)
     u_char     reason[sizeof("\"\": ") + RTBUS_EVENT_NAME_MAX
                       + RTBUS_SCHEMA_ERROR];
 
-    if (rtbus_schema_event(ch->hub->schema, event, err) == RTBUS_OK) {
+    if (rtbus_schema_event(hub->schema, event, err) == RTBUS_OK) {
         return NGX_OK;
+    }
+
+    if (channel == NULL) {
+        return NGX_DECLINED;
     }
 
     name.len = event->name.len;
@@ -855,10 +910,9 @@ ngx_rtbus_hub_check(ngx_rtbus_channel_t *ch, rtbus_event_t *event)
     p = ngx_sprintf(reason, "\"%V\": %s", &name, err);
     *p = '\0';
 
-    ngx_rtbus_stat_add(ch->hub->stat, invalid[NGX_RTBUS_STAT_INVALID_SCHEMA],
-                       1);
+    ngx_rtbus_stat_add(hub->stat, invalid[NGX_RTBUS_STAT_INVALID_SCHEMA], 1);
 
-    ngx_rtbus_hub_complain(ch->hub, &ch->name, (char *) reason);
+    ngx_rtbus_hub_complain(hub, channel, (char *) reason);
 
     return NGX_DECLINED;
 }

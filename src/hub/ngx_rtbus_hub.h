@@ -49,6 +49,7 @@ typedef struct ngx_rtbus_channel_s  ngx_rtbus_channel_t;
 typedef struct ngx_rtbus_sub_s      ngx_rtbus_sub_t;
 typedef struct ngx_rtbus_read_s     ngx_rtbus_read_t;
 typedef struct ngx_rtbus_owner_s    ngx_rtbus_owner_t;
+typedef struct ngx_rtbus_forward_s  ngx_rtbus_forward_t;
 
 
 #define NGX_RTBUS_LOST_UNKNOWN  ((uint64_t) -1)
@@ -86,6 +87,10 @@ typedef struct {
 
     /* owned, and the channel is not the user's: likewise */
     void                      (*refused)(ngx_rtbus_sub_t *sub);
+
+    /* the subscriber of the same client to another channel, or NULL */
+    ngx_rtbus_sub_t          *(*other)(ngx_rtbus_sub_t *sub,
+                                  ngx_rtbus_channel_t *ch);
 } ngx_rtbus_sub_handlers_t;
 
 
@@ -124,6 +129,15 @@ struct ngx_rtbus_sub_s {
 };
 
 
+/* where a forwarded message has come from */
+
+typedef struct {
+    ngx_str_t                        channel;    /* of Redis, with the prefix */
+    ngx_uint_t                       heard;      /* the worker listens to it: it
+                                                    has come there, too */
+} ngx_rtbus_source_t;
+
+
 /* a message that came while its channel was being read; malloc'ed */
 
 typedef struct ngx_rtbus_kept_s  ngx_rtbus_kept_t;
@@ -131,6 +145,9 @@ typedef struct ngx_rtbus_kept_s  ngx_rtbus_kept_t;
 struct ngx_rtbus_kept_s {
     ngx_rtbus_kept_t                *next;
     ngx_uint_t                       fills;      /* of the channel by then */
+    ngx_rtbus_source_t               source;     /* of a forwarded message;
+                                                    its name is behind data */
+    size_t                           size;       /* bytes of both */
     size_t                           len;
     u_char                           data[1];
 };
@@ -178,6 +195,8 @@ struct ngx_rtbus_hub_s {
     ngx_uint_t                       functions;  /* load the library */
     const rtbus_schema_t            *schema;     /* of events, or NULL */
     ngx_rtbus_stat_t                *stat;       /* never NULL */
+    ngx_array_t                     *rules;      /* of ngx_rtbus_forward; NULL:
+                                                    there are none */
     ngx_rtbus_hub_exiting_pt         exiting_handler;
     void                            *data;
 
@@ -192,6 +211,7 @@ struct ngx_rtbus_hub_s {
     ngx_rtbus_redis_sub_t            sub;
     ngx_rtbus_library_t              library;
     ngx_rtbus_canary_t               canary;
+    ngx_rtbus_forward_t             *forward;    /* NULL: no rules */
     ngx_queue_t                      lingering;
     ngx_event_t                      linger;
     ngx_event_t                      retry;      /* timer: unknown channels */
@@ -293,14 +313,37 @@ void ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
 
 /*
  * Has the event the shape that hub->schema, which is there, wants: NGX_OK, or
- * NGX_DECLINED: it is not to be handed out, and was logged.
+ * NGX_DECLINED: it is not to be handed out, and was logged, unless channel is
+ * NULL.
  */
 
-ngx_int_t ngx_rtbus_hub_check(ngx_rtbus_channel_t *ch, rtbus_event_t *event);
+ngx_int_t ngx_rtbus_hub_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
+    rtbus_event_t *event);
 
 /* asks again, in a second, for what could not be had from Redis now */
 
 void ngx_rtbus_hub_retry(ngx_rtbus_hub_t *hub);
+
+
+/* for ngx_rtbus_forward: */
+
+/* the channel of this name, with the prefix, if it is there; or NULL */
+
+ngx_rtbus_channel_t *ngx_rtbus_hub_find(ngx_rtbus_hub_t *hub,
+    ngx_str_t *name);
+
+/* reads a message from Redis: NULL, or why it is no event */
+
+const char *ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
+    u_char *data, size_t len);
+
+/*
+ * Keeps a message until its channel is known; source is NULL for one of the
+ * channel's own.  first: it comes before the others that are kept.
+ */
+
+void ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
+    u_char *data, size_t len, ngx_uint_t first);
 
 
 #endif /* _NGX_RTBUS_HUB_H_INCLUDED_ */

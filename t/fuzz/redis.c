@@ -7,7 +7,8 @@
  * Above is a world of its own: two connections whose bytes the input decides
  * on, a clock, four channels, subscribers.  What has to hold, whatever Redis
  * says: no subscriber gets a durable event twice, out of order or behind a hole
- * that it was not told of, and all memory is given back.
+ * that it was not told of, no client gets a live event twice that was forwarded
+ * to other channels of it, and all memory is given back.
  *
  * Input: commands of one byte each, some with arguments; see step().
  */
@@ -19,12 +20,15 @@
 #include <ngx_event_connect.h>
 #include <sys/socket.h>
 #include "ngx_rtbus_hub.h"
+#include "ngx_rtbus_forward.h"
 
 
 #define FUZZ_SUBS      8
 #define FUZZ_CHANNELS  4
 #define FUZZ_STEPS     400
 #define FUZZ_TURNS     32
+#define FUZZ_EVENTS    1024             /* more than one input makes */
+#define FUZZ_TIME      8765432100000ull /* no other event has such a time */
 
 
 typedef struct {
@@ -52,6 +56,7 @@ typedef struct {
 typedef struct {
     rtbus_pos_t              event;
     rtbus_pos_t              channel;
+    uint64_t                 number;    /* of one that was forwarded */
 } mark_t;
 
 
@@ -76,6 +81,11 @@ static int                fuzz_socket;
 static link_t            *fuzz_links[2];     /* pub/sub, command */
 static ngx_rtbus_hub_t    fuzz_hub;
 static listener_t         fuzz_subs[FUZZ_SUBS];
+
+/* two listeners next to each other are of one client */
+
+static uint8_t            fuzz_got[FUZZ_SUBS / 2][FUZZ_EVENTS];
+static unsigned           fuzz_number;
 
 static const char        *fuzz_names[FUZZ_CHANNELS] = { "a", "b", "job:1",
                                                         "user:x" };
@@ -109,6 +119,14 @@ ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err,
 
 void
 ngx_log_abort(ngx_err_t err, const char *fmt, ...)
+{
+    abort();
+}
+
+
+void ngx_cdecl
+ngx_conf_log_error(ngx_uint_t level, ngx_conf_t *cf, ngx_err_t err,
+    const char *fmt, ...)
 {
     abort();
 }
@@ -290,7 +308,7 @@ say(ngx_uint_t n, const char *text)
 /* a message on a channel, as Redis would send it */
 
 static void
-message(const char *channel, const uint8_t *p, size_t len)
+message(const char *channel, const uint8_t *p, size_t len, unsigned pattern)
 {
     int      n;
     uint8_t  buf[1024];
@@ -300,7 +318,9 @@ message(const char *channel, const uint8_t *p, size_t len)
     }
 
     n = snprintf((char *) buf, sizeof(buf),
-                 "*3\r\n$7\r\nmessage\r\n$%zu\r\n%s\r\n$%zu\r\n",
+                 "%s$%zu\r\n%s\r\n$%zu\r\n",
+                 pattern ? "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n"
+                         : "*3\r\n$7\r\nmessage\r\n",
                  strlen(channel), channel, len);
 
     memcpy(buf + n, p, len);
@@ -321,7 +341,33 @@ event(const char *channel, unsigned epoch, unsigned seq)
     n = snprintf(buf, sizeof(buf), "{\"event\":\"e\",\"data\":1,\"id\":\"%u-%u\"}",
                  epoch, seq);
 
-    message(channel, (uint8_t *) buf, n);
+    message(channel, (uint8_t *) buf, n, 0);
+}
+
+
+/* an event that matches the rules, durable or live: once more for the pattern */
+
+static void
+forward(const char *channel, unsigned arg)
+{
+    int   n;
+    char  buf[256];
+
+    n = snprintf(buf, sizeof(buf),
+                 "{\"event\":\"e\",\"data\":{\"u\":\"%s\",\"v\":\"%s\"},",
+                 (arg & 1) ? "x" : "y", (arg & 2) ? "a" : "b");
+
+    if (arg & 4) {
+        n += snprintf(buf + n, sizeof(buf) - n, "\"id\":\"1-%u\"}", arg >> 3);
+
+    } else {
+        n += snprintf(buf + n, sizeof(buf) - n, "\"timestamp\":%llu}",
+                      FUZZ_TIME + fuzz_number++);
+        must(fuzz_number < FUZZ_EVENTS);
+    }
+
+    message(channel, (uint8_t *) buf, n, 0);
+    message(channel, (uint8_t *) buf, n, 1);
 }
 
 
@@ -377,6 +423,7 @@ encode(const ngx_rtbus_format_t *format, ngx_rtbus_msg_t *msg)
 
     mark.event = msg->event->pos;
     mark.channel = msg->pos;
+    mark.number = msg->event->timestamp - FUZZ_TIME;
 
     memcpy(frame->data, &mark, sizeof(mark_t));
 
@@ -388,6 +435,7 @@ static void
 deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
 {
     mark_t       mark;
+    uint8_t     *got;
     listener_t  *l;
 
     l = (listener_t *) sub;
@@ -409,6 +457,40 @@ deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
 
     l->pos = mark.channel;
     l->known = 1;
+
+    if (mark.number < fuzz_number) {
+        got = &fuzz_got[(l - fuzz_subs) / 2][mark.number];
+
+        must(*got == 0);
+        *got = 1;
+    }
+}
+
+
+static ngx_rtbus_sub_t *
+other(ngx_rtbus_sub_t *sub, ngx_rtbus_channel_t *ch)
+{
+    ngx_uint_t   i;
+    listener_t  *l;
+
+    l = fuzz_subs + ((listener_t *) sub - fuzz_subs) / 2 * 2;
+
+    for (i = 0; i < 2; i++) {
+        if (l[i].used && l[i].sub.ch == ch) {
+            return &l[i].sub;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* a client that leaves a channel may get anew what it got there */
+
+static void
+forget(listener_t *l)
+{
+    memset(fuzz_got[(l - fuzz_subs) / 2], 0, FUZZ_EVENTS);
 }
 
 
@@ -467,6 +549,7 @@ failed(ngx_rtbus_sub_t *sub)
 
     ngx_rtbus_hub_leave(sub);
     l->used = 0;
+    forget(l);
 }
 
 
@@ -478,21 +561,36 @@ static const ngx_rtbus_sub_handlers_t  handlers = {
     .room = room,
     .ready = ready,
     .joined = joined,
-    .failed = failed
+    .failed = failed,
+    .other = other
 };
 
 
 static void
 join(listener_t *l, const char *name, unsigned arg)
 {
-    ngx_int_t  rc;
-    ngx_str_t  channel;
+    ngx_int_t    rc;
+    ngx_str_t    channel;
+    listener_t  *mate;
 
     if (l->used) {
         ngx_rtbus_hub_leave(&l->sub);
     }
 
+    /* a client joins a channel once */
+
+    mate = fuzz_subs + ((l - fuzz_subs) ^ 1);
+
+    if (mate->used && mate->sub.ch->name.len == strlen(name)
+        && memcmp(mate->sub.ch->name.data, name, strlen(name)) == 0)
+    {
+        ngx_rtbus_hub_leave(&mate->sub);
+        mate->used = 0;
+    }
+
     memset(l, 0, sizeof(listener_t));
+
+    forget(l);
 
     l->used = 1;
 
@@ -594,11 +692,16 @@ step(const uint8_t *p, const uint8_t *last)
 
     case 2:                             /* any message */
         len = ngx_min((size_t) (last - p), (size_t) b);
-        message(fuzz_names[a % FUZZ_CHANNELS], p, len);
+        message(fuzz_names[a % FUZZ_CHANNELS], p, len, a & 0x80);
         p += len;
         break;
 
     case 3:
+        if (a & 0x80) {
+            forward(fuzz_names[a % FUZZ_CHANNELS], b);
+            break;
+        }
+
         event(fuzz_names[a % FUZZ_CHANNELS], 1 + (b >> 7), b & 0x7f);
         break;
 
@@ -618,12 +721,14 @@ step(const uint8_t *p, const uint8_t *last)
         if (l->used) {
             ngx_rtbus_hub_leave(&l->sub);
             l->used = 0;
+            forget(l);
         }
 
         break;
 
     case 8:
         if (l->used && l->sub.held) {
+            forget(l);
             (void) ngx_rtbus_hub_release(&l->sub);
         }
 
@@ -673,10 +778,18 @@ step(const uint8_t *p, const uint8_t *last)
 static void
 begin(void)
 {
+    ngx_uint_t                      i;
+    ngx_conf_t                      cf;
     static int                      fds[2];
     static ngx_addr_t               addr;
     static struct sockaddr          sa;
+    static ngx_array_t             *rules;
     static ngx_rtbus_redis_conf_t   conf;
+
+    static ngx_str_t                texts[] = {
+        ngx_string("job:*"), ngx_string("user:{u}"),
+        ngx_string("*"), ngx_string("{v}")
+    };
 
     if (ngx_cycle == NULL) {
         ngx_cycle = &fuzz_cycle;
@@ -701,6 +814,15 @@ begin(void)
         conf.connect_timeout = 1000;
         conf.command_timeout = 2000;
         ngx_str_set(&conf.name, "redis");
+
+        memset(&cf, 0, sizeof(ngx_conf_t));
+        cf.pool = ngx_create_pool(1024, &fuzz_log);
+        must(cf.pool != NULL);
+
+        for (i = 0; i < 4; i += 2) {
+            must(ngx_rtbus_forward_rule(&cf, &rules, &texts[i], &texts[i + 1])
+                 == NGX_OK);
+        }
     }
 
     ngx_current_msec = 1000000;
@@ -715,10 +837,13 @@ begin(void)
 
     memset(&fuzz_hub, 0, sizeof(ngx_rtbus_hub_t));
     memset(fuzz_subs, 0, sizeof(fuzz_subs));
+    memset(fuzz_got, 0, sizeof(fuzz_got));
+    fuzz_number = 0;
 
     fuzz_hub.redis = &conf;
     fuzz_hub.max_event = 300;
     fuzz_hub.functions = 1;
+    fuzz_hub.rules = rules;
     ngx_str_set(&fuzz_hub.prefix, "");
 
     must(ngx_rtbus_hub_init(&fuzz_hub, &fuzz_log) == NGX_OK);
@@ -775,7 +900,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         greet(0);
         greet(1);
         say(1, "$5\r\nrtbus\r\n:1\r\n");
-        confirm(1);
+        confirm(2);
     }
 
     for (i = 0; i < FUZZ_STEPS && p < last; i++) {

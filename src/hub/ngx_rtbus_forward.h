@@ -1,0 +1,49 @@
+
+/*
+ * Rules by which events of Redis channels are also handed out on a channel
+ * that is made from their data: for producers and clients that do not know of
+ * each other's channels.
+ *
+ *   job:*  user:{userId}     data.userId "7": on channel "user:7", too
+ *
+ * In the other channel it is a live event, whatever it is in its own: it has
+ * no position there, does not move that channel on, and is not in its stream.
+ *
+ * A client that gets the event on its own channel, or by an earlier rule, gets
+ * it there only.
+ */
+
+
+#ifndef _NGX_RTBUS_FORWARD_H_INCLUDED_
+#define _NGX_RTBUS_FORWARD_H_INCLUDED_
+
+
+#include "ngx_rtbus_hub.h"
+
+
+/*
+ * Adds a rule to *rules, which is made when it is NULL.  pattern: a channel
+ * name that may end in "*"; channel: text and "{member}" or "{member.member}",
+ * members of the data.  NGX_OK or NGX_ERROR, logged.
+ */
+
+ngx_int_t ngx_rtbus_forward_rule(ngx_conf_t *cf, ngx_array_t **rules,
+    ngx_str_t *pattern, ngx_str_t *channel);
+
+
+/* for ngx_rtbus_hub: */
+
+/* hub->rules may be NULL; NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_rtbus_forward_init(ngx_rtbus_hub_t *hub);
+
+/* the pub/sub connection is closed already */
+
+void ngx_rtbus_forward_close(ngx_rtbus_hub_t *hub);
+
+/* a forwarded message that was kept, its channel is known by now */
+
+void ngx_rtbus_forward_kept(ngx_rtbus_channel_t *ch, ngx_rtbus_kept_t *kept);
+
+
+#endif /* _NGX_RTBUS_FORWARD_H_INCLUDED_ */
