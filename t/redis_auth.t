@@ -56,7 +56,7 @@ for my $redis ($open, $closed) {
 # all that the module needs, and not a bit more; the functions are there
 
 $closed->cmd('ACL', 'SETUSER', 'edge:1', 'on', '>s3cret', 'resetchannels',
-	'&job:*', '%R~{job:*', '-@all', '+subscribe', '+unsubscribe',
+	'&job:*', '&rtbus:worker:*', '%R~{job:*', '-@all', '+subscribe', '+unsubscribe',
 	'+fcall_ro', '+exists', '+hgetall', '+get', '+xrange',
 	'+xinfo|stream',
 	'+publish', '+ping', '+select', '+client|setname');

@@ -72,6 +72,7 @@ volatile ngx_cycle_t     *ngx_cycle;
 ngx_uint_t                ngx_exiting;
 ngx_pid_t                 ngx_pid;
 ngx_int_t                 ngx_ncpu;
+ngx_uint_t                ngx_worker;
 ngx_uint_t                ngx_event_flags;
 ngx_event_actions_t       ngx_event_actions;
 
@@ -80,6 +81,7 @@ static ngx_cycle_t        fuzz_cycle;
 static int                fuzz_socket;
 static link_t            *fuzz_links[2];     /* pub/sub, command */
 static ngx_rtbus_hub_t    fuzz_hub;
+static ngx_rtbus_stat_t   fuzz_stat;
 static listener_t         fuzz_subs[FUZZ_SUBS];
 
 /* two listeners next to each other are of one client */
@@ -235,6 +237,22 @@ ngx_int_t
 ngx_parse_url(ngx_pool_t *pool, ngx_url_t *u)
 {
     return NGX_ERROR;
+}
+
+
+/* no memory is shared here */
+
+ngx_shm_zone_t *
+ngx_shared_memory_add(ngx_conf_t *cf, ngx_str_t *name, size_t size, void *tag)
+{
+    return NULL;
+}
+
+
+void *
+ngx_slab_calloc(ngx_slab_pool_t *pool, size_t size)
+{
+    return NULL;
 }
 
 
@@ -840,7 +858,10 @@ begin(void)
     memset(fuzz_got, 0, sizeof(fuzz_got));
     fuzz_number = 0;
 
+    memset(&fuzz_stat, 0, sizeof(ngx_rtbus_stat_t));
+
     fuzz_hub.redis = &conf;
+    fuzz_hub.stat = &fuzz_stat;
     fuzz_hub.max_event = 300;
     fuzz_hub.functions = 1;
     fuzz_hub.rules = rules;
