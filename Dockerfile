@@ -2,10 +2,12 @@
 #
 #     docker build -t rtbus .
 #     docker run --network <that of Redis> -p 8080:8080 rtbus
+#     docker run --network <that of Redis> rtbus producer --redis redis:6379
 #
 # It runs conf/demo.conf, changed to listen to the outside and to find Redis
-# under the name "redis".  A configuration of your own goes to
-# /etc/nginx/nginx.conf.
+# under the name "redis".  The demo's key is made with the image, and its
+# passwords are public: for all but looking at it, a configuration of your own
+# goes to /etc/nginx/nginx.conf.
 
 ARG BASE=debian:bookworm-slim
 
@@ -14,20 +16,25 @@ FROM $BASE AS build
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        gcc libc6-dev libhiredis-dev libjwt-dev libssl-dev libyajl-dev make nginx-dev \
+        gcc libc6-dev libhiredis-dev libjwt-dev libssl-dev libyajl-dev make \
+        nginx-dev npm perl \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /src
 COPY . .
 
-RUN make build
+RUN make build /src/build/producer \
+    && npm ci --omit=dev --no-audit --no-fund \
+    && demo/keys build/demo 3650
 
 RUN sed -e '1i daemon off;\npid /tmp/nginx.pid;\nerror_log stderr notice;' \
         -e 's|^load_module .*|load_module modules/ngx_http_rtbus_module.so;|' \
         -e 's|^http {|&\n    access_log /dev/stdout;\n    rtbus_drain 5s;\n|' \
         -e 's|redis://127\.0\.0\.1:|redis://redis:|' \
         -e 's|listen 127\.0\.0\.1:|listen |' \
-        -e 's|root demo;|root /srv/rtbus;|' \
+        -e 's|root demo/page;|root /srv/rtbus/page;|' \
+        -e 's|alias node_modules/socket.io-client/dist/|alias /srv/rtbus/|' \
+        -e 's|alias conf/demo/tokens/|alias /etc/nginx/demo/tokens/|' \
         conf/demo.conf > build/nginx.conf
 
 
@@ -42,8 +49,12 @@ RUN apt-get update \
     && chown -R www-data:www-data /var/lib/nginx
 
 COPY --from=build /src/build/ngx_http_rtbus_module.so /usr/lib/nginx/modules/
+COPY --from=build /src/build/producer /usr/local/bin/
 COPY --from=build /src/build/nginx.conf /etc/nginx/nginx.conf
-COPY demo/index.html /srv/rtbus/
+COPY --from=build --chown=33:33 /src/build/demo /etc/nginx/demo
+COPY conf/events.schema.json /etc/nginx/
+COPY --from=build /src/node_modules/socket.io-client/dist/socket.io.min.js /srv/rtbus/
+COPY demo/page /srv/rtbus/page
 
 # www-data, by number for those who check that it is not root
 

@@ -88,7 +88,7 @@ $(BUILD)/producer: demo/producer.c
 	$(CC) $(UNIT_CFLAGS) -o $@ $< -lhiredis -lyajl
 
 
-run: deps build $(BUILD)/producer
+run: deps build $(BUILD)/producer node_modules
 	@./demo/run
 
 test: test-deps build $(BUILD)/producer node_modules unit layers

@@ -4,11 +4,13 @@
  * prompts with nonsense, token by token.
  *
  *     producer [--redis host:port|/path/to/socket] [--rate tokens/s]
+ *              [--name name]
  *
- * It listens on the pub/sub channel "demo:start" for
+ * It takes the commands of clients, which nginx adds to the Redis stream
+ * "rtbus:commands", as one of the consumer group "demo":
  *
- *     {"event":"job:start","data":{"jobId":"..","userId":"..","prompt":".."}}
- *     {"event":"task:cancel:v1","data":{"jobId":".."}}
+ *     job:start:v1    {jobId,prompt}
+ *     task:cancel:v1  {jobId}
  *
  * and for each job it publishes on the channel "job:<id>"
  *
@@ -17,7 +19,7 @@
  *     task:progress:v1   {jobId,progress,status,message}       every 10 %
  *     model:complete:v1  {jobId,userId,text,tokens,duration}
  *
- * (or task:cancelled:v1, task:failed:v1), keeps the hash "{job:<id>}:state" and
+ * (or job:cancelled:v1, model:error:v1), keeps the hash "{job:<id>}:state" and
  * grows the string "{job:<id>}:output".  "index" counts the tokens from 1 to
  * "total"; "offset" is how many bytes of output come before the token, so that
  * one who has read the output so far knows which tokens are in it already.
@@ -29,11 +31,18 @@
  * comes twice.  Its field "step" counts the events of the producer, for others
  * may publish on the channel as well.
  *
+ * A job:start:v1 is acknowledged (XACK) when the job is over, not before.  A
+ * producer that was killed, and is started again under the same name, is given
+ * what it has not acknowledged, and goes on with it.  With several producers,
+ * each under a name of its own, each job is done by one of them; a cancel may
+ * be read by another one, which leaves the key "{job:<id>}:cancel", and who
+ * does the job looks for that with each token.
+ *
  * nginx loads the function when it connects to Redis.  A producer that is
  * there first says so, and waits for it.
  *
- * One thread, one poll() loop, two connections: hiredis allows nothing but
- * SUBSCRIBE on the one that listens.
+ * One thread, one poll() loop, two connections: the one that reads commands is
+ * blocked while there are none.
  */
 
 
@@ -58,11 +67,13 @@
 #include <yajl/yajl_tree.h>
 
 
-#define START_CHANNEL     "demo:start"
-#define KEEP_SECONDS      "86400"       /* of a job that has no event yet */
+#define STREAM            "rtbus:commands"
+#define GROUP             "demo"
+#define BLOCK_MS          "2000"        /* a read waits that long */
+#define KEEP_SECONDS      "86400"       /* of what has no event yet */
 
 #define MAX_JOBS          1000
-#define MAX_MESSAGE       32768
+#define MAX_DATA          65536
 #define MAX_PENDING       256           /* unanswered events of one job */
 #define MAX_TRIES         30            /* in a row, until a job fails */
 
@@ -71,7 +82,6 @@
 #define MIN_BACKOFF       100000
 #define MAX_BACKOFF       5000000
 #define RETRY_DELAY       1000000
-#define QUIT_TIMEOUT      2000000
 
 
 /* a growing string; once it has failed, all further writes are ignored */
@@ -122,10 +132,23 @@ typedef struct {
 } conn_t;
 
 
+/* an entry of the stream; the strings belong to the reply */
+
+typedef struct {
+    const char         *id;
+    const char         *event;
+    const char         *data;           /* JSON */
+    const char         *user;           /* who sent it, as nginx knows */
+    const char         *reply;          /* where an answer goes to, */
+    const char         *ack;            /* and its number; NULL: none wanted */
+} command_t;
+
+
 /*
- * NEW -> CLAIMING -> RUNNING -> DONE is the usual life of a job.  A failed
- * event or a new connection leads to LOST; the job then reads from Redis where
- * it stands (CHECKING) and is RUNNING again.
+ * NEW -> CLAIMING -> CHECKING -> RUNNING -> DONE is the usual life of a job:
+ * CHECKING reads from Redis where it stands, which is at its beginning as a
+ * rule.  A failed event or a new connection leads to LOST, from there to
+ * CHECKING and to RUNNING again.
  */
 
 typedef enum {
@@ -146,6 +169,10 @@ struct job_s {
     char               *user;
     char               *prompt;
 
+    char               *command;        /* id of its entry in the stream */
+    char               *reply;          /* see command_t */
+    char               *ack;
+
     buf_t               text;           /* the whole answer */
     size_t             *ends;           /* token i is ends[i - 1] .. ends[i] */
     size_t              total;          /* number of tokens */
@@ -156,7 +183,7 @@ struct job_s {
     unsigned            pending;        /* callbacks that will still come */
     unsigned            tries;
     int64_t             timer;          /* next step is due then */
-    int64_t             started;
+    int64_t             started;        /* ms since 1970 */
 
     unsigned            progress:1;     /* task:progress:v1 comes next */
     unsigned            cancelled:1;
@@ -166,10 +193,14 @@ struct job_s {
 struct producer_s {
     char               *host;           /* or the path of a unix socket */
     int                 port;           /* 0: unix socket */
+    const char         *name;           /* in the group */
     int64_t             interval;       /* between two tokens */
 
-    conn_t              sub;
-    conn_t              cmd;
+    conn_t              in;             /* reads commands */
+    conn_t              cmd;            /* for all else */
+
+    char                after[48];      /* read what comes after this entry */
+    unsigned            again:1;        /* read what is not acknowledged */
 
     job_t              *jobs;
     unsigned            njobs;
@@ -203,16 +234,29 @@ static int64_t conn_timer(conn_t *c, int64_t now);
 static void conn_sent(conn_t *c);
 static void conn_replied(conn_t *c);
 
-static void sub_connected(producer_t *p);
-static void sub_reply(redisAsyncContext *ac, void *reply, void *data);
-static void sub_message(producer_t *p, const char *msg, size_t len);
-static void cmd_connected(producer_t *p);
+static void in_connected(producer_t *p);
+static void in_grouped(redisAsyncContext *ac, void *reply, void *data);
+static void in_read(producer_t *p);
+static void in_reply(redisAsyncContext *ac, void *reply, void *data);
+static void in_entry(producer_t *p, const redisReply *entry);
 static void cmd_ask(producer_t *p);
 static void cmd_reply(redisAsyncContext *ac, void *reply, void *data);
 static void cmd_lacking(producer_t *p);
 
-static void job_start(producer_t *p, yajl_val data);
-static void job_cancel(producer_t *p, yajl_val data);
+static void command_take(producer_t *p, const command_t *c);
+static void command_refuse(producer_t *p, const command_t *c,
+    const char *error);
+static void command_answer(producer_t *p, const char *reply, const char *ack,
+    const job_t *job, const char *error);
+static void command_ack(producer_t *p, const char *id);
+static void command_acked(redisAsyncContext *ac, void *reply, void *data);
+
+static void job_start(producer_t *p, const command_t *c, const char *id,
+    const char *prompt);
+static void job_cancel(producer_t *p, const command_t *c, const char *id);
+static int job_look(job_t *job);
+static void job_looked(redisAsyncContext *ac, void *reply, void *data);
+static void job_started(job_t *job);
 static job_t *job_find(producer_t *p, const char *id);
 static void job_run(job_t *job);
 static int64_t job_timer(job_t *job);
@@ -226,8 +270,6 @@ static void job_lost(job_t *job, const char *why);
 static void job_check(job_t *job);
 static void job_checked(redisAsyncContext *ac, void *reply, void *data);
 static const char *job_place(job_t *job, redisReply *r);
-static const redisReply *job_field(const redisReply *fields,
-    const char *name);
 static void job_free(job_t *job);
 
 static int publish_event(job_t *job, const char *event, const buf_t *data,
@@ -251,6 +293,8 @@ static void json_name(buf_t *b, const char *name);
 static void json_quote(buf_t *b, const char *value, size_t len);
 static void json_str(buf_t *b, const char *name, const char *value);
 static void json_num(buf_t *b, const char *name, int64_t value);
+static const redisReply *field(const redisReply *fields, const char *name);
+static const char *field_text(const redisReply *fields, const char *name);
 static void field_str(fields_t *f, const char *name, const char *value,
     size_t len);
 static void field_num(fields_t *f, const char *name, int64_t value);
@@ -297,12 +341,14 @@ init(producer_t *p, int argc, char **argv)
     static const struct option  options[] = {
         { "redis", required_argument, NULL, 'r' },
         { "rate", required_argument, NULL, 't' },
+        { "name", required_argument, NULL, 'n' },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 }
     };
 
     redis = "127.0.0.1:6379";
     rate = 25;
+    p->name = "producer";
 
     while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 
@@ -324,9 +370,13 @@ init(producer_t *p, int argc, char **argv)
 
             break;
 
+        case 'n':
+            p->name = optarg;
+            break;
+
         case 'h':
             printf("usage: producer [--redis host:port|/path] "
-                   "[--rate tokens/s]\n");
+                   "[--rate tokens/s] [--name name]\n");
             exit(0);
 
         default:
@@ -346,12 +396,12 @@ init(producer_t *p, int argc, char **argv)
 
     p->interval = (int64_t) (1000000 / rate);
 
-    p->sub.name = "subscription";
-    p->sub.handler = sub_connected;
-    p->sub.producer = p;
+    p->in.name = "reading";
+    p->in.handler = in_connected;
+    p->in.producer = p;
 
     p->cmd.name = "command";
-    p->cmd.handler = cmd_connected;
+    p->cmd.handler = cmd_ask;
     p->cmd.producer = p;
 
     srandom((unsigned) (time(NULL) ^ getpid()));
@@ -454,13 +504,12 @@ loop(producer_t *p)
     int              n, i;
     job_t           *job, **next;
     conn_t          *conns[2], *c;
-    int64_t          timer, t, end;
+    int64_t          timer, t;
     sigset_t         block, orig;
-    unsigned         quitting;
     struct pollfd    fds[2];
     struct timespec  ts;
 
-    conns[0] = &p->sub;
+    conns[0] = &p->in;
     conns[1] = &p->cmd;
 
     /* signals arrive in ppoll() only, so none slips in just before it */
@@ -470,25 +519,16 @@ loop(producer_t *p)
     sigaddset(&block, SIGINT);
     sigprocmask(SIG_BLOCK, &block, &orig);
 
-    quitting = 0;
-    end = 0;
-
     for ( ;; ) {
         p->now = monotonic();
 
-        if (quit_signal && !quitting) {
-            logmsg("signal %d, stopping", (int) quit_signal);
+        if (quit_signal) {
 
-            quitting = 1;
-            end = p->now + QUIT_TIMEOUT;
+            /* its jobs are not acknowledged: they go on with the next start */
 
-            for (job = p->jobs; job; job = job->next) {
-                if (job->state == JOB_RUNNING && p->cmd.ready) {
-                    (void) job_end(job, "failed", "the producer was stopped");
-                }
-
-                job->state = JOB_DONE;
-            }
+            logmsg("signal %d, stopping with %u jobs", (int) quit_signal,
+                   p->njobs);
+            break;
         }
 
         for (next = &p->jobs; *next; /* void */) {
@@ -498,6 +538,7 @@ loop(producer_t *p)
 
             if (job->state == JOB_DONE && job->pending == 0) {
                 *next = job->next;
+                command_ack(p, job->command);
                 job_free(job);
                 continue;
             }
@@ -505,13 +546,9 @@ loop(producer_t *p)
             next = &job->next;
         }
 
-        if (quitting && (p->jobs == NULL || p->now >= end)) {
-            break;
-        }
-
         /* what is due next */
 
-        timer = quitting ? end : p->now + 60000000;
+        timer = p->now + 60000000;
 
         for (i = 0; i < 2; i++) {
             t = conn_timer(conns[i], p->now);
@@ -558,8 +595,8 @@ quit(producer_t *p)
 {
     job_t  *job;
 
-    if (p->sub.ac) {
-        redisAsyncFree(p->sub.ac);
+    if (p->in.ac) {
+        redisAsyncFree(p->in.ac);
     }
 
     if (p->cmd.ac) {
@@ -847,118 +884,187 @@ conn_replied(conn_t *c)
 }
 
 
-/* what arrives on the subscription */
+/* the commands that arrive */
 
 
 static void
-sub_connected(producer_t *p)
+in_connected(producer_t *p)
 {
-    p->sub.deadline = p->now + REPLY_TIMEOUT;
+    /* what was sent before there was a producer counts, too: from 0 on */
 
-    if (redisAsyncCommand(p->sub.ac, sub_reply, p, "SUBSCRIBE %s",
-                          START_CHANNEL)
+    if (redisAsyncCommand(p->in.ac, in_grouped, p,
+                          "XGROUP CREATE " STREAM " " GROUP " 0 MKSTREAM")
         != REDIS_OK)
     {
         /* no reply will come, the deadline ends the connection */
         logmsg("redisAsyncCommand() failed");
+        return;
     }
+
+    conn_sent(&p->in);
 }
 
 
 static void
-sub_reply(redisAsyncContext *ac, void *reply, void *data)
+in_grouped(redisAsyncContext *ac, void *reply, void *data)
 {
-    redisReply  *r = reply, **e;
+    redisReply  *r = reply;
     producer_t  *p = data;
 
-    (void) ac;
+    conn_replied(&p->in);
+
+    if (r == NULL) {
+        return;
+    }
+
+    if (r->type == REDIS_REPLY_ERROR
+        && strncmp(r->str, "BUSYGROUP ", sizeof("BUSYGROUP ") - 1) != 0)
+    {
+        conn_fail(&p->in, r->str);
+        redisAsyncFree(ac);
+        return;
+    }
+
+    conn_ready(&p->in);
+
+    logmsg("takes commands from \"" STREAM "\" as \"%s\"", p->name);
+
+    /* first what was given to this name before, and is not acknowledged */
+
+    p->again = 0;
+    (void) strcpy(p->after, "0");
+
+    in_read(p);
+}
+
+
+static void
+in_read(producer_t *p)
+{
+    if (redisAsyncCommand(p->in.ac, in_reply, p,
+                          "XREADGROUP GROUP " GROUP " %s COUNT 32 "
+                          "BLOCK " BLOCK_MS " STREAMS " STREAM " %s",
+                          p->name, p->after)
+        != REDIS_OK)
+    {
+        logmsg("redisAsyncCommand() failed");
+        return;
+    }
+
+    conn_sent(&p->in);
+}
+
+
+/* [ [ stream, [ entry, ... ] ] ], or nil if nothing has come in time */
+
+static void
+in_reply(redisAsyncContext *ac, void *reply, void *data)
+{
+    size_t             i, n;
+    redisReply        *r = reply;
+    producer_t        *p = data;
+    const redisReply  *entries;
+
+    conn_replied(&p->in);
 
     if (r == NULL) {
         return;
     }
 
     if (r->type == REDIS_REPLY_ERROR) {
-        logmsg("SUBSCRIBE failed: %s", r->str);
+
+        /* somebody has deleted the group or the stream: make them again */
+
+        if (strncmp(r->str, "NOGROUP ", sizeof("NOGROUP ") - 1) == 0
+            || strncmp(r->str, "UNBLOCKED ", sizeof("UNBLOCKED ") - 1) == 0)
+        {
+            in_connected(p);
+            return;
+        }
+
+        conn_fail(&p->in, r->str);
+        redisAsyncFree(ac);
         return;
     }
 
-    e = r->element;
+    entries = NULL;
+    n = 0;
 
-    if (r->type != REDIS_REPLY_ARRAY || r->elements != 3
-        || e[0]->type != REDIS_REPLY_STRING)
+    if (r->type == REDIS_REPLY_ARRAY && r->elements == 1
+        && r->element[0]->type == REDIS_REPLY_ARRAY
+        && r->element[0]->elements == 2
+        && r->element[0]->element[1]->type == REDIS_REPLY_ARRAY)
     {
-        return;
+        entries = r->element[0]->element[1];
+        n = entries->elements;
     }
 
-    if (strcmp(e[0]->str, "subscribe") == 0) {
-        conn_ready(&p->sub);
-        logmsg("listening on \"%s\"", START_CHANNEL);
-        return;
+    for (i = 0; i < n; i++) {
+        in_entry(p, entries->element[i]);
     }
 
-    if (strcmp(e[0]->str, "message") == 0
-        && e[2]->type == REDIS_REPLY_STRING)
-    {
-        sub_message(p, e[2]->str, e[2]->len);
+    if (p->again) {
+        p->again = 0;
+        (void) strcpy(p->after, "0");
+
+    } else if (n == 0) {
+        (void) strcpy(p->after, ">");
     }
+
+    in_read(p);
 }
 
 
+/* [ id, [ field, value, ... ] ], or [ id, nil ] if it was deleted */
+
 static void
-sub_message(producer_t *p, const char *msg, size_t len)
+in_entry(producer_t *p, const redisReply *entry)
 {
-    char         error[128];
-    yajl_val     root, event, data;
-    const char  *name;
+    command_t          c;
+    const redisReply  *fields, *data;
 
-    static const char  *event_path[] = { "event", NULL };
-    static const char  *data_path[] = { "data", NULL };
-
-    if (quit_signal) {
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2
+        || entry->element[0]->type != REDIS_REPLY_STRING)
+    {
         return;
+    }
+
+    c.id = entry->element[0]->str;
+
+    if (p->after[0] != '>') {
+        (void) snprintf(p->after, sizeof(p->after), "%s", c.id);
+    }
+
+    fields = entry->element[1];
+
+    if (fields->type != REDIS_REPLY_ARRAY) {
+        command_ack(p, c.id);
+        return;
+    }
+
+    data = field(fields, "data");
+
+    c.event = field_text(fields, "event");
+    c.data = data ? data->str : NULL;
+    c.user = field_text(fields, "user");
+    c.reply = field_text(fields, "reply");
+    c.ack = field_text(fields, "ack");
+
+    if (c.reply == NULL || c.ack == NULL || c.ack[0] == '\0'
+        || c.ack[strspn(c.ack, "0123456789")] != '\0')
+    {
+        c.reply = NULL;
+        c.ack = NULL;
     }
 
     /* yajl_tree reads up to the first zero byte */
 
-    if (len > MAX_MESSAGE || memchr(msg, '\0', len) != NULL) {
-        logmsg("a message on \"%s\" is too long or has zero bytes",
-               START_CHANNEL);
+    if (data && (data->len > MAX_DATA || strlen(data->str) != data->len)) {
+        command_refuse(p, &c, "the data is too long or has zero bytes");
         return;
     }
 
-    root = yajl_tree_parse(msg, error, sizeof(error));
-
-    if (root == NULL) {
-        logmsg("a message on \"%s\" is not JSON", START_CHANNEL);
-        return;
-    }
-
-    event = yajl_tree_get(root, event_path, yajl_t_string);
-    data = yajl_tree_get(root, data_path, yajl_t_object);
-    name = YAJL_GET_STRING(event);
-
-    if (name == NULL || data == NULL) {
-        logmsg("a message on \"%s\" has no event name or no data",
-               START_CHANNEL);
-
-    } else if (strcmp(name, "job:start") == 0) {
-        job_start(p, data);
-
-    } else if (strcmp(name, "task:cancel:v1") == 0) {
-        job_cancel(p, data);
-
-    } else {
-        logmsg("unknown event on \"%s\"", START_CHANNEL);
-    }
-
-    yajl_tree_free(root);
-}
-
-
-static void
-cmd_connected(producer_t *p)
-{
-    cmd_ask(p);
+    command_take(p, &c);
 }
 
 
@@ -1017,6 +1123,10 @@ cmd_reply(redisAsyncContext *ac, void *reply, void *data)
 
     conn_ready(&p->cmd);
 
+    /* commands that could not be answered or acknowledged meanwhile */
+
+    p->again = 1;
+
     /* it may have come back with older data, or with none */
 
     for (job = p->jobs; job; job = job->next) {
@@ -1045,90 +1155,259 @@ cmd_lacking(producer_t *p)
 }
 
 
-/* jobs */
+/* what is done with them */
 
 
 static void
-job_start(producer_t *p, yajl_val data)
+command_take(producer_t *p, const command_t *c)
 {
-    job_t       *job;
+    char         error[128];
     size_t       len;
-    const char  *id, *user, *prompt;
+    yajl_val     data;
+    const char  *id, *prompt;
 
     static const char  *id_path[] = { "jobId", NULL };
-    static const char  *user_path[] = { "userId", NULL };
     static const char  *prompt_path[] = { "prompt", NULL };
 
     static const char  id_chars[] = "abcdefghijklmnopqrstuvwxyz"
                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                     "0123456789_.-";
 
+    data = c->data ? yajl_tree_parse(c->data, error, sizeof(error)) : NULL;
+
     id = YAJL_GET_STRING(yajl_tree_get(data, id_path, yajl_t_string));
-    user = YAJL_GET_STRING(yajl_tree_get(data, user_path, yajl_t_string));
     prompt = YAJL_GET_STRING(yajl_tree_get(data, prompt_path, yajl_t_string));
 
-    if (id == NULL) {
-        logmsg("job:start without a jobId");
-        return;
-    }
-
-    len = strlen(id);
+    len = id ? strlen(id) : 0;
 
     if (len < 1 || len > 128 || strspn(id, id_chars) != len) {
-        logmsg("job:start with an invalid jobId");
+        command_refuse(p, c, "no jobId");
+
+    } else if (c->event && strcmp(c->event, "job:start:v1") == 0) {
+        job_start(p, c, id, prompt ? prompt : "");
+
+    } else if (c->event && strcmp(c->event, "task:cancel:v1") == 0) {
+        job_cancel(p, c, id);
+
+    } else {
+        command_refuse(p, c, "unknown command");
+    }
+
+    yajl_tree_free(data);
+}
+
+
+static void
+command_refuse(producer_t *p, const command_t *c, const char *error)
+{
+    logmsg("command %s refused: %s", c->id, error);
+
+    command_answer(p, c->reply, c->ack, NULL, error);
+    command_ack(p, c->id);
+}
+
+
+/* what the client's acknowledgement callback is called with */
+
+static void
+command_answer(producer_t *p, const char *reply, const char *ack,
+    const job_t *job, const char *error)
+{
+    buf_t  *b;
+
+    if (reply == NULL || !p->cmd.ready) {
         return;
     }
 
-    if (job_find(p, id)) {
-        logmsg("job %s is started already", id);
+    b = &p->data;
+
+    buf_reset(b);
+    buf_str(b, "{\"ack\":");
+    buf_str(b, ack);
+    buf_str(b, ",\"data\":[");
+    json_begin(b);
+    json_name(b, "ok");
+    buf_str(b, error ? "false" : "true");
+
+    if (error) {
+        json_str(b, "error", error);
+    }
+
+    if (job) {
+        json_str(b, "jobId", job->id);
+        json_num(b, "total", (int64_t) job->total);
+    }
+
+    json_end(b);
+    buf_str(b, "]}");
+
+    if (b->failed) {
         return;
     }
 
-    if (p->njobs == MAX_JOBS) {
-        logmsg("job %s not started: there are %u jobs", id, p->njobs);
+    /* if it gets lost, the client is told so by nginx: "timeout" */
+
+    (void) redisAsyncCommand(p->cmd.ac, NULL, NULL, "PUBLISH %s %b", reply,
+                             b->data, b->len);
+}
+
+
+/* what is not acknowledged now is read again when Redis is back */
+
+static void
+command_ack(producer_t *p, const char *id)
+{
+    if (!p->cmd.ready) {
         return;
     }
 
-    job = calloc(1, sizeof(job_t));
-    if (job == NULL) {
-        logmsg("job %s not started: no memory", id);
-        return;
-    }
-
-    job->producer = p;
-    job->id = strdup(id);
-    job->user = strdup(user ? user : "anonymous");
-    job->prompt = strdup(prompt ? prompt : "");
-
-    job->next = p->jobs;
-    p->jobs = job;
-    p->njobs++;
-
-    if (job->id == NULL || job->user == NULL || job->prompt == NULL
-        || answer(job) != 0)
+    if (redisAsyncCommand(p->cmd.ac, command_acked, p,
+                          "XACK " STREAM " " GROUP " %s", id)
+        == REDIS_OK)
     {
-        logmsg("job %s not started: no memory", id);
-        job->state = JOB_DONE;
-        return;
+        conn_sent(&p->cmd);
     }
 }
 
 
 static void
-job_cancel(producer_t *p, yajl_val data)
+command_acked(redisAsyncContext *ac, void *reply, void *data)
 {
-    job_t       *job;
-    const char  *id;
+    redisReply  *r = reply;
+    producer_t  *p = data;
 
-    static const char  *id_path[] = { "jobId", NULL };
+    (void) ac;
 
-    id = YAJL_GET_STRING(yajl_tree_get(data, id_path, yajl_t_string));
+    conn_replied(&p->cmd);
 
-    job = id ? job_find(p, id) : NULL;
+    if (r && r->type == REDIS_REPLY_ERROR) {
+        logmsg("XACK failed: %s", r->str);
+    }
+}
+
+
+/* jobs */
+
+
+static void
+job_start(producer_t *p, const command_t *c, const char *id,
+    const char *prompt)
+{
+    job_t  *job;
+
+    job = job_find(p, id);
+
+    if (job && strcmp(job->command, c->id) == 0) {
+        /* read again */
+        return;
+    }
+
+    if (job) {
+        command_refuse(p, c, "there is such a job");
+        return;
+    }
+
+    if (p->njobs == MAX_JOBS) {
+        command_refuse(p, c, "too many jobs");
+        return;
+    }
+
+    job = calloc(1, sizeof(job_t));
+    if (job == NULL) {
+        command_refuse(p, c, "no memory");
+        return;
+    }
+
+    job->producer = p;
+    job->id = strdup(id);
+    job->user = strdup(c->user ? c->user : "");
+    job->prompt = strdup(prompt);
+    job->command = strdup(c->id);
+    job->reply = c->reply ? strdup(c->reply) : NULL;
+    job->ack = c->ack ? strdup(c->ack) : NULL;
+
+    p->njobs++;
+
+    if (job->id == NULL || job->user == NULL || job->prompt == NULL
+        || job->command == NULL
+        || (c->reply && (job->reply == NULL || job->ack == NULL))
+        || answer(job) != 0)
+    {
+        job_free(job);
+        command_refuse(p, c, "no memory");
+        return;
+    }
+
+    job->next = p->jobs;
+    p->jobs = job;
+}
+
+
+/* nginx has made sure that the job is theirs who cancel it */
+
+static void
+job_cancel(producer_t *p, const command_t *c, const char *id)
+{
+    job_t  *job;
+
+    job = job_find(p, id);
 
     if (job) {
         job->cancelled = 1;
         job->timer = p->now;
+    }
+
+    if (!p->cmd.ready) {
+        return;
+    }
+
+    /* for the producer that does it, which may have to be started again */
+
+    (void) redisAsyncCommand(p->cmd.ac, NULL, NULL,
+                             "SET {job:%s}:cancel 1 EX " KEEP_SECONDS, id);
+
+    command_answer(p, c->reply, c->ack, NULL, NULL);
+    command_ack(p, c->id);
+}
+
+
+/* has another producer read a cancel? */
+
+static int
+job_look(job_t *job)
+{
+    producer_t  *p;
+
+    p = job->producer;
+
+    if (redisAsyncCommand(p->cmd.ac, job_looked, job,
+                          "EXISTS {job:%s}:cancel", job->id)
+        != REDIS_OK)
+    {
+        return -1;
+    }
+
+    job->pending++;
+    conn_sent(&p->cmd);
+
+    return 0;
+}
+
+
+static void
+job_looked(redisAsyncContext *ac, void *reply, void *data)
+{
+    job_t       *job = data;
+    redisReply  *r = reply;
+
+    (void) ac;
+
+    job->pending--;
+    conn_replied(&job->producer->cmd);
+
+    if (r && r->type == REDIS_REPLY_INTEGER && r->integer) {
+        job->cancelled = 1;
+        job->timer = job->producer->now;
     }
 }
 
@@ -1179,6 +1458,12 @@ job_run(job_t *job)
         return;
     }
 
+    /* a job that was held up goes on at its rate, it does not catch up */
+
+    if (job->timer < p->now - 1000000) {
+        job->timer = p->now;
+    }
+
     while (job->state == JOB_RUNNING && p->now >= job->timer
            && job->pending < MAX_PENDING)
     {
@@ -1190,12 +1475,6 @@ job_run(job_t *job)
         }
 
         job->timer += p->interval;
-    }
-
-    /* a job that was held up goes on at its rate, it does not catch up */
-
-    if (job->timer < p->now - 1000000) {
-        job->timer = p->now;
     }
 }
 
@@ -1223,8 +1502,8 @@ job_timer(job_t *job)
 
 
 /*
- * All producers hear of a job, one does it: the one that creates the job's
- * state.  So a job id is also answered only once.
+ * A job belongs to the command that was the first to start it: a second one
+ * with the same job id is refused.
  */
 
 static void
@@ -1234,17 +1513,19 @@ job_claim(job_t *job)
 
     p = job->producer;
 
-    if (redisAsyncCommand(p->cmd.ac, job_claimed, job,
-                          "HSETNX {job:%s}:state jobId %s", job->id, job->id)
-        != REDIS_OK)
-    {
-        logmsg("job %s not started: no memory or connection", job->id);
-        job->state = JOB_DONE;
-        return;
-    }
-
+    (void) redisAsyncCommand(p->cmd.ac, NULL, NULL,
+                             "HSETNX {job:%s}:state command %s", job->id,
+                             job->command);
     (void) redisAsyncCommand(p->cmd.ac, NULL, NULL,
                              "EXPIRE {job:%s}:state " KEEP_SECONDS, job->id);
+
+    if (redisAsyncCommand(p->cmd.ac, job_claimed, job,
+                          "HGET {job:%s}:state command", job->id)
+        != REDIS_OK)
+    {
+        job->timer = p->now + RETRY_DELAY;
+        return;
+    }
 
     job->state = JOB_CLAIMING;
     job->pending++;
@@ -1257,33 +1538,36 @@ job_claimed(redisAsyncContext *ac, void *reply, void *data)
 {
     job_t       *job = data;
     redisReply  *r = reply;
+    producer_t  *p;
 
     (void) ac;
 
+    p = job->producer;
+
     job->pending--;
-    conn_replied(&job->producer->cmd);
+    conn_replied(&p->cmd);
 
-    if (job->state != JOB_CLAIMING) {
+    if (r == NULL || r->type == REDIS_REPLY_ERROR) {
+
+        if (r && job->tries++ == MAX_TRIES) {
+            logmsg("job %s not started: %s", job->id, r->str);
+            job->state = JOB_DONE;
+            return;
+        }
+
+        job->state = JOB_NEW;
+        job->timer = p->now + RETRY_DELAY;
         return;
     }
 
-    if (r == NULL || r->type != REDIS_REPLY_INTEGER) {
-        logmsg("job %s not started: %s", job->id,
-               r && r->type == REDIS_REPLY_ERROR ? r->str : "connection lost");
-        job->state = JOB_DONE;
-        return;
-    }
-
-    if (r->integer == 0) {
+    if (r->type != REDIS_REPLY_STRING || strcmp(r->str, job->command) != 0) {
         logmsg("job %s is not new", job->id);
+        command_answer(p, job->reply, job->ack, NULL, "there is such a job");
         job->state = JOB_DONE;
         return;
     }
 
-    logmsg("job %s started, %zu tokens", job->id, job->total);
-
-    job->state = JOB_RUNNING;
-    job->timer = job->producer->now;
+    job_check(job);
 }
 
 
@@ -1292,12 +1576,10 @@ job_claimed(redisAsyncContext *ac, void *reply, void *data)
 static int
 job_step(job_t *job)
 {
-    buf_t       *b, token;
-    fields_t     f;
-    producer_t  *p;
+    buf_t     *b, token;
+    fields_t   f;
 
-    p = job->producer;
-    b = &p->data;
+    b = &job->producer->data;
 
     if (job->progress) {
         return job_progress(job);
@@ -1321,10 +1603,11 @@ job_step(job_t *job)
 
         field_str(&f, "jobId", job->id, strlen(job->id));
         field_str(&f, "userId", job->user, strlen(job->user));
+        field_str(&f, "prompt", job->prompt, strlen(job->prompt));
         field_str(&f, "status", "running", sizeof("running") - 1);
         field_num(&f, "progress", 0);
 
-        job->started = p->now;
+        job->started = wallclock();
 
         return publish_event(job, "model:start:v1", b, NULL, 0, &f);
     }
@@ -1344,7 +1627,8 @@ job_step(job_t *job)
     field_num(&f, "progress", (int64_t) (job->index * 100 / job->total));
 
     if (publish_event(job, "model:chunk:v1", b, token.data, token.len, &f)
-        != 0)
+        != 0
+        || job_look(job) != 0)
     {
         return -1;
     }
@@ -1405,13 +1689,11 @@ job_end(job_t *job, const char *status, const char *why)
     int64_t      ms, duration;
     fields_t     f;
     const char  *event;
-    producer_t  *p;
 
-    p = job->producer;
-    b = &p->data;
+    b = &job->producer->data;
 
     ms = wallclock();
-    duration = job->started ? (p->now - job->started) / 1000 : 0;
+    duration = job->started ? ms - job->started : 0;
 
     f.n = 0;
     f.nnumbers = 0;
@@ -1424,13 +1706,13 @@ job_end(job_t *job, const char *status, const char *why)
     field_str(&f, "status", status, strlen(status));
 
     if (why) {
-        event = "task:failed:v1";
+        event = "model:error:v1";
         json_str(b, "error", why);
         field_str(&f, "error", why, strlen(why));
         field_num(&f, "failedAt", ms);
 
     } else if (job->index < job->total) {
-        event = "task:cancelled:v1";
+        event = "job:cancelled:v1";
         field_num(&f, "completedAt", ms);
 
     } else {
@@ -1468,6 +1750,10 @@ job_end(job_t *job, const char *status, const char *why)
 static void
 job_lost(job_t *job, const char *why)
 {
+    if (quit_signal) {
+        return;
+    }
+
     if (job->tries++ == MAX_TRIES) {
         logmsg("job %s given up: %s", job->id, why);
         job->state = JOB_DONE;
@@ -1548,22 +1834,39 @@ job_checked(redisAsyncContext *ac, void *reply, void *data)
     if (why == NULL) {
         job->state = JOB_RUNNING;
 
-        if (job->tries) {
+        if (job->step == 0) {
+            logmsg("job %s started, %zu tokens", job->id, job->total);
+
+        } else if (job->tries || job->reply) {
             logmsg("job %s goes on after %zu tokens", job->id, job->index);
         }
 
+        job_started(job);
         return;
     }
 
     if (why[0] == '\0') {
         logmsg("job %s has ended already", job->id);
         job->state = JOB_DONE;
+        job_started(job);
         return;
     }
 
     if (job_end(job, "failed", why) != 0) {
         job_lost(job, "no memory or connection");
     }
+}
+
+
+/* tells the client, once */
+
+static void
+job_started(job_t *job)
+{
+    command_answer(job->producer, job->reply, job->ack, job, NULL);
+
+    free(job->reply);
+    job->reply = NULL;
 }
 
 
@@ -1589,7 +1892,7 @@ job_place(job_t *job, redisReply *r)
     fields = r->element[0];
     output = r->element[1];
 
-    value = job_field(fields, "status");
+    value = field(fields, "status");
     status = value ? value->str : "";
 
     if (strcmp(status, "completed") == 0 || strcmp(status, "cancelled") == 0
@@ -1598,8 +1901,11 @@ job_place(job_t *job, redisReply *r)
         return "";
     }
 
-    value = job_field(fields, "step");
+    value = field(fields, "step");
     step = value ? (size_t) strtoull(value->str, NULL, 10) : 0;
+
+    value = field(fields, "createdAt");
+    job->started = value ? (int64_t) strtoll(value->str, NULL, 10) : 0;
 
     for (i = 0; i < job->total && job->ends[i] < output->len; i++) {
         /* void */
@@ -1636,24 +1942,6 @@ job_place(job_t *job, redisReply *r)
 }
 
 
-static const redisReply *
-job_field(const redisReply *fields, const char *name)
-{
-    size_t  i;
-
-    for (i = 0; i + 1 < fields->elements; i += 2) {
-        if (fields->element[i]->type == REDIS_REPLY_STRING
-            && fields->element[i + 1]->type == REDIS_REPLY_STRING
-            && strcmp(fields->element[i]->str, name) == 0)
-        {
-            return fields->element[i + 1];
-        }
-    }
-
-    return NULL;
-}
-
-
 static void
 job_free(job_t *job)
 {
@@ -1662,6 +1950,9 @@ job_free(job_t *job)
     free(job->id);
     free(job->user);
     free(job->prompt);
+    free(job->command);
+    free(job->reply);
+    free(job->ack);
     free(job->text.data);
     free(job->ends);
     free(job);
@@ -2245,6 +2536,37 @@ json_num(buf_t *b, const char *name, int64_t value)
 
     json_name(b, name);
     buf_str(b, number);
+}
+
+
+/* of a list [ name, value, ... ] */
+
+static const redisReply *
+field(const redisReply *fields, const char *name)
+{
+    size_t  i;
+
+    for (i = 0; i + 1 < fields->elements; i += 2) {
+        if (fields->element[i]->type == REDIS_REPLY_STRING
+            && fields->element[i + 1]->type == REDIS_REPLY_STRING
+            && strcmp(fields->element[i]->str, name) == 0)
+        {
+            return fields->element[i + 1];
+        }
+    }
+
+    return NULL;
+}
+
+
+static const char *
+field_text(const redisReply *fields, const char *name)
+{
+    const redisReply  *value;
+
+    value = field(fields, name);
+
+    return value ? value->str : NULL;
 }
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
-# A person with a browser: conf/demo.conf as it is, the page and the producer of
-# demo/, Chromium in front.  What is checked in the page is in browser/demo.js.
+# A person with a browser: conf/demo.conf as it is, the page, the keys and the
+# producer of demo/, Chromium in front.  What is checked in the page is in
+# browser/demo.js.
 
 ###############################################################################
 
@@ -16,6 +17,8 @@ use Test::RTBus::Redis;
 
 use Cwd qw/ abs_path /;
 use File::Basename qw/ dirname /;
+use File::Copy qw/ copy /;
+use File::Path qw/ make_path /;
 
 ###############################################################################
 
@@ -43,8 +46,8 @@ if (@missing) {
 	plan(skip_all => $why);
 }
 
-my $t = Test::Nginx->new()->has(qw/ http rewrite access /)
-	->has_daemon('redis-server')->plan(2);
+my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic /)
+	->has_daemon('redis-server')->plan(3);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 
@@ -58,15 +61,24 @@ $conf =~ s!redis://127\.0\.0\.1:6379/0!$redis->url()!e;
 
 $t->write_file_expand('nginx.conf', $conf);
 
-mkdir $t->testdir() . '/demo' or die "Can't mkdir: $!\n";
-$t->write_file('demo/index.html', read_all("$top/demo/index.html"));
+# the configuration is not in conf/ here, but what it names is
+
+my $d = $t->testdir();
+
+symlink '.', "$d/conf" or die "Can't make a link: $!\n";
+system("$top/demo/keys", "$d/demo") == 0 or die "Can't make the keys\n";
+
+copy_to($d, "$top/conf/events.schema.json");
+copy_to("$d/demo/page", glob "$top/demo/page/*");
+copy_to("$d/node_modules/socket.io-client/dist",
+	"$top/node_modules/socket.io-client/dist/socket.io.min.js");
 
 # its workers are killed
 
 $t->todo_alerts();
 $t->run();
 
-my $log = $t->testdir() . '/producer.log';
+my $log = "$d/producer.log";
 
 $t->run_daemon(sub {
 	open STDERR, '>', $log or die "Can't write $log: $!\n";
@@ -75,7 +87,8 @@ $t->run_daemon(sub {
 	die "Can't exec $producer: $!\n";
 });
 
-$redis->wait_subscribers('demo:start', 1) or die "No producer\n";
+wait_for { -e $log && read_all($log) =~ /takes commands/ } 'the producer'
+	or die "No producer\n";
 
 ###############################################################################
 
@@ -103,11 +116,29 @@ subtest 'the page' => sub {
 	done_testing();
 };
 
-my $ready = $redis->cmd('PUBSUB', 'NUMSUB', 'demo:start');
+# whatever happened to the connections meanwhile
 
-is($ready->[1], 1, 'the producer has survived');
+my (%times, @jobs);
+
+for (@{ $redis->cmd('XRANGE', 'rtbus:commands', '-', '+') }) {
+	my %field = @{ $_->[1] };
+
+	push @jobs, $field{data} if $field{event} eq 'job:start:v1';
+	$times{"$field{event} $1"}++ if $field{data} =~ /"jobId":"([^"]*)"/;
+}
+
+cmp_ok(scalar(@jobs), '>', 10, 'commands');
+is_deeply([ grep { $times{$_} != 1 } sort keys %times ], [],
+	'the producer has got each of them once');
 
 ###############################################################################
+
+sub copy_to {
+	my ($dir, @files) = @_;
+
+	make_path($dir);
+	copy($_, $dir) or die "Can't copy $_: $!\n" for @files;
+}
 
 sub read_all {
 	my ($name) = @_;

@@ -23,7 +23,7 @@ use File::Copy qw/ copy /;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/ http access rewrite /);
+my $t = Test::Nginx->new()->has(qw/ http access rewrite auth_basic /);
 
 plan(skip_all => 'the module is not built') unless module_file();
 
@@ -38,9 +38,10 @@ $t->plan(2 * @files + 1);
 
 cmp_ok(scalar @files, '>', 0, 'there are configurations');
 
-# what they include lies beside them
+# what they include lies beside them, or is made before they are used
 
 mkdir "$d/conf" or die "Can't make $d/conf: $!\n";
+system("$root/demo/keys", "$d/conf/demo") == 0 or die "Can't make the keys\n";
 
 for my $file (glob "$root/conf/*") {
 	copy($file, "$d/conf") if -f $file;

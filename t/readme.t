@@ -50,7 +50,9 @@ for my $name (sort keys %section) {
 		"$name context");
 }
 
-# whoever reads an example may copy it
+# whoever reads an example may copy it, and has a key
+
+$t->write_file('jwt.key', "0123456789abcdef\n");
 
 for my $i (0 .. $#blocks) {
 	my ($ok, $output) = nginx_check($t, whole($blocks[$i]));
@@ -185,6 +187,10 @@ sub number {
 
 sub whole {
 	my ($text) = @_;
+
+	my $dir = $t->testdir();
+
+	$text =~ s!^(\s*rtbus_jwt_key\s+)[^\s;]+!$1$dir/jwt.key!mg;
 
 	if ($text =~ s/^load_module .*\n/%%TEST_GLOBALS%%\n/m) {
 		$text =~ s/^http \{\n/http {\n    %%TEST_GLOBALS_HTTP%%\n/m;

@@ -1,4 +1,3 @@
-
 /*
  * A person with a browser on the demo page: Chromium, driven by playwright.
  *
@@ -25,21 +24,18 @@ const PROMPT = "Is “naïve” <b>spelt</b> with 2 dots — or 🦆 \"one\" \\ 
 const url = process.argv[2];
 const master = Number(process.argv[3]);
 
-/* all tokens came as events, none twice */
+/* what the page has found out about the events; how much came with the state */
 
-const WHOLE = new RegExp("^✓ none missing, none doubled: tokens 1–(\\d+) of \\1 "
-                         + "\\(\\1 as events\\)$");
-const LATE = new RegExp("^✓ none missing, none doubled: tokens 1–(\\d+) of \\1 "
-                        + "\\(\\d+ as events, \\d+ from the state\\)$");
+const WHOLE = /^✓ none missing, none doubled: (\d+) of (\d+) bytes /;
+
+const PHONE = { width: 375, height: 740 };
+const DESK = { width: 1280, height: 800 };
 
 let count = 0;
 let failed = 0;
 let browser;
 
 const complaints = [];
-
-const BOTH = [ "ws", "sse" ];
-const NAMES = { ws: "WebSocket", sse: "SSE" };
 
 
 function ok(passed, name, detail) {
@@ -64,43 +60,32 @@ function is(got, expected, name) {
 
 /* what the server says, without the page */
 
-async function state(id) {
-    const r = await fetch(new URL(`/api/job/${id}/state`, url));
+async function token(user) {
+    const r = await fetch(new URL("/login", url), {
+        headers: { Authorization: "Basic " + btoa(`${user}:${user}`) }
+    });
+
+    return await r.text();
+}
+
+
+async function state(id, user) {
+    const r = await fetch(new URL(`/api/job/${id}/state`, url), {
+        headers: { Authorization: `Bearer ${await token(user || "alice")}` }
+    });
 
     return r.ok ? await r.json() : { error: r.status };
 }
 
 
-async function publish(channel, event, data) {
+async function publish(channel, event, data, more) {
     const r = await fetch(new URL(`/publish/${channel}`, url), {
         method: "POST",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ event, data })
+        body: JSON.stringify({ event, data, ...more })
     });
 
     return r.status;
-}
-
-
-async function open(context, hash) {
-    const page = await context.newPage();
-
-    watch(page);
-    await page.goto(new URL(hash || "", url).href);
-
-    return page;
-}
-
-
-/* things that go on at the same time, each as in a browser of its own */
-
-async function together(...things) {
-    await Promise.all(things.map(async thing => {
-        const context = await browser.newContext();
-
-        await thing(context);
-        await context.close();
-    }));
 }
 
 
@@ -117,9 +102,42 @@ function watch(page) {
 }
 
 
-async function start(page, via, prompt) {
+async function visit(context, hash) {
+    const page = await context.newPage();
+
+    watch(page);
+    await page.goto(new URL(hash || "", url).href);
+
+    return page;
+}
+
+
+async function open(context, hash, user) {
+    const page = await visit(context, hash);
+
+    await page.fill("#name", user || "alice");
+    await page.fill("#password", user || "alice");
+    await page.click("#login button");
+    await page.waitForSelector("#conn[data-state=live]");
+
+    return page;
+}
+
+
+/* things that go on at the same time, each as in a browser of its own */
+
+async function together(...things) {
+    await Promise.all(things.map(async thing => {
+        const context = await browser.newContext({ viewport: DESK });
+
+        await thing(context);
+        await context.close();
+    }));
+}
+
+
+async function start(page, prompt) {
     await page.fill("#prompt", prompt || PROMPT);
-    await page.check(`#via-${via}`, { force: true });
     await page.click("#start");
     await page.waitForSelector("#job[data-status=running]");
 
@@ -129,6 +147,38 @@ async function start(page, via, prompt) {
 
 const text = (page, id) => page.textContent(`#${id}`);
 const attribute = (page, name) => page.getAttribute("#job", `data-${name}`);
+
+
+/* until something is as it should be; what it was at the end otherwise */
+
+async function becomes(page, id, expected) {
+    try {
+        await page.waitForFunction(
+                ([ id, text ]) => document.getElementById(id).textContent
+                                  == text,
+                [ id, expected ], { polling: 20 });
+
+    } catch (e) {
+        /* the caller shows the difference */
+    }
+
+    return text(page, id);
+}
+
+
+/* until so many commands are in the outbox; how many were there at the end */
+
+async function waiting(page, n) {
+    try {
+        await page.waitForSelector(`#queue[data-length='${n}']`,
+                                   { state: "attached" });
+
+    } catch (e) {
+        /* the same */
+    }
+
+    return Number(await page.getAttribute("#queue", "data-length"));
+}
 
 
 /* the end of the job, with all of its text; what is shown otherwise */
@@ -148,73 +198,254 @@ async function finish(page) {
 }
 
 
-/* until so many characters are there; the job still runs then */
+/* until so many characters are there, or the job is over */
 
 async function until(page, length) {
-    await page.waitForFunction(
-            n => document.getElementById("output").textContent.length > n,
-            length, { polling: 20 });
+    await page.waitForFunction(n =>
+        document.getElementById("output").textContent.length > n
+        || document.getElementById("job").dataset.status == "completed",
+        length, { polling: 20 });
 }
 
 
 async function shot(page, name) {
     if (process.env.SHOTS) {
         await page.screenshot({ path: path.join(process.env.SHOTS,
-                                                `${name}.png`),
-                                fullPage: true });
+                                                `${name}.png`) });
     }
 }
 
 
-async function job(context, via) {
-    const name = NAMES[via];
+/* the text is there, once, and at most "from" bytes of it from the state */
+
+async function whole(page, id, name, from) {
+    const s = await state(id);
+    const check = await text(page, "check");
+    const m = WHOLE.exec(check);
+
+    is(await text(page, "output"), s.output, `${name}: the text of the state`);
+    ok(m, `${name}: none missing, none doubled`, check);
+    is(m ? Number(m[2]) : 0, Buffer.byteLength(s.output),
+       `${name}: all of its bytes`);
+
+    if (from !== undefined) {
+        ok(m && Number(m[1]) <= from,
+           `${name}: at most ${from} of them from the state`, check);
+    }
+
+    return m ? Number(m[1]) : 0;
+}
+
+
+async function users(context) {
+    const page = await visit(context);
+
+    await shot(page, "login");
+
+    await page.fill("#password", "wrong");
+    await page.click("#login button");
+
+    is(await becomes(page, "notice", "Name and password do not fit."),
+       "Name and password do not fit.", "login: a wrong password");
+    is(await text(page, "conn"), "signed out", "login: no connection");
+
+    await page.fill("#password", "alice");
+    await page.click("#login button");
+    await page.waitForSelector("#conn[data-state=live]");
+
+    is(await page.getAttribute("[data-user=alice]", "aria-pressed"), "true",
+       "login: alice");
+    ok(await page.isVisible("#hello"), "login: the page asks");
+    await shot(page, "hello");
+
+    /* her job is not for bob, whether he knows its name or not */
+
+    const id = await start(page);
+
+    await until(page, 150);
+    await page.click("[data-user=bob]");
+    await page.waitForSelector("#job[data-status=refused]");
+
+    ok(/“forbidden”/.test(await text(page, "check")), "bob: is refused");
+    is(await text(page, "output"), "", "bob: sees no text");
+    is(await page.getAttribute("#jobs a", "data-owner"), "alice",
+       "bob: knows whose it is");
+    is(await attribute(page, "id"), id, "bob: it is her job");
+    is(await page.isEnabled("#stop"), false, "bob: cannot stop it");
+    is((await state(id, "bob")).error, 403, "bob: nor read its state");
+    await shot(page, "refused");
+
+    await page.fill("#open-id", "no-such-job");
+    await page.click("#open button");
+    await page.waitForSelector("#job[data-status=refused]"
+                               + "[data-id=no-such-job]");
+
+    ok(true, "bob: nor a job that is none");
+
+    const own = await start(page, "I am bob");
+
+    is((await state(own, "bob")).userId, "bob", "bob: has jobs of his own");
+    is((await state(own, "alice")).error, 403, "bob: alice cannot read them");
+
+    /* hers has gone on, and she sees all of it */
+
+    await page.click("[data-user=alice]");
+    await page.waitForSelector("#job[data-status=refused]");
+    await page.click(`#jobs a[href="#job=${id}"]`);
+
+    is(await finish(page), "whole", "alice: is back, and has all of her text");
+    await whole(page, id, "alice");
+
+    /* a token that the server does not take, such as an old one */
+
+    await page.evaluate(() => {
+        const kept = JSON.parse(sessionStorage.getItem("rtbus"));
+
+        kept.token = kept.token.slice(0, -3) + "xyz";
+        sessionStorage.setItem("rtbus", JSON.stringify(kept));
+    });
+
+    await page.reload();
+    await page.waitForSelector("#login");
+
+    is(await becomes(page, "notice", "The server does not want this token: "
+                                     + "unauthorized"),
+       "The server does not want this token: unauthorized", "a bad token");
+
+    await page.click("#login button");
+    await page.waitForSelector("#conn[data-state=live]");
+    await page.click("#logout");
+    is(await becomes(page, "conn", "signed out"), "signed out", "logout");
+    ok(await page.isVisible("#login") && !await page.isVisible("#job"),
+       "logout: nothing is shown");
+
+    await page.close();
+}
+
+
+async function answer(context) {
     const page = await open(context);
-    const id = await start(page, via);
+    const id = await start(page);
 
     await until(page, 200);
-    await shot(page, `${via}-running`);
+    await shot(page, "running");
 
     ok(await page.evaluate(() => document.getElementById("progress").value)
-       > 0, `${name}: the bar moves`);
-    is(await page.getAttribute("#conn", "data-state"), "live",
-       `${name}: connected`);
+       > 0, "answer: the bar moves");
+    ok((await text(page, "cursor")).startsWith(`job:${id}@`),
+       "answer: the cursor is shown", await text(page, "cursor"));
+    is(await text(page, "question"), PROMPT, "answer: the question");
+    is(await finish(page), "whole", "answer: all of the text has arrived");
 
-    is(await finish(page), "whole", `${name}: all of the text has arrived`);
+    const s = await state(id);
+
+    ok((await text(page, "output")).includes(PROMPT),
+       "answer: the prompt is quoted");
+    is(s.status, "completed", "answer: the state is completed");
+    is(s.userId, "alice", "answer: it is hers");
+    await whole(page, id, "answer", 400);
+
+    ok(/^Done: \d+ tokens in [\d.]+ s$/.test(await text(page, "status")),
+       "answer: how long it took", await text(page, "status"));
+    is(await waiting(page, 0), 0, "answer: the outbox is empty");
+    is(await becomes(page, "cursor", "–"), "–",
+       "answer: nothing is followed any more");
+    ok(/^Socket\.IO, /.test(await text(page, "transport")),
+       "answer: the transport is shown");
+    is(await page.getAttribute("#jobs a", "data-status"), "completed",
+       "answer: the list knows");
+
+    await shot(page, "done");
+    await page.close();
+}
+
+
+async function stopped(context) {
+    const page = await open(context);
+    const id = await start(page);
+
+    await until(page, 50);
+    await page.click("#stop");
+    await page.waitForSelector("#job[data-status=cancelled]");
 
     const s = await state(id);
     const output = await text(page, "output");
 
-    is(output, s.output, `${name}: the text is that of the state`);
-    ok(output.includes(PROMPT), `${name}: the prompt is quoted`, output);
-    is(s.status, "completed", `${name}: the state is completed`);
+    is(s.status, "cancelled", "stop: the job is cancelled");
+    is(output, s.output, "stop: the text ends there");
+    is(await page.isEnabled("#stop"), false, "stop: once");
+    ok(/^Stopped: \d+ tokens/.test(await text(page, "status")),
+       "stop: it is told", await text(page, "status"));
+    await shot(page, "stopped");
 
-    const check = await text(page, "check");
+    /* as many tokens as a producer that went on would have sent meanwhile */
 
-    ok(WHOLE.test(check), `${name}: no index is missing or doubled`, check);
+    const another = await start(page, "another one");
 
-    const sequence = await text(page, "sequence");
+    await until(page, 200);
+    is((await state(id)).output, output, "stop: nothing comes after it");
 
-    ok(/^✓ events 1–\d+ in turn, none twice$/.test(sequence),
-       `${name}: all events in turn`, sequence);
-    ok(/^cursor job:[^ ]+@\d+-\d+$/.test(await text(page, "cursor")),
-       `${name}: the cursor is shown`);
+    /* both at once: what is shown, and what runs behind it */
 
-    const shown = JSON.parse(await text(page, "state"));
+    await page.click(`#jobs a[href="#job=${id}"]`);
+    is(await becomes(page, "output", output), output,
+       "list: back to the first");
+    await page.waitForSelector(`#jobs a[href="#job=${another}"]`
+                               + "[data-status=completed]");
+    await page.click(`#jobs a[href="#job=${another}"]`);
+    is(await finish(page), "whole", "list: the other one has gone on");
+    await whole(page, another, "list", 400);
 
-    is(shown.jobId, id, `${name}: the state is shown`);
-    is(shown.status, "completed", `${name}: its end is shown`);
+    await page.close();
+}
 
-    await shot(page, `${via}-done`);
+
+/* events that any program publishes, with nothing but a name and a text */
+
+async function foreign(context) {
+    const id = `by-hand-${Date.now()}`;
+    const channel = `job:${id}`;
+
+    is(await publish(channel, "job:created:v1", { jobId: id },
+                     { set: { jobId: id, userId: "alice" } }),
+       201, "by hand: published");
+
+    const page = await open(context, `#job=${id}`);
+
+    await page.waitForSelector("#job[data-position$='-1']");
+
+    await publish(channel, "model:chunk:v1",
+                  { jobId: id, chunk: "<i>hi</i> " });
+    await publish(channel, "model:chunk:v1",
+                  { jobId: id, chunk: "there", offset: 10 });
+
+    is(await becomes(page, "output", "<i>hi</i> there"), "<i>hi</i> there",
+       "by hand: shown");
+    is(await text(page, "check"), "✓ none missing, none doubled: 0 of 15 bytes "
+       + "came with the state, the rest with 2 events in turn",
+       "by hand: counted");
+
+    await publish(channel, "model:chunk:v1",
+                  { jobId: id, chunk: "there", offset: 10 });
+    await publish(channel, "model:chunk:v1",
+                  { jobId: id, chunk: "!", offset: 17 });
+
+    is(await becomes(page, "output", "<i>hi</i> there!"), "<i>hi</i> there!",
+       "by hand: the double is not shown");
+    is(await text(page, "check"), "✗ 1 times text is missing, 1 tokens came "
+       + "twice, 0 events were not in their turn",
+       "by hand: it is the producer's fault, and told");
+
     await page.close();
 }
 
 
 /* on a slow machine the job may be over before the tabs are there: again */
 
-async function threeTabs(context) {
+async function twoTabs(context) {
     for (let tries = 1; /* void */; tries++) {
         const page = await open(context);
-        const id = await start(page, "ws");
+        const id = await start(page);
 
         await until(page, 300);
 
@@ -222,145 +453,223 @@ async function threeTabs(context) {
                                                page.click("#second-tab") ]);
 
         watch(second);
-
-        const third = await open(context, `#job=${id}&via=sse`);
-
+        await second.waitForSelector("#job");
         await until(second, 300);
-        await until(third, 300);
 
         if (await attribute(page, "status") == "running" || tries == 5) {
-            return [ id, page, second, third ];
+            return [ id, page, second ];
         }
 
-        for (const tab of [ page, second, third ]) {
-            await tab.close();
-        }
+        await page.close();
+        await second.close();
     }
 }
 
 
 async function secondTab(context) {
-    const [ id, page, second, third ] = await threeTabs(context);
+    const [ id, page, second ] = await twoTabs(context);
 
-    for (const [ tab, name ] of [ [ page, "first" ], [ second, "second" ],
-                                  [ third, "third, over SSE" ] ])
-    {
+    is(await text(second, "question"), PROMPT, "tabs: the question");
+
+    for (const [ tab, name ] of [ [ page, "first" ], [ second, "second" ] ]) {
         is(await finish(tab), "whole", `tabs: ${name}: all of the text`);
-        is(await text(tab, "output"), (await state(id)).output,
-           `tabs: ${name}: the text is that of the state`);
+        await whole(tab, id, `tabs: ${name}`);
     }
 
-    for (const [ tab, name ] of [ [ second, "second" ], [ third, "third" ] ]) {
-        const check = await text(tab, "check");
+    /* a browser that knows nothing but the address */
 
-        ok(LATE.test(check),
-           `tabs: ${name}: the state, then the rest`, check);
-    }
-
-    await shot(second, "second-tab");
-
-    const late = await open(context, `#job=${id}`);
+    const other = await browser.newContext();
+    const late = await open(other, `#job=${id}`);
 
     is(await finish(late), "whole", "tabs: one that comes after the end");
-    is(await text(late, "output"), (await state(id)).output,
-       "tabs: the text is that of the state");
+    await whole(late, id, "tabs: late");
 
-    for (const tab of [ page, second, third, late ]) {
-        await tab.close();
-    }
-}
-
-
-/* jobs in their middle */
-
-async function running(context, vias) {
-    const pages = await Promise.all(vias.map(() => open(context)));
-    const ids = await Promise.all(pages.map((page, i) => start(page, vias[i])));
-
-    await Promise.all(pages.map(page => until(page, 150)));
-
-    return [ pages, ids ];
+    await other.close();
+    await page.close();
+    await second.close();
 }
 
 
 /*
- * Something happens to the connections of all these jobs in their middle, so
- * many times.  On a slow machine a job may be over before: again.
+ * Something happens to the connection of a job in its middle, so many times.
+ * On a slow machine the job may be over before: again.
  */
 
-async function interrupted(context, what, vias, times, action) {
-    let pages, ids;
+async function interrupted(context, what, times, from, action) {
+    let page, id;
 
     for (let tries = 1; /* void */; tries++) {
-        [ pages, ids ] = await running(context, vias);
+        let n;
 
-        for (let n = 1; n <= times; n++) {
-            await action(pages, n);
-            await Promise.all(pages.map(page => resumed(page, n)));
+        page = await open(context);
+        id = await start(page);
+
+        await until(page, 150);
+
+        for (n = 0; n < times; n++) {
+            const had = (await text(page, "output")).length;
+
+            await action(page, n);
+            await until(page, had + 50);
         }
 
-        const counts = await Promise.all(pages.map(page =>
-                                                   attribute(page, "resumed")));
-
-        if (counts.every(n => n >= times) || tries == 5) {
+        if (await attribute(page, "status") == "running" || tries == 5) {
             break;
         }
 
-        await Promise.all(pages.map(page => page.close()));
-    }
-
-    const ends = await Promise.all(pages.map(finish));
-
-    for (const [ i, page ] of pages.entries()) {
-        const name = `${what}, ${NAMES[vias[i]]}`;
-        const s = await state(ids[i]);
-        const check = await text(page, "check");
-        const sequence = await text(page, "sequence");
-
-        is(ends[i], "whole", `${name}: all of the text`);
-        is(await attribute(page, "id"), ids[i], `${name}: the same job`);
-        is(await text(page, "output"), s.output,
-           `${name}: the text is that of the state`);
-        ok(WHOLE.test(check), `${name}: no index is missing or doubled`, check);
-        ok(/^✓ events 1–(\d+) in turn, none twice, resumed /.test(sequence),
-           `${name}: resumed, all events in turn`, sequence);
-        is(/–(\d+) in/.exec(sequence)[1], String(s.lastSequence),
-           `${name}: up to the last event`);
-        is(await text(page, "notice"), "", `${name}: nothing to complain of`);
-
-        await shot(page, `${what}-${vias[i]}`);
         await page.close();
     }
+
+    is(await finish(page), "whole", `${what}: all of the text`);
+    is(await attribute(page, "id"), id, `${what}: the same job`);
+    await whole(page, id, what, from);
+    is(await text(page, "notice"), "", `${what}: nothing to complain of`);
+    await shot(page, what.replace(/ /g, "-"));
+
+    return page;
 }
 
 
-/* until it has, or the job is over */
-
-async function resumed(page, times) {
-    await page.waitForFunction(n => {
-        const d = document.getElementById("job").dataset;
-
-        return d.resumed >= n || (d.status && d.status != "running");
-    }, times, { polling: 20 });
+async function reloadPage(page) {
+    await page.reload();
+    await page.waitForSelector("#conn[data-state=live]");
+    await page.waitForSelector("#job[data-position]");
 }
 
 
-/* "force": the button is disabled when the job is over */
-
-async function cut(pages) {
-    await Promise.all(pages.map(page => page.click("#cut", { force: true })));
-    await shot(pages[0], "cut-waiting");
+async function cut(page) {
+    await page.click("#cut");
+    await page.waitForSelector("#conn[data-state=offline]");
+    await page.click("#cut");
+    await page.waitForSelector("#conn[data-state=live]");
 }
 
 
-async function switchTransport([ page ], n) {
-    await page.check(n == 1 ? "#via-sse" : "#via-ws", { force: true });
+const recovered = context => async page => {
+    is(await becomes(page, "recovered", "yes"), "yes",
+       `${context}: the server has recovered it`);
+    await page.close();
+};
+
+
+/* commands while there is no network: they wait, and are done once */
+
+async function outbox(context) {
+    const page = await open(context);
+
+    await page.click("#cut");
+    await page.waitForSelector("#conn[data-state=offline]");
+
+    for (const prompt of [ "first, offline", "second, offline" ]) {
+        await page.fill("#prompt", prompt);
+        await page.click("#start");
+        await page.waitForSelector("#job[data-status=queued]");
+    }
+
+    await page.click("#stop");
+
+    is(await waiting(page, 3), 3, "outbox: two jobs and a stop wait");
+    is(await page.getAttribute("#queue li", "data-tries"), "0",
+       "outbox: nothing was sent");
+    is(await page.isEnabled("#stop"), false, "outbox: a stop is enough");
+    await shot(page, "outbox");
+
+    await page.click("#cut");
+    await page.waitForSelector("#conn[data-state=live]");
+    await page.waitForSelector("#job[data-status=cancelled]");
+
+    is(await waiting(page, 0), 0, "outbox: all are answered");
+
+    is((await state(await attribute(page, "id"))).status, "cancelled",
+       "outbox: sent in their order");
+
+    await page.click("#jobs li:nth-child(2) a");
+    is(await finish(page), "whole", "outbox: the first job runs");
+    await whole(page, await attribute(page, "id"), "outbox");
+
+    /* the outbox outlives the page, too */
+
+    await page.click("#cut");
+    await page.waitForSelector("#conn[data-state=offline]");
+    await page.fill("#prompt", "third, offline");
+    await page.click("#start");
+    await page.waitForSelector("#job[data-status=queued]");
+    await page.reload();
+
+    is(await finish(page), "whole", "outbox: kept over a reload");
+    is(await waiting(page, 0), 0, "outbox: empty again");
+
+    await page.close();
 }
 
 
-async function reloadPage(pages) {
-    await Promise.all(pages.map(page => page.reload()));
+/* the browser's own word that there is no network */
+
+async function offline(context) {
+    const page = await open(context);
+    const id = await start(page);
+
+    await until(page, 150);
+    await context.setOffline(true);
+    is(await becomes(page, "conn", "offline"), "offline", "offline: is shown");
+
+    await context.setOffline(false);
+    await page.waitForSelector("#conn[data-state=live]");
+
+    is(await finish(page), "whole", "offline: all of the text");
+    await whole(page, id, "offline", 400);
+    await recovered("offline")(page);
 }
+
+
+/* it fits, and can be read, on a phone and at night */
+
+const looks = (name, viewport, colorScheme) => async () => {
+    const what = `${name}, ${colorScheme}`;
+    const context = await browser.newContext({ viewport, colorScheme });
+    const page = await open(context);
+
+    await shot(page, `${name}-${colorScheme}-hello`);
+    await start(page, "Does this fit on a screen of any width, "
+                      + "with-a-word-that-is-rather-long-as-they-go-"
+                      + "in-some-languages-and-in-some-addresses?");
+    await until(page, 600);
+    await shot(page, `${name}-${colorScheme}-running`);
+
+    is(await page.evaluate(() =>
+        document.documentElement.scrollWidth > window.innerWidth
+        || document.documentElement.scrollHeight > window.innerHeight),
+       false, `${what}: nothing sticks out`);
+
+    for (const id of [ "prompt", "start", "stop", "output", "conn" ]) {
+        const box = await (await page.$(`#${id}`)).boundingBox();
+
+        ok(box && box.x >= 0 && box.x + box.width <= viewport.width,
+           `${what}: ${id} is on the screen`, JSON.stringify(box));
+    }
+
+    if (name == "phone") {
+        await page.click("summary");
+    }
+
+    ok(await page.isVisible("#cursor") && await page.isVisible("#cut"),
+       `${what}: the connection is shown`);
+
+    const [ front, back ] = await page.evaluate(() => {
+        const style = getComputedStyle(document.body);
+
+        return [ style.color, style.backgroundColor ].map(
+            c => Math.max(...c.match(/\d+/g).slice(0, 3).map(Number)));
+    });
+
+    ok(colorScheme == "dark" ? front > 200 && back < 40
+                             : front < 60 && back > 220,
+       `${what}: can be read`, `${front} on ${back}`);
+
+    await finish(page);
+    await shot(page, `${name}-${colorScheme}-done`);
+    await context.close();
+};
 
 
 async function reloadServer() {
@@ -378,50 +687,16 @@ async function killWorkers() {
 }
 
 
-async function stopped(context) {
-    const page = await open(context);
-    const id = await start(page, "ws");
+/* the connection that comes after it, not the one before */
 
-    await until(page, 50);
-    await page.click("#stop");
-    await page.waitForSelector("#job[data-status=cancelled]");
-
-    is((await state(id)).status, "cancelled", "stop: the job is cancelled");
-
-    await page.close();
-}
-
-
-/* events that any program publishes, with nothing but a name and a text */
-
-async function foreign(context) {
-    const id = `by-hand-${Date.now()}`;
-    const page = await open(context, `#job=${id}`);
-
-    await page.waitForSelector("#conn[data-state=live]");
-
-    is(await publish(`job:${id}`, "model:chunk:v1",
-                     { jobId: id, chunk: "<i>hi</i> ", index: 1 }),
-       201, "by hand: published");
-
-    await publish(`job:${id}`, "model:chunk:v1",
-                  { jobId: id, chunk: "hi ", index: 1 });
-    await publish(`job:${id}`, "model:chunk:v1",
-                  { jobId: id, chunk: "there", index: 4 });
-
-    await until(page, 10);
-
-    is(await text(page, "output"), "<i>hi</i> there",
-       "by hand: shown, the double is not");
-    is(await attribute(page, "whole"), "no", "by hand: the hole is seen");
-    is(await text(page, "check"), "✗ missing: tokens 2–3; 1 doubled",
-       "by hand: both are told");
-    is(await text(page, "sequence"), "✓ events 1–3 in turn, none twice",
-       "by hand: it is the producer's fault");
-
-    await shot(page, "by-hand");
-    await page.close();
-}
+const reconnects = action => async (page, n) => {
+    await action();
+    await page.waitForFunction(
+            text => document.getElementById("connects").textContent == text
+                    || document.getElementById("job").dataset.status
+                       != "running",
+            `${n + 2} times`, { polling: 20 });
+};
 
 
 async function main() {
@@ -433,29 +708,38 @@ async function main() {
     });
 
     try {
-        await together(c => job(c, "ws"),
-                       c => job(c, "sse"),
-                       stopped,
-                       foreign);
+        await together(users, answer, stopped, foreign);
 
         await together(secondTab,
-                       c => interrupted(c, "cut", BOTH, 1, cut),
-                       c => interrupted(c, "switch", [ "ws" ], 2,
-                                        switchTransport),
-                       c => interrupted(c, "page reload", BOTH, 2, reloadPage));
+                       outbox,
+                       c => interrupted(c, "page reload", 2, undefined,
+                                        reloadPage),
+                       c => interrupted(c, "cut", 2, 400, cut)
+                            .then(recovered("cut")));
+        await together(looks("phone", PHONE, "light"),
+                       looks("phone", PHONE, "dark"),
+                       looks("desk", DESK, "light"),
+                       looks("desk", DESK, "dark"));
 
-        is(complaints.join("\n"), "", "no errors in the browser's console");
+        /* of these a browser tells: the wrong password */
+
+        is(complaints.filter(c => !/^console: .* 401 .*\/login$/.test(c))
+                     .join("\n"), "", "no errors in the browser's console");
+
+        await together(offline);
 
         if (master) {
-            await together(c => interrupted(c, "nginx reload", BOTH, 1,
-                                            reloadServer));
-            await together(c => interrupted(c, "worker kill", BOTH, 1,
-                                            killWorkers));
+            await together(c => interrupted(c, "nginx reload", 2, 400,
+                                            reconnects(reloadServer))
+                                .then(recovered("nginx reload")));
+            await together(c => interrupted(c, "worker kill", 2, 400,
+                                            reconnects(killWorkers))
+                                .then(recovered("worker kill")));
         }
 
-        /* a browser tells of each connection that breaks */
+        /* and of each connection that breaks */
 
-        is(complaints.filter(c => !/^console: .*(ERR_|WebSocket)/.test(c))
+        is(complaints.filter(c => !/^console: .*(ERR_|WebSocket|401)/.test(c))
                      .join("\n"), "", "nor others than of the network");
 
     } finally {
