@@ -47,7 +47,7 @@ my @answers = (
 	[ 'silence', '' ],
 );
 
-$t->plan(20 + 5 * (7 + 2 + @answers) + 8);
+$t->plan(20 + 5 * (7 + 2 + @answers) + 10);
 
 $t->write_file_expand('nginx.conf', <<"CONF");
 
@@ -231,6 +231,14 @@ $redis->cmd(qw/ ACL SETUSER default -publish /);
 
 error_log_like($t, qr/\[error\].*could not publish to its mailbox.*NOPERM/,
 	'a canary that is refused');
+
+# longer than a canary may be missing
+
+my $began = time();
+
+ok((wait_for { metrics()->{rtbus_canary_age_seconds} > 16 } 'time', 25),
+	'no proof meanwhile');
+cmp_ok(time() - $began, '>', 5, 'in seconds');
 
 $redis->cmd(qw/ ACL SETUSER default +publish /);
 
