@@ -87,6 +87,15 @@ $(BUILD)/producer: demo/producer.c
 	@mkdir -p $(BUILD)
 	$(CC) $(UNIT_CFLAGS) -o $@ $< -lhiredis -lyajl
 
+# programs of bench; what is measured needs no sanitizer
+
+$(BUILD)/bench/%: bench/%.c bench/io.c bench/proto.c $(wildcard bench/*.h)
+	@mkdir -p $(BUILD)/bench
+	$(CC) -O2 -g -W -Wall -Wextra -Wno-unused-parameter -o $@.$$$$ \
+		$(filter %.c,$^) -lhiredis $(BENCH_LIBS) && mv $@.$$$$ $@
+
+$(BUILD)/bench/floor: BENCH_LIBS = -lcrypto
+
 
 run: deps build $(BUILD)/producer node_modules
 	@./demo/run

@@ -40,7 +40,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,6 +55,9 @@
 #include <unistd.h>
 
 #include <hiredis/hiredis.h>
+
+#include "io.h"
+#include "proto.h"
 
 
 #define MAX_CHANNELS      64
@@ -74,37 +76,10 @@
 #define HUSH              1000          /* at most, before Redis is killed */
 #define MAXLEN            "1000000000"
 
-#define container(p, type, member)                                            \
-    ((type *) ((char *) (p) - offsetof(type, member)))
-
-#define lit(s)  (s), sizeof(s) - 1
-
 
 typedef struct {
     uint64_t             state;
 } rng_t;
-
-
-typedef struct {
-    char                *data;
-    size_t               len;
-    size_t               size;
-} buf_t;
-
-
-typedef struct {
-    const char          *data;
-    size_t               len;
-} str_t;
-
-
-typedef struct io_s  io_t;
-
-struct io_s {
-    int                  fd;            /* -1: closed */
-    uint32_t             events;        /* asked for */
-    void               (*handler)(io_t *io, uint32_t events);
-};
 
 
 /* Redis */
@@ -213,8 +188,6 @@ typedef struct {
 } track_t;
 
 
-typedef enum { WS = 0, SSE, SIO, PROTOCOLS } proto_e;
-
 enum { IDLE = 0, ASKING, CONNECTING, OPEN, CLOSING };
 
 struct client_s {
@@ -228,7 +201,7 @@ struct client_s {
     int                  connected;     /* has got that event */
     int                  headed;        /* has got the head */
     int                  chunked;
-    long                 chunk;         /* rest of it; -1: size line comes */
+    chunks_t             chunks;
     unsigned             generation;    /* of the connection */
     int64_t              since;         /* connected at */
     int64_t              heard;
@@ -291,7 +264,6 @@ static struct {
     const char          *log;
     int                  verbose;
 
-    int                  epoll;
     int64_t              zero;
     int64_t              now;
     phase_e              phase;
@@ -379,21 +351,6 @@ clock_ms(void)
 
 
 static void
-die(const char *fmt, ...)
-{
-    va_list  args;
-
-    fprintf(stderr, "check: ");
-    va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
-    va_end(args);
-    fprintf(stderr, "\n");
-
-    exit(2);
-}
-
-
-static void
 say(const char *fmt, ...)
 {
     va_list  args;
@@ -475,414 +432,12 @@ hash_event(str_t name, str_t data)
 }
 
 
-static void *
-renew(void *p, size_t size)
-{
-    p = realloc(p, size);
-
-    if (p == NULL) {
-        die("no memory");
-    }
-
-    return p;
-}
-
-
-static char *
-room(buf_t *b, size_t len)
-{
-    if (b->size - b->len < len) {
-        b->size = (b->size * 2 > b->len + len) ? b->size * 2 : b->len + len;
-        b->data = renew(b->data, b->size);
-    }
-
-    return b->data + b->len;
-}
-
-
-static void
-put(buf_t *b, const char *p, size_t len)
-{
-    if (len) {
-        memcpy(room(b, len), p, len);
-        b->len += len;
-    }
-}
-
-
-static void
-putf(buf_t *b, const char *fmt, ...)
-{
-    int      n;
-    va_list  args;
-
-    va_start(args, fmt);
-    n = vsnprintf(NULL, 0, fmt, args);
-    va_end(args);
-
-    room(b, n + 1);
-
-    va_start(args, fmt);
-    vsnprintf(b->data + b->len, n + 1, fmt, args);
-    va_end(args);
-
-    b->len += n;
-}
-
-
-static void
-take(buf_t *b, size_t len)
-{
-    b->len -= len;
-    memmove(b->data, b->data + len, b->len);
-}
-
-
-static int
-same(str_t s, const char *p)
-{
-    return s.len == strlen(p) && memcmp(s.data, p, s.len) == 0;
-}
-
-
-/* a number, all of s or up to the character end, *rest is behind that */
-
-static int
-number(str_t s, uint64_t *n, int end, str_t *rest)
-{
-    size_t  i;
-
-    *n = 0;
-
-    for (i = 0; i < s.len && isdigit((unsigned char) s.data[i]); i++) {
-        *n = *n * 10 + (s.data[i] - '0');
-    }
-
-    if (i == 0) {
-        return 0;
-    }
-
-    if (end == 0) {
-        return i == s.len;
-    }
-
-    if (i == s.len || s.data[i] != end) {
-        return 0;
-    }
-
-    rest->data = s.data + i + 1;
-    rest->len = s.len - i - 1;
-
-    return 1;
-}
-
-
 static int
 position(str_t s, uint64_t *epoch, uint64_t *seq)
 {
     str_t  rest;
 
     return number(s, epoch, '-', &rest) && number(rest, seq, 0, NULL);
-}
-
-
-/*
- * The members of a JSON object, as they are written; strings without their
- * quotes.  What comes here was made by the module from texts of ours, so a
- * scan is enough.  0: it is none.
- */
-
-static const char *
-json_skip(const char *p, const char *end)
-{
-    int  depth;
-
-    depth = 0;
-
-    while (p < end) {
-
-        if (*p == '"') {
-            for (p++; p < end && *p != '"'; p++) {
-                if (*p == '\\') {
-                    p++;
-                }
-            }
-
-            if (p >= end) {
-                return NULL;
-            }
-
-        } else if (*p == '{' || *p == '[') {
-            depth++;
-
-        } else if (*p == '}' || *p == ']') {
-
-            if (depth == 0) {
-                return p;
-            }
-
-            depth--;
-
-        } else if (*p == ',' && depth == 0) {
-            return p;
-        }
-
-        p++;
-    }
-
-    return depth ? NULL : p;
-}
-
-
-static int
-json(str_t s, const char *const *names, str_t *values, int n)
-{
-    int          i;
-    str_t        name;
-    const char  *p, *end, *value;
-
-    for (i = 0; i < n; i++) {
-        values[i].data = NULL;
-        values[i].len = 0;
-    }
-
-    p = s.data;
-    end = p + s.len;
-
-    if (s.len < 2 || *p != '{' || end[-1] != '}') {
-        return 0;
-    }
-
-    p++;
-    end--;
-
-    while (p < end) {
-
-        if (*p++ != '"') {
-            return 0;
-        }
-
-        name.data = p;
-        p = memchr(p, '"', end - p);
-
-        if (p == NULL || end - p < 3 || p[1] != ':') {
-            return 0;
-        }
-
-        name.len = p - name.data;
-
-        value = p + 2;
-        p = json_skip(value, end);
-
-        if (p == NULL) {
-            return 0;
-        }
-
-        for (i = 0; i < n; i++) {
-            if (same(name, names[i])) {
-                values[i].data = value;
-                values[i].len = p - value;
-
-                if (*value == '"') {
-                    values[i].data++;
-                    values[i].len -= 2;
-                }
-            }
-        }
-
-        if (p < end && *p++ != ',') {
-            return 0;
-        }
-    }
-
-    return 1;
-}
-
-
-/* the elements of an array; how many there are, at most n; -1: it is none */
-
-static int
-json_array(str_t s, str_t *values, int n)
-{
-    int          i;
-    const char  *p, *end, *value;
-
-    p = s.data;
-    end = p + s.len;
-
-    if (s.len < 2 || *p != '[' || end[-1] != ']') {
-        return -1;
-    }
-
-    end--;
-
-    for (i = 0, p++; p < end && i < n; p++) {
-        value = p;
-        p = json_skip(value, end);
-
-        if (p == NULL) {
-            return -1;
-        }
-
-        values[i].data = value;
-        values[i].len = p - value;
-
-        if (*value == '"') {
-            values[i].data++;
-            values[i].len -= 2;
-        }
-
-        i++;
-    }
-
-    return i;
-}
-
-
-/* --------------------------------------------------------------- sockets */
-
-
-static void
-io_want(io_t *io, uint32_t events)
-{
-    struct epoll_event  ee;
-
-    if (io->fd == -1 || io->events == events) {
-        return;
-    }
-
-    ee.events = events;
-    ee.data.ptr = io;
-
-    if (epoll_ctl(g.epoll, EPOLL_CTL_MOD, io->fd, &ee) == -1) {
-        die("epoll_ctl: %s", strerror(errno));
-    }
-
-    io->events = events;
-}
-
-
-static void
-io_close(io_t *io)
-{
-    if (io->fd != -1) {
-
-        /* close() is not enough while a child has not reached its exec() */
-
-        epoll_ctl(g.epoll, EPOLL_CTL_DEL, io->fd, NULL);
-        close(io->fd);
-        io->fd = -1;
-    }
-}
-
-
-static int
-io_connect(io_t *io, int port, int rcvbuf)
-{
-    int                  one = 1;
-    struct sockaddr_in   sin;
-    struct epoll_event   ee;
-
-    io->fd = socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
-
-    if (io->fd == -1) {
-        die("socket: %s", strerror(errno));
-    }
-
-    if (rcvbuf) {
-        setsockopt(io->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(int));
-    }
-
-    setsockopt(io->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(int));
-
-    memset(&sin, 0, sizeof(sin));
-    sin.sin_family = AF_INET;
-    sin.sin_port = htons(port);
-    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-
-    if (connect(io->fd, (struct sockaddr *) &sin, sizeof(sin)) == -1
-        && errno != EINPROGRESS)
-    {
-        io_close(io);
-        return 0;
-    }
-
-    io->events = EPOLLIN|EPOLLOUT;
-
-    ee.events = io->events;
-    ee.data.ptr = io;
-
-    if (epoll_ctl(g.epoll, EPOLL_CTL_ADD, io->fd, &ee) == -1) {
-        die("epoll_ctl: %s", strerror(errno));
-    }
-
-    return 1;
-}
-
-
-/* what the socket takes of b; 0: the connection is gone */
-
-static int
-io_write(io_t *io, buf_t *b)
-{
-    ssize_t  n;
-
-    while (b->len) {
-        n = send(io->fd, b->data, b->len, MSG_NOSIGNAL);
-
-        if (n == -1) {
-            if (errno == EINTR) {
-                continue;
-            }
-
-            return errno == EAGAIN || errno == EINPROGRESS
-                   || errno == ENOTCONN;
-        }
-
-        take(b, n);
-    }
-
-    return 1;
-}
-
-
-/* up to max bytes: what came, 0: nothing, -1: the end */
-
-static ssize_t
-io_read(io_t *io, buf_t *b, size_t max)
-{
-    ssize_t  n, got;
-    size_t   size;
-
-    got = 0;
-
-    while (max) {
-        size = max < 65536 ? max : 65536;
-
-        n = recv(io->fd, room(b, size), size, 0);
-
-        if (n == -1 && errno == EINTR) {
-            continue;
-        }
-
-        if (n == -1 && errno == EAGAIN) {
-            break;
-        }
-
-        if (n <= 0) {
-            return got ? got : -1;
-        }
-
-        b->len += n;
-        got += n;
-        max -= n;
-
-        if ((size_t) n < size) {
-            break;
-        }
-    }
-
-    return got;
 }
 
 
@@ -1272,7 +827,7 @@ link_tick(link_t *l)
         l->last = &l->first;
     }
 
-    if (!io_connect(&l->io, g.redis_port, 0)) {
+    if (!io_connect(&l->io, g.redis_port, 0, 0)) {
         l->retry = g.now + 30;
         return;
     }
@@ -1807,7 +1362,7 @@ http_request(buf_t *request, void (*handler)(http_t *h, int status,
 
         h->io.handler = http_handler;
 
-        if (!io_connect(&h->io, g.nginx_port, 0)) {
+        if (!io_connect(&h->io, g.nginx_port, 0, 0)) {
             return NULL;
         }
 
@@ -2725,31 +2280,10 @@ malformed:
 }
 
 
-/* a frame from the client, masked with zeros */
-
 static void
 client_frame(client_t *c, int opcode, const char *p, size_t len)
 {
-    uint8_t  head[8];
-    size_t   n;
-
-    head[0] = 0x80 | opcode;
-    n = 2;
-
-    if (len < 126) {
-        head[1] = 0x80 | len;
-
-    } else {
-        head[1] = 0x80 | 126;
-        head[2] = len >> 8;
-        head[3] = len;
-        n = 4;
-    }
-
-    put(&c->out, (char *) head, n);
-    put(&c->out, "\0\0\0\0", 4);
-    put(&c->out, p, len);
-
+    frame_put(&c->out, opcode, p, len);
     io_want(&c->io, c->io.events | EPOLLOUT);
 }
 
@@ -2795,40 +2329,26 @@ client_emit(client_t *c, uint64_t ack, const char *event, const char *fmt, ...)
 static void
 client_frames(client_t *c)
 {
-    buf_t     *b;
-    str_t      s;
-    size_t     pos, head, i;
-    uint8_t   *p;
-    uint64_t   len;
+    buf_t    *b;
+    str_t     s;
+    size_t    pos, n;
+    frame_t   frame;
 
     b = &c->in;
     pos = 0;
 
-    while (c->io.fd != -1 && b->len - pos >= 2) {
+    while (c->io.fd != -1) {
 
-        p = (uint8_t *) b->data + pos;
-        len = p[1] & 0x7f;
-        head = len < 126 ? 2 : len == 126 ? 4 : 10;
+        n = frame_read(b->data + pos, b->len - pos, &frame);
 
-        if (b->len - pos < head) {
+        if (n == 0) {
             break;
         }
 
-        if (head > 2) {
-            for (len = 0, i = 2; i < head; i++) {
-                len = len << 8 | p[i];
-            }
-        }
+        s = frame.payload;
+        pos += n;
 
-        if (b->len - pos - head < len) {
-            break;
-        }
-
-        s.data = b->data + pos + head;
-        s.len = len;
-        pos += head + len;
-
-        switch (p[0]) {
+        switch (frame.first) {
 
         case 0x81:
             if (c->proto == SIO) {
@@ -2841,15 +2361,15 @@ client_frames(client_t *c)
             break;
 
         case 0x88:
-            client_log(c, "close %d %.*s", len >= 2 ? (uint8_t) s.data[0] << 8
-                       | (uint8_t) s.data[1] : 0, len > 2 ? (int) len - 2 : 0,
-                       len > 2 ? s.data + 2 : "");
+            client_log(c, "close %d %.*s", s.len >= 2 ? (uint8_t) s.data[0] << 8
+                       | (uint8_t) s.data[1] : 0, s.len > 2 ? (int) s.len - 2 : 0,
+                       s.len > 2 ? s.data + 2 : "");
 
-            if (len >= 2 && s.data[0] == 3 && (uint8_t) s.data[1] == 0xf5) {
+            if (s.len >= 2 && s.data[0] == 3 && (uint8_t) s.data[1] == 0xf5) {
                 count.too_slow++;
 
             } else if (c->state != CLOSING
-                       && !(len >= 2 && s.data[0] == 3
+                       && !(s.len >= 2 && s.data[0] == 3
                             && (uint8_t) s.data[1] == 0xf4))
             {
                 violation(c, -1, "closed by the server");
@@ -2863,7 +2383,7 @@ client_frames(client_t *c)
             break;
 
         default:
-            violation(c, -1, "frame with opcode %02x", p[0]);
+            violation(c, -1, "frame with opcode %02x", frame.first);
             client_down(c, "bad frame", 0);
             return;
         }
@@ -2875,155 +2395,62 @@ client_frames(client_t *c)
 }
 
 
-/* the body of a chunked reply; 0: it has ended */
-
-static int
-client_chunks(client_t *c)
+static void
+client_stream(client_t *c)
 {
-    char    *lf;
-    size_t   pos, n;
-    buf_t   *b;
+    buf_t    *b;
+    str_t     none = { NULL, 0 };
+    size_t    pos, n;
+    event_t   ev;
 
     b = &c->in;
+
+    if (c->chunked) {
+        n = chunks_read(&c->chunks, c->in.data, c->in.len);
+
+        put(&c->text, c->in.data, n);
+        c->in.len = 0;
+
+        b = &c->text;
+    }
+
     pos = 0;
 
-    while (pos < b->len) {
+    while (c->io.fd != -1) {
 
-        if (c->chunk > 0) {
-            n = b->len - pos;
+        n = event_read(b->data + pos, b->len - pos, &ev);
 
-            if (n > (size_t) c->chunk) {
-                n = c->chunk;
-            }
-
-            put(&c->text, b->data + pos, n);
-            pos += n;
-            c->chunk -= n;
-
-            if (c->chunk == 0) {
-                /* the line's end after it */
-                c->chunk = -2;
-            }
-
-            continue;
-        }
-
-        lf = memchr(b->data + pos, '\n', b->len - pos);
-
-        if (lf == NULL) {
+        if (n == 0) {
             break;
         }
 
-        if (c->chunk == -1) {
-            c->chunk = strtol(b->data + pos, NULL, 16);
+        pos += n;
 
-            if (c->chunk == 0) {
-                return 0;
-            }
-
-        } else {
-            c->chunk = -1;
+        if (ev.bad.data) {
+            violation(c, -1, "unexpected line \"%.*s\"", (int) ev.bad.len,
+                      ev.bad.data);
         }
 
-        pos = lf + 1 - b->data;
+        if (ev.data.data) {
+            client_event(c, ev.name, ev.data, none, ev.id);
+        }
+    }
+
+    if (c->io.fd == -1) {
+        return;
     }
 
     take(b, pos);
 
-    return 1;
-}
+    if (c->chunks.ended) {
 
+        /* half an event is no event */
 
-static void
-client_stream(client_t *c)
-{
-    char   *p, *end, *lf, *block;
-    buf_t  *b;
-    str_t   name, data, id, line, null = { NULL, 0 };
+        client_log(c, "end of the stream, %zu bytes left over", b->len);
 
-    if (c->chunked) {
-        b = &c->text;
-
-        if (!client_chunks(c)) {
-            client_log(c, "end of the stream");
-
-            if (c->text.len) {
-                /* half an event is no event */
-                client_log(c, "%zu bytes left over", c->text.len);
-            }
-
-            c->state = CLOSING;
-        }
-
-    } else {
-        b = &c->in;
-    }
-
-    p = b->data;
-    end = p + b->len;
-    block = p;
-
-    while (c->io.fd != -1) {
-
-        name = data = id = null;
-
-        for (p = block; p < end; p = lf + 1) {
-            lf = memchr(p, '\n', end - p);
-
-            if (lf == NULL) {
-                goto done;
-            }
-
-            line.data = p;
-            line.len = lf - p;
-
-            if (line.len == 0) {
-                break;
-            }
-
-            if (line.len > 7 && memcmp(p, "event: ", 7) == 0) {
-                name.data = p + 7;
-                name.len = line.len - 7;
-
-            } else if (line.len > 6 && memcmp(p, "data: ", 6) == 0) {
-
-                if (data.data) {
-                    violation(c, -1, "two data lines");
-                }
-
-                data.data = p + 6;
-                data.len = line.len - 6;
-
-            } else if (line.len >= 4 && memcmp(p, "id: ", 4) == 0) {
-                id.data = p + 4;
-                id.len = line.len - 4;
-
-            } else if (*p != ':') {
-                violation(c, -1, "malformed line \"%.*s\"", (int) line.len,
-                          line.data);
-            }
-        }
-
-        if (p >= end) {
-            break;
-        }
-
-        block = p + 1;
-
-        if (data.data) {
-            client_event(c, name, data, null, id);
-        }
-    }
-
-done:
-
-    if (c->io.fd != -1) {
-        take(b, block - b->data);
-
-        if (c->state == CLOSING) {
-            count.closed++;
-            client_down(c, "end of the stream", 0);
-        }
+        c->state = CLOSING;
+        count.closed++;
+        client_down(c, "end of the stream", 0);
     }
 }
 
@@ -3031,32 +2458,30 @@ done:
 static void
 client_head(client_t *c)
 {
-    char   *end;
-    int     status;
-    size_t  len;
+    str_t   s;
+    head_t  head;
 
-    end = memmem(c->in.data, c->in.len, lit("\r\n\r\n"));
+    s.data = c->in.data;
+    s.len = c->in.len;
 
-    if (end == NULL) {
+    if (!head_read(s, &head)) {
         return;
     }
 
-    len = end + 4 - c->in.data;
-    status = c->in.len > 12 ? atoi(c->in.data + 9) : 0;
-
-    if (status != (c->proto == SSE ? 200 : 101)) {
-        violation(c, -1, "the server has answered %d:\n%.*s", status,
-                  (int) len, c->in.data);
+    if (head.status != (c->proto == SSE ? 200 : 101)) {
+        violation(c, -1, "the server has answered %d:\n%.*s", head.status,
+                  (int) head.len, c->in.data);
         client_down(c, "refused", 0);
         return;
     }
 
-    c->chunked = memmem(c->in.data, len, lit("chunked")) != NULL;
-    c->chunk = -1;
+    c->chunked = head.chunked;
     c->headed = 1;
     c->state = OPEN;
 
-    take(&c->in, len);
+    memset(&c->chunks, 0, sizeof(c->chunks));
+
+    take(&c->in, head.len);
 }
 
 
@@ -3372,7 +2797,7 @@ static void
 client_connect(client_t *c)
 {
     int       i, n, bare, old;
-    buf_t     query, cursor;
+    buf_t     query, cursor, uri;
     track_t  *t;
 
     /* over SSE there is nobody to ask but HTTP */
@@ -3420,7 +2845,7 @@ client_connect(client_t *c)
         }
     }
 
-    if (!io_connect(&c->io, g.nginx_port, chance(&c->rng, 50) ? 4096 : 0)) {
+    if (!io_connect(&c->io, g.nginx_port, 0, chance(&c->rng, 50) ? 4096 : 0)) {
         for (i = 0; i < g.channels; i++) {
             c->tracks[i].state = OUT;
         }
@@ -3447,22 +2872,17 @@ client_connect(client_t *c)
         cursor.len = 0;
     }
 
-    putf(&c->out, "GET %s%.*s HTTP/1.%d\r\nHost: check\r\n",
+    memset(&uri, 0, sizeof(uri));
+    putf(&uri, "%s%.*s",
          c->proto == SIO ? "/socket.io/?EIO=4&transport=websocket&" : "/bus?",
-         (int) query.len, query.data, !old);
+         (int) query.len, query.data);
 
-    if (c->proto != SSE) {
-        put(&c->out, lit("Upgrade: websocket\r\nConnection: Upgrade\r\n"
-                         "Sec-WebSocket-Version: 13\r\n"
-                         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"));
+    request_put(&c->out, c->proto, !old, uri.data, uri.len);
+    free(uri.data);
 
-    } else {
-        put(&c->out, lit("Accept: text/event-stream\r\n"));
-
-        if (cursor.len) {
-            putf(&c->out, "Last-Event-ID: %.*s\r\n", (int) cursor.len,
-                 cursor.data);
-        }
+    if (cursor.len) {
+        putf(&c->out, "Last-Event-ID: %.*s\r\n", (int) cursor.len,
+             cursor.data);
     }
 
     put(&c->out, lit("\r\n"));
@@ -4953,11 +4373,9 @@ options(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    int                  i, n;
-    io_t                *io;
-    rng_t                ports;
-    client_t            *c;
-    struct epoll_event   ee[256];
+    int        i;
+    rng_t      ports;
+    client_t  *c;
 
     options(argc, argv);
 
@@ -4967,11 +4385,7 @@ main(int argc, char **argv)
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
 
-    g.epoll = epoll_create1(EPOLL_CLOEXEC);
-
-    if (g.epoll == -1) {
-        die("epoll_create1: %s", strerror(errno));
-    }
+    io_init();
 
     ports.state = (uint64_t) getpid() << 32 ^ (uint64_t) time(NULL);
     g.redis_port = free_port(&ports);
@@ -5019,17 +4433,9 @@ main(int argc, char **argv)
 
     while (g.phase != VERIFY) {
 
-        n = epoll_wait(g.epoll, ee, 256, TICK);
-
+        io_wait(TICK);
         g.now = clock_ms();
-
-        for (i = 0; i < n; i++) {
-            io = ee[i].data.ptr;
-
-            if (io->fd != -1) {
-                io->handler(io, ee[i].events);
-            }
-        }
+        io_handle();
 
         for (i = 0; i < PRODUCERS; i++) {
             link_tick(&g.producers[i]);
