@@ -11,6 +11,7 @@
 #   make unit    unit tests of src/wire
 #   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each
 #   make layers  includes between the folders of src
+#   make bench   what it costs, in CPU time and memory (BENCH: options)
 #   make types   TYPES, TypeScript declarations of the events in SCHEMA
 #   make deps    only installs
 #   make clean
@@ -87,7 +88,7 @@ $(BUILD)/producer: demo/producer.c
 	@mkdir -p $(BUILD)
 	$(CC) $(UNIT_CFLAGS) -o $@ $< -lhiredis -lyajl
 
-# programs of bench; what is measured needs no sanitizer
+# programs of bench/check and bench/bench
 
 $(BUILD)/bench/%: bench/%.c bench/io.c bench/proto.c $(wildcard bench/*.h)
 	@mkdir -p $(BUILD)/bench
@@ -177,6 +178,9 @@ $(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
 layers:
 	@./.ci/layers
 
+bench: deps build
+	@BUILD=$(BUILD) ./bench/bench $(BENCH)
+
 types:
 	@mkdir -p $(BUILD)
 	@./.ci/types $(SCHEMA) > $(BUILD)/types.new
@@ -186,4 +190,5 @@ types:
 clean:
 	rm -rf build
 
-.PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps fuzz-run layers types clean
+.PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps \
+        fuzz-run layers bench types clean

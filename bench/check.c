@@ -2361,8 +2361,10 @@ client_frames(client_t *c)
             break;
 
         case 0x88:
-            client_log(c, "close %d %.*s", s.len >= 2 ? (uint8_t) s.data[0] << 8
-                       | (uint8_t) s.data[1] : 0, s.len > 2 ? (int) s.len - 2 : 0,
+            client_log(c, "close %d %.*s",
+                       s.len >= 2 ? (uint8_t) s.data[0] << 8
+                                    | (uint8_t) s.data[1] : 0,
+                       s.len > 2 ? (int) s.len - 2 : 0,
                        s.len > 2 ? s.data + 2 : "");
 
             if (s.len >= 2 && s.data[0] == 3 && (uint8_t) s.data[1] == 0xf5) {
