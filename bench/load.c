@@ -53,6 +53,20 @@
 #define FIRST_SOURCE  0x7f000100        /* 127.0.1.0 */
 #define PER_SOURCE    10000             /* clients of one address */
 
+/* what a browser says beside what it has to: a request has its length */
+
+#define BROWSER                                                               \
+    "Pragma: no-cache\r\n"                                                    \
+    "Cache-Control: no-cache\r\n"                                             \
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 "         \
+    "(KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n"                  \
+    "Origin: http://bench\r\n"                                                \
+    "Accept-Encoding: gzip, deflate, br, zstd\r\n"                            \
+    "Accept-Language: en-US,en;q=0.9\r\n"
+
+#define EXTENSIONS                                                            \
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+
 /* "mark":"<channel>.<number>.<ns>", in hexadecimal */
 #define MARK          "\"mark\":\""
 #define MARK_LEN      (8 + 1 + 8 + 1 + 16)
@@ -945,6 +959,12 @@ client_connect(client_t *c)
 
     request_put(&c->out, o.proto, 1, uri.data, uri.len);
     free(uri.data);
+
+    put(&c->out, lit(BROWSER));
+
+    if (o.proto != SSE) {
+        put(&c->out, lit(EXTENSIONS));
+    }
 
     if (resuming && o.proto == SSE) {
         putf(&c->out, "Last-Event-ID: %s\r\n", c->cursor ? c->cursor : "");
