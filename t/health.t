@@ -348,7 +348,10 @@ sub on_workers {
 		while (%left) {
 			my $c = $class->connect(path => '/');
 
+			# "connected" has a cursor: nothing is missed after it
+
 			if (delete $left{$c->header('X-Pid')}) {
+				$c->wait_event('connected');
 				push @found, $c;
 
 			} else {
