@@ -7,11 +7,7 @@
 #include <string.h>
 
 #include "rtbus_cursor.h"
-
-
-static const uint8_t *rtbus_pos_number(uint64_t *n, const uint8_t *p,
-    const uint8_t *last);
-static size_t rtbus_pos_write_number(uint8_t *dst, uint64_t n);
+#include "rtbus_number.h"
 
 
 int
@@ -53,13 +49,13 @@ rtbus_pos_parse(rtbus_pos_t *pos, const uint8_t *p, size_t len)
 
     last = p + len;
 
-    p = rtbus_pos_number(&parsed.epoch, p, last);
+    p = rtbus_number_parse(&parsed.epoch, p, last);
 
     if (p == NULL || p == last || *p != '-') {
         return RTBUS_ERROR;
     }
 
-    p = rtbus_pos_number(&parsed.seq, p + 1, last);
+    p = rtbus_number_parse(&parsed.seq, p + 1, last);
 
     if (p != last) {
         return RTBUS_ERROR;
@@ -76,10 +72,10 @@ rtbus_pos_write(uint8_t *dst, rtbus_pos_t pos)
 {
     size_t  n;
 
-    n = rtbus_pos_write_number(dst, pos.epoch);
+    n = rtbus_number_write(dst, pos.epoch);
     dst[n++] = '-';
 
-    return n + rtbus_pos_write_number(dst + n, pos.seq);
+    return n + rtbus_number_write(dst + n, pos.seq);
 }
 
 
@@ -148,58 +144,4 @@ rtbus_cursor_next(rtbus_cursor_entry_t *entry, const uint8_t **pos,
     *pos = (end == last) ? last : end + 1;
 
     return RTBUS_OK;
-}
-
-
-/*
- * Answers the end of the number, NULL if there is none.  No leading zeros, as
- * in Redis: a position has one spelling, so positions can be compared as text.
- */
-
-static const uint8_t *
-rtbus_pos_number(uint64_t *n, const uint8_t *p, const uint8_t *last)
-{
-    uint8_t         digit;
-    uint64_t        value;
-    const uint8_t  *start;
-
-    value = 0;
-
-    for (start = p; p < last && *p >= '0' && *p <= '9'; p++) {
-        digit = *p - '0';
-
-        if (value > (UINT64_MAX - digit) / 10) {
-            return NULL;
-        }
-
-        value = value * 10 + digit;
-    }
-
-    if (p == start || (*start == '0' && p - start > 1)) {
-        return NULL;
-    }
-
-    *n = value;
-
-    return p;
-}
-
-
-static size_t
-rtbus_pos_write_number(uint8_t *dst, uint64_t n)
-{
-    size_t    len;
-    uint8_t  *p, buf[20];
-
-    p = buf + sizeof(buf);
-
-    do {
-        *--p = '0' + n % 10;
-        n /= 10;
-    } while (n);
-
-    len = buf + sizeof(buf) - p;
-    memcpy(dst, p, len);
-
-    return len;
 }

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "rtbus_number.h"
 #include "rtbus_sio.h"
 
 
@@ -15,7 +16,6 @@ static const char *rtbus_sio_check_nsp(const rtbus_str_t *nsp);
 static const char *rtbus_sio_check_ack(const rtbus_sio_packet_t *packet);
 static const char *rtbus_sio_check_json(const rtbus_sio_packet_t *packet);
 static int rtbus_sio_is_binary(rtbus_sio_type_e type);
-static size_t rtbus_sio_write_number(uint8_t *dst, uint64_t n);
 
 
 int
@@ -129,7 +129,7 @@ rtbus_sio_write_header(uint8_t *dst, const rtbus_sio_packet_t *packet)
     n++;
 
     if (rtbus_sio_is_binary(packet->type)) {
-        n += rtbus_sio_write_number(dst ? dst + n : NULL, packet->attachments);
+        n += rtbus_number_write(dst ? dst + n : NULL, packet->attachments);
 
         if (dst) {
             dst[n] = '-';
@@ -148,7 +148,7 @@ rtbus_sio_write_header(uint8_t *dst, const rtbus_sio_packet_t *packet)
     }
 
     if (packet->has_ack) {
-        n += rtbus_sio_write_number(dst ? dst + n : NULL, packet->ack);
+        n += rtbus_number_write(dst ? dst + n : NULL, packet->ack);
     }
 
     return n;
@@ -263,27 +263,4 @@ static int
 rtbus_sio_is_binary(rtbus_sio_type_e type)
 {
     return type == RTBUS_SIO_BINARY_EVENT || type == RTBUS_SIO_BINARY_ACK;
-}
-
-
-static size_t
-rtbus_sio_write_number(uint8_t *dst, uint64_t n)
-{
-    size_t    len;
-    uint8_t  *p, buf[20];
-
-    p = buf + sizeof(buf);
-
-    do {
-        *--p = '0' + n % 10;
-        n /= 10;
-    } while (n);
-
-    len = buf + sizeof(buf) - p;
-
-    if (dst) {
-        memcpy(dst, p, len);
-    }
-
-    return len;
 }
