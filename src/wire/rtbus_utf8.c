@@ -24,15 +24,15 @@
 #define rtbus_utf8_low(state)   ((state) >> 8 & 0xff)
 #define rtbus_utf8_high(state)  ((state) & 0xff)
 
-#define RTBUS_UTF8_HIGH_BITS    0x8080808080808080ULL
 
-
-static uint32_t rtbus_utf8_lead(uint8_t c);
+static inline size_t rtbus_utf8_length(const uint8_t *p, const uint8_t *last);
+static inline uint32_t rtbus_utf8_lead(uint8_t c);
 
 
 uint32_t
 rtbus_utf8_check(uint32_t state, const uint8_t *p, size_t len)
 {
+    size_t          n;
     uint8_t         c;
     uint64_t        word;
     const uint8_t  *last;
@@ -50,7 +50,7 @@ rtbus_utf8_check(uint32_t state, const uint8_t *p, size_t len)
             while (last - p >= 8) {
                 memcpy(&word, p, 8);
 
-                if (word & RTBUS_UTF8_HIGH_BITS) {
+                if (word & rtbus_eight(0x80)) {
                     break;
                 }
 
@@ -61,9 +61,25 @@ rtbus_utf8_check(uint32_t state, const uint8_t *p, size_t len)
                 p++;
             }
 
+            while (p < last && *p >= 0x80) {
+                n = rtbus_utf8_length(p, last);
+
+                if (n == 0) {
+                    break;
+                }
+
+                p += n;
+            }
+
             if (p == last) {
                 break;
             }
+
+            if (*p < 0x80) {
+                continue;
+            }
+
+            /* one that is bad or cut off: the bytes tell which */
 
             state = rtbus_utf8_lead(*p++);
 
@@ -92,7 +108,44 @@ rtbus_utf8_check(uint32_t state, const uint8_t *p, size_t len)
 }
 
 
-static uint32_t
+size_t
+rtbus_utf8_character(const uint8_t *p, const uint8_t *last)
+{
+    return (*p < 0x80) ? 1 : rtbus_utf8_length(p, last);
+}
+
+
+/* of one that is not ASCII */
+
+static inline size_t
+rtbus_utf8_length(const uint8_t *p, const uint8_t *last)
+{
+    size_t    n;
+    uint32_t  state;
+
+    state = rtbus_utf8_lead(*p);
+
+    if (state == RTBUS_UTF8_REJECT) {
+        return 0;
+    }
+
+    n = rtbus_utf8_left(state) + 1;
+
+    if ((size_t) (last - p) < n
+        || p[1] < rtbus_utf8_low(state) || p[1] > rtbus_utf8_high(state))
+    {
+        return 0;
+    }
+
+    if ((n > 2 && (p[2] & 0xc0) != 0x80) || (n > 3 && (p[3] & 0xc0) != 0x80)) {
+        return 0;
+    }
+
+    return n;
+}
+
+
+static inline uint32_t
 rtbus_utf8_lead(uint8_t c)
 {
     if (c < 0xc2) {

@@ -26,5 +26,12 @@
 
 uint32_t rtbus_utf8_check(uint32_t state, const uint8_t *p, size_t len);
 
+/*
+ * The length, 1 to 4, of the character at p, which is before last; 0: it is
+ * none, or not whole.
+ */
+
+size_t rtbus_utf8_character(const uint8_t *p, const uint8_t *last);
+
 
 #endif /* _RTBUS_UTF8_H_INCLUDED_ */

@@ -2,10 +2,10 @@
 /*
  * What every codec of this folder shares: the return codes and the slice.
  *
- * A codec knows the C library only (yajl in rtbus_json).  It does no I/O,
- * writes no log and owns no connection.  Parsers keep their state in a small
- * struct that the caller embeds; input may stop at any byte.  Writers answer
- * the number of bytes they need when the destination is NULL.
+ * A codec knows the C library only.  It does no I/O, writes no log and owns no
+ * connection.  Parsers keep their state in a small struct that the caller
+ * embeds; input may stop at any byte.  Writers answer the number of bytes they
+ * need when the destination is NULL.
  */
 
 
@@ -29,6 +29,11 @@ typedef struct {
     size_t    len;
     uint8_t  *data;
 } rtbus_str_t;
+
+
+/* eight bytes c, to look at eight bytes at a time */
+
+#define rtbus_eight(c)  (0x0101010101010101ULL * (c))
 
 
 #endif /* _RTBUS_WIRE_H_INCLUDED_ */

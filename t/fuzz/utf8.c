@@ -1,6 +1,7 @@
 
 /*
- * rtbus_utf8 says what the plain decoder says, wherever the text is cut.
+ * rtbus_utf8 says what the plain decoder says, wherever the text is cut, and
+ * of each character in it.
  */
 
 
@@ -35,13 +36,21 @@ judge(uint32_t state, plain_e expected)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    size_t    i, n, step;
+    size_t    i, n, step, used;
     plain_e   expected;
     uint32_t  state;
 
     expected = plain_check(data, size);
 
     judge(rtbus_utf8_check(RTBUS_UTF8_ACCEPT, data, size), expected);
+
+    for (i = 0; i < size; i++) {
+        n = (plain_char(data + i, size - i, &used) == PLAIN_WHOLE) ? used : 0;
+
+        if (rtbus_utf8_character(data + i, data + size) != n) {
+            abort();
+        }
+    }
 
     for (i = 0; i <= size && i <= FUZZ_CUTS; i++) {
         state = rtbus_utf8_check(RTBUS_UTF8_ACCEPT, data, i);

@@ -26,9 +26,23 @@ verdict(uint32_t state)
 }
 
 
+/* a wrong verdict, too, if the first character is not the plain one */
+
 static plain_e
 check(const void *p, size_t len)
 {
+    size_t          n, used;
+    const uint8_t  *t = p;
+
+    if (len) {
+        n = (plain_char(t, len, &used) == PLAIN_WHOLE) ? used : 0;
+
+        if (rtbus_utf8_character(t, t + len) != n) {
+            return (plain_check(t, len) == PLAIN_BAD) ? PLAIN_WHOLE
+                                                      : PLAIN_BAD;
+        }
+    }
+
     return verdict(rtbus_utf8_check(ACCEPT, p, len));
 }
 
