@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "rtbus_event.h"
+#include "rtbus_number.h"
 
 
 /* the indices of the table in rtbus_event_parse() */
@@ -36,6 +37,8 @@ static const rtbus_str_t  rtbus_event_reserved[] = {
 };
 
 
+static int rtbus_event_is_plain(const rtbus_str_t *raw);
+static int rtbus_event_is_reserved(const rtbus_str_t *name);
 static int rtbus_event_pos(rtbus_event_t *ev,
     const rtbus_json_value_t *value);
 static int rtbus_event_timestamp(rtbus_event_t *ev,
@@ -131,6 +134,7 @@ int
 rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
     const char **reason)
 {
+    int     plain;
     size_t  i, len;
 
     if (raw->len == 0) {
@@ -143,7 +147,9 @@ rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
         return RTBUS_ERROR;
     }
 
-    if (memchr(raw->data, '\\', raw->len) == NULL) {
+    plain = rtbus_event_is_plain(raw);
+
+    if (plain) {
         ev->name.data = raw->data + 1;
         len = raw->len - 2;
 
@@ -162,31 +168,101 @@ rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
         return RTBUS_ERROR;
     }
 
-    if (ev->name.data == ev->name_buf) {
-        (void) rtbus_json_unquote(ev->name_buf, raw);
-    }
-
-    for (i = 0; i < len; i++) {
-        if (ev->name.data[i] < 0x20 || ev->name.data[i] == 0x7f) {
-            *reason = "control character in event name";
-            return RTBUS_ERROR;
-        }
-    }
-
     ev->name.len = len;
 
-    for (i = 0; i < sizeof(rtbus_event_reserved) / sizeof(rtbus_str_t); i++) {
-        if (rtbus_event_reserved[i].len == len
-            && memcmp(rtbus_event_reserved[i].data, ev->name.data, len) == 0)
-        {
-            *reason = "reserved event name";
-            return RTBUS_ERROR;
+    if (!plain) {
+        (void) rtbus_json_unquote(ev->name_buf, raw);
+
+        for (i = 0; i < len; i++) {
+            if (ev->name_buf[i] < 0x20 || ev->name_buf[i] == 0x7f) {
+                *reason = "control character in event name";
+                return RTBUS_ERROR;
+            }
         }
+    }
+
+    if (rtbus_event_is_reserved(&ev->name)) {
+        *reason = "reserved event name";
+        return RTBUS_ERROR;
     }
 
     ev->name_json = *raw;
 
     return RTBUS_OK;
+}
+
+
+/*
+ * Has the string neither escapes nor 0x7f, the one control character that may
+ * stand in JSON as it is?
+ */
+
+static int
+rtbus_event_is_plain(const rtbus_str_t *raw)
+{
+    uint64_t        word, slash, del;
+    const uint8_t  *p, *last;
+
+    p = raw->data;
+    last = p + raw->len;
+
+    while (last - p >= 8) {
+        memcpy(&word, p, 8);
+
+        slash = word ^ rtbus_eight('\\');
+        del = word ^ rtbus_eight(0x7f);
+
+        /* is a byte of them 0? */
+
+        slash = (slash - rtbus_eight(0x01)) & ~slash;
+        del = (del - rtbus_eight(0x01)) & ~del;
+
+        if ((slash | del) & rtbus_eight(0x80)) {
+            return 0;
+        }
+
+        p += 8;
+    }
+
+    for ( /* void */ ; p < last; p++) {
+        if (*p == '\\' || *p == 0x7f) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static int
+rtbus_event_is_reserved(const rtbus_str_t *name)
+{
+    size_t              i;
+    const rtbus_str_t  *reserved;
+
+    switch (name->data[0]) {
+
+    case 'c':
+    case 'd':
+    case 'n':
+    case 'r':
+        break;
+
+    default:
+        return 0;
+    }
+
+    for (i = 0; i < sizeof(rtbus_event_reserved) / sizeof(rtbus_str_t); i++) {
+        reserved = &rtbus_event_reserved[i];
+
+        if (reserved->len == name->len
+            && memcmp(reserved->data, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -215,9 +291,8 @@ rtbus_event_strings(const rtbus_json_value_t *value)
 static int
 rtbus_event_pos(rtbus_event_t *ev, const rtbus_json_value_t *value)
 {
-    size_t          len;
-    uint8_t         buf[RTBUS_POSITION_MAX];
-    const uint8_t  *p;
+    size_t   len;
+    uint8_t  buf[RTBUS_POSITION_MAX];
 
     ev->pos.epoch = 0;
     ev->pos.seq = 0;
@@ -230,21 +305,22 @@ rtbus_event_pos(rtbus_event_t *ev, const rtbus_json_value_t *value)
         return RTBUS_ERROR;
     }
 
-    p = value->raw.data + 1;
-    len = value->raw.len - 2;
+    if (rtbus_pos_parse(&ev->pos, value->raw.data + 1, value->raw.len - 2)
+        != RTBUS_OK)
+    {
+        /* it may be one in escapes */
 
-    if (memchr(p, '\\', len)) {
+        len = rtbus_json_unquote(NULL, &value->raw);
 
-        if (rtbus_json_unquote(NULL, &value->raw) > sizeof(buf)) {
+        if (len > sizeof(buf)) {
             return RTBUS_ERROR;
         }
 
         len = rtbus_json_unquote(buf, &value->raw);
-        p = buf;
-    }
 
-    if (rtbus_pos_parse(&ev->pos, p, len) != RTBUS_OK) {
-        return RTBUS_ERROR;
+        if (rtbus_pos_parse(&ev->pos, buf, len) != RTBUS_OK) {
+            return RTBUS_ERROR;
+        }
     }
 
     /* no event stands at 0-0, which would make a live event out of it */
@@ -262,8 +338,7 @@ rtbus_event_pos(rtbus_event_t *ev, const rtbus_json_value_t *value)
 static int
 rtbus_event_timestamp(rtbus_event_t *ev, const rtbus_json_value_t *value)
 {
-    size_t       i;
-    rtbus_str_t  whole;
+    const uint8_t  *p, *last;
 
     ev->timestamp = 0;
 
@@ -271,21 +346,18 @@ rtbus_event_timestamp(rtbus_event_t *ev, const rtbus_json_value_t *value)
         return RTBUS_OK;
     }
 
-    whole = value->raw;
+    last = value->raw.data + value->raw.len;
+    p = rtbus_number_parse(&ev->timestamp, value->raw.data, last);
 
-    for (i = 0; i < value->raw.len; i++) {
-
-        switch (value->raw.data[i]) {
-
-        case '.':
-            whole.len = i;
-            break;
-
-        case 'e':
-        case 'E':
-            return RTBUS_ERROR;
-        }
+    if (p == NULL) {
+        return RTBUS_ERROR;
     }
 
-    return rtbus_json_uint(&whole, &ev->timestamp);
+    /* it is JSON: digits follow the point, and perhaps an exponent */
+
+    if (p < last && *p == '.') {
+        for (p++; p < last && *p >= '0' && *p <= '9'; p++) { /* void */ }
+    }
+
+    return (p == last) ? RTBUS_OK : RTBUS_ERROR;
 }

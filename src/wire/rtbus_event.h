@@ -49,10 +49,10 @@ typedef struct {
  * Parses one envelope.  All slices point into p (name may point into
  * name_buf, so an rtbus_event_t must not be copied by value).
  *
- * RTBUS_OK, RTBUS_NOMEM, or RTBUS_ERROR with *reason, a static text: "not
- * JSON", "bad UTF-8", "nested too deep", "not an object", "no event name",
- * "event name is not a string", "event name too long", "control character in
- * event name", "reserved event name", "bad id", "bad timestamp", "args is not an array",
+ * RTBUS_OK, or RTBUS_ERROR with *reason, a static text: "not JSON", "bad
+ * UTF-8", "nested too deep", "not an object", "no event name", "event name is
+ * not a string", "event name too long", "control character in event name",
+ * "reserved event name", "bad id", "bad timestamp", "args is not an array",
  * "attachments is not an array of strings", "both data and args".
  */
 

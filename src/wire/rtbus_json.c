@@ -1,68 +1,72 @@
 
 /*
- * JSON texts: checked as a whole, then cut.
+ * JSON texts: checked, and cut as they are checked.
  *
- * yajl checks the grammar and calls back for the depth only.  With the text
- * known to be good, the members and elements are found by a plain walk:
- * strings end at their quote, containers where brackets balance.
+ * One pass over the text finds whether it is JSON, and the members or elements
+ * of its outermost container.  There is no recursion: what is open is a byte
+ * per level, as many as the depth that is allowed.  A text that is refused is
+ * looked at once more, for the reason only: bytes that are not UTF-8 anywhere
+ * in it come first.
  *
- * yajl 2.1 is kept away from what it does not do well:
- *
- *   - it takes overlong forms and surrogates for UTF-8: rtbus_utf8 checks
- *     the text first, and yajl's own check is off;
- *   - it takes vertical tab and form feed for white space: no JSON text holds
- *     them, neither between tokens nor in strings;
- *   - at the end of the input it forgets a string that is still open behind
- *     a whole value: a line feed is put after the text, which no string holds;
- *   - its decoder of escapes can be led by a lone surrogate to an assertion
- *     and beyond the text (CVE-2017-16516 where it is not patched): without
- *     string callbacks it never runs;
- *   - it does not survive a failed allocation: ours never returns NULL, it
- *     jumps back to where RTBUS_NOMEM is answered.
+ * Slices of a text that was checked are cut by a plain walk: strings end at
+ * their quote, containers where brackets balance.
  */
 
 
-#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yajl/yajl_parse.h>
 
 #include "rtbus_json.h"
+#include "rtbus_number.h"
 #include "rtbus_utf8.h"
 
 
-/* yajl has at most 7 blocks: the handle, the lexer, two buffers, the stack */
-
-#define RTBUS_JSON_BLOCKS  8
-
-
 struct rtbus_json_s {
-    yajl_handle         yajl;
-    yajl_alloc_funcs    funcs;
-    unsigned            depth;
-    unsigned            level;
-    const uint8_t      *failed;
-    jmp_buf             nomem;
-    void               *blocks[RTBUS_JSON_BLOCKS];
+    unsigned         depth;
+    const uint8_t   *failed;
+    uint8_t          closing[];     /* the end of each level, none of level 0 */
 };
 
 
+/* where the parts of the outermost container go, if it is the one wanted */
+
+typedef struct {
+    uint8_t               closing;  /* '}', ']'; 0: no parts are wanted */
+    rtbus_json_member_t  *members;
+    size_t                nmembers;
+    rtbus_json_value_t   *values;
+    size_t                nvalues;
+    size_t                n;        /* elements so far */
+} rtbus_json_parts_t;
+
+
 static int rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_value_t *value, const char **reason);
-static int rtbus_json_check_text(rtbus_json_t *json, const rtbus_str_t *text,
+    rtbus_json_parts_t *parts, rtbus_json_value_t *value,
     const char **reason);
-static void rtbus_json_open(rtbus_json_t *json);
-static void rtbus_json_close(rtbus_json_t *json);
-static int rtbus_json_start(void *ctx);
-static int rtbus_json_end(void *ctx);
-static void *rtbus_json_malloc(void *ctx, size_t size);
-static void *rtbus_json_realloc(void *ctx, void *p, size_t size);
-static void rtbus_json_free(void *ctx, void *p);
+static int rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
+    rtbus_json_parts_t *parts, const char **reason);
+static inline const uint8_t *rtbus_json_string(const uint8_t *p,
+    const uint8_t *last, int *escaped);
+static inline const uint8_t *rtbus_json_plain(const uint8_t *p,
+    const uint8_t *last);
+static const uint8_t *rtbus_json_special(const uint8_t *p,
+    const uint8_t *last, int *escaped);
+static size_t rtbus_json_escape(const uint8_t *p, const uint8_t *last);
+static const uint8_t *rtbus_json_number(const uint8_t *p,
+    const uint8_t *last);
+static const uint8_t *rtbus_json_digits(const uint8_t *p,
+    const uint8_t *last);
+static int rtbus_json_is_digit(uint8_t c);
+static void rtbus_json_part(rtbus_json_parts_t *parts, const rtbus_str_t *key,
+    int escaped, const rtbus_json_value_t *value);
+static void rtbus_json_clear(rtbus_json_member_t *members, size_t nmembers);
+static void rtbus_json_match(rtbus_json_member_t *members, size_t nmembers,
+    const rtbus_str_t *key, int escaped, const rtbus_json_value_t *value);
 static const uint8_t *rtbus_json_cut(rtbus_json_value_t *value,
-    const uint8_t *p, const uint8_t *last);
+    const uint8_t *p, const uint8_t *last, int *escaped);
 static const uint8_t *rtbus_json_skip_space(const uint8_t *p);
 static const uint8_t *rtbus_json_skip_string(const uint8_t *p,
-    const uint8_t *last);
+    const uint8_t *last, int *escaped);
 static const uint8_t *rtbus_json_skip_container(const uint8_t *p,
     const uint8_t *last);
 static int rtbus_json_key_is(const rtbus_str_t *raw, const char *name,
@@ -71,22 +75,6 @@ static size_t rtbus_json_unescape(uint8_t *dst, const uint8_t **pos,
     const uint8_t *last);
 static uint32_t rtbus_json_hex4(const uint8_t *p);
 static size_t rtbus_json_encode(uint8_t *dst, uint32_t c);
-static size_t rtbus_json_character(const uint8_t *p, const uint8_t *last);
-
-
-static const yajl_callbacks  rtbus_json_callbacks = {
-    NULL,                                  /* yajl_null */
-    NULL,                                  /* yajl_boolean */
-    NULL,                                  /* yajl_integer */
-    NULL,                                  /* yajl_double */
-    NULL,                                  /* yajl_number */
-    NULL,                                  /* yajl_string */
-    rtbus_json_start,                      /* yajl_start_map */
-    NULL,                                  /* yajl_map_key */
-    rtbus_json_end,                        /* yajl_end_map */
-    rtbus_json_start,                      /* yajl_start_array */
-    rtbus_json_end                         /* yajl_end_array */
-};
 
 
 static const uint8_t  rtbus_json_replacement[] = { 0xef, 0xbf, 0xbd };
@@ -97,17 +85,12 @@ rtbus_json_create(unsigned depth)
 {
     rtbus_json_t  *json;
 
-    json = calloc(1, sizeof(rtbus_json_t));
+    json = calloc(1, sizeof(rtbus_json_t) + (size_t) depth + 1);
     if (json == NULL) {
         return NULL;
     }
 
     json->depth = depth;
-
-    json->funcs.malloc = rtbus_json_malloc;
-    json->funcs.realloc = rtbus_json_realloc;
-    json->funcs.free = rtbus_json_free;
-    json->funcs.ctx = json;
 
     return json;
 }
@@ -116,11 +99,6 @@ rtbus_json_create(unsigned depth)
 void
 rtbus_json_destroy(rtbus_json_t *json)
 {
-    if (json == NULL) {
-        return;
-    }
-
-    rtbus_json_close(json);
     free(json);
 }
 
@@ -129,7 +107,11 @@ int
 rtbus_json_value(rtbus_json_t *json, const uint8_t *p, size_t len,
     rtbus_json_value_t *value, const char **reason)
 {
-    return rtbus_json_check(json, p, len, value, reason);
+    rtbus_json_parts_t  parts;
+
+    parts.closing = '\0';
+
+    return rtbus_json_check(json, p, len, &parts, value, reason);
 }
 
 
@@ -137,20 +119,24 @@ int
 rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
     rtbus_json_member_t *members, size_t nmembers, const char **reason)
 {
-    int                 rc;
+    rtbus_json_parts_t  parts;
     rtbus_json_value_t  value;
 
-    rc = rtbus_json_check(json, p, len, &value, reason);
-    if (rc != RTBUS_OK) {
-        return rc;
+    rtbus_json_clear(members, nmembers);
+
+    parts.closing = '}';
+    parts.members = members;
+    parts.nmembers = nmembers;
+
+    if (rtbus_json_check(json, p, len, &parts, &value, reason) != RTBUS_OK) {
+        rtbus_json_clear(members, nmembers);
+        return RTBUS_ERROR;
     }
 
     if (value.type != RTBUS_JSON_OBJECT) {
         *reason = "not an object";
         return RTBUS_ERROR;
     }
-
-    rtbus_json_members(&value.raw, members, nmembers);
 
     return RTBUS_OK;
 }
@@ -160,34 +146,24 @@ int
 rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
     rtbus_json_value_t *values, size_t *n, const char **reason)
 {
-    int                  rc;
-    size_t               count;
-    const uint8_t       *pos;
-    rtbus_json_value_t   array, value;
+    rtbus_json_parts_t  parts;
+    rtbus_json_value_t  value;
 
-    rc = rtbus_json_check(json, p, len, &array, reason);
-    if (rc != RTBUS_OK) {
-        return rc;
+    parts.closing = ']';
+    parts.values = values;
+    parts.nvalues = *n;
+    parts.n = 0;
+
+    if (rtbus_json_check(json, p, len, &parts, &value, reason) != RTBUS_OK) {
+        return RTBUS_ERROR;
     }
 
-    if (array.type != RTBUS_JSON_ARRAY) {
+    if (value.type != RTBUS_JSON_ARRAY) {
         *reason = "not an array";
         return RTBUS_ERROR;
     }
 
-    count = 0;
-    pos = NULL;
-
-    while (rtbus_json_next(&value, &pos, &array.raw) == RTBUS_OK) {
-
-        if (count < *n) {
-            values[count] = value;
-        }
-
-        count++;
-    }
-
-    *n = count;
+    *n = parts.n;
 
     return RTBUS_OK;
 }
@@ -231,16 +207,11 @@ void
 rtbus_json_members(const rtbus_str_t *raw, rtbus_json_member_t *members,
     size_t nmembers)
 {
-    int                  escaped, match;
-    size_t               i;
+    int                  escaped, ignored;
     const uint8_t       *p, *last;
     rtbus_json_value_t   key, value;
 
-    for (i = 0; i < nmembers; i++) {
-        members[i].value.raw.len = 0;
-        members[i].value.raw.data = NULL;
-        members[i].value.type = RTBUS_JSON_NONE;
-    }
+    rtbus_json_clear(members, nmembers);
 
     /* white space is never the last byte: the walk is stopped by the brace */
 
@@ -249,31 +220,14 @@ rtbus_json_members(const rtbus_str_t *raw, rtbus_json_member_t *members,
 
     while (p < last) {
 
-        p = rtbus_json_cut(&key, p, last);
+        p = rtbus_json_cut(&key, p, last, &escaped);
 
         p = rtbus_json_skip_space(p);
         p = rtbus_json_skip_space(p + 1);          /* the colon */
 
-        p = rtbus_json_cut(&value, p, last);
+        p = rtbus_json_cut(&value, p, last, &ignored);
 
-        escaped = (memchr(key.raw.data, '\\', key.raw.len) != NULL);
-
-        for (i = 0; i < nmembers; i++) {
-
-            if (escaped) {
-                match = rtbus_json_key_is(&key.raw, members[i].name,
-                                          members[i].len);
-
-            } else {
-                match = (key.raw.len - 2 == members[i].len
-                         && memcmp(key.raw.data + 1, members[i].name,
-                                   members[i].len) == 0);
-            }
-
-            if (match) {
-                members[i].value = value;
-            }
-        }
+        rtbus_json_match(members, nmembers, &key.raw, escaped, &value);
 
         p = rtbus_json_skip_space(p);
 
@@ -288,6 +242,7 @@ int
 rtbus_json_next(rtbus_json_value_t *value, const uint8_t **pos,
     const rtbus_str_t *raw)
 {
+    int             escaped;
     const uint8_t  *p, *last;
 
     last = raw->data + raw->len - 1;
@@ -300,7 +255,7 @@ rtbus_json_next(rtbus_json_value_t *value, const uint8_t **pos,
         return RTBUS_AGAIN;
     }
 
-    p = rtbus_json_cut(value, p, last);
+    p = rtbus_json_cut(value, p, last, &escaped);
     p = rtbus_json_skip_space(p);
 
     *pos = (p < last) ? p + 1 : last;              /* the comma */
@@ -369,14 +324,14 @@ rtbus_json_quote(uint8_t *dst, const uint8_t *p, size_t len)
 
         start = p;
 
-        while (p < last) {
+        for ( ;; ) {
+            p = rtbus_json_plain(p, last);
 
-            if (*p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
-                p++;
-                continue;
+            if (p == last || *p < 0x80) {
+                break;
             }
 
-            size = rtbus_json_character(p, last);
+            size = rtbus_utf8_character(p, last);
             if (size == 0) {
                 break;
             }
@@ -461,29 +416,17 @@ rtbus_json_quote(uint8_t *dst, const uint8_t *p, size_t len)
 int
 rtbus_json_uint(const rtbus_str_t *raw, uint64_t *n)
 {
-    size_t    i;
-    uint8_t   digit;
-    uint64_t  value;
+    uint64_t        value;
+    const uint8_t  *last;
 
-    if (raw->len == 0 || (raw->len > 1 && raw->data[0] == '0')) {
+    if (raw->len == 0) {
         return RTBUS_ERROR;
     }
 
-    value = 0;
+    last = raw->data + raw->len;
 
-    for (i = 0; i < raw->len; i++) {
-
-        if (raw->data[i] < '0' || raw->data[i] > '9') {
-            return RTBUS_ERROR;
-        }
-
-        digit = raw->data[i] - '0';
-
-        if (value > (UINT64_MAX - digit) / 10) {
-            return RTBUS_ERROR;
-        }
-
-        value = value * 10 + digit;
+    if (rtbus_number_parse(&value, raw->data, last) != last) {
+        return RTBUS_ERROR;
     }
 
     *n = value;
@@ -496,10 +439,11 @@ rtbus_json_uint(const rtbus_str_t *raw, uint64_t *n)
 
 static int
 rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_value_t *value, const char **reason)
+    rtbus_json_parts_t *parts, rtbus_json_value_t *value, const char **reason)
 {
-    int             rc;
     const uint8_t  *last;
+
+    json->failed = NULL;
 
     last = len ? p + len : p;
 
@@ -520,25 +464,207 @@ rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
 
     value->raw.data = (uint8_t *) p;
     value->raw.len = last - p;
+    value->type = rtbus_json_type(*p);
 
-    rc = rtbus_json_check_text(json, &value->raw, reason);
-
-    if (rc == RTBUS_OK) {
-        value->type = rtbus_json_type(*p);
-    }
-
-    return rc;
+    return rtbus_json_scan(json, &value->raw, parts, reason);
 }
 
 
-static int
-rtbus_json_check_text(rtbus_json_t *json, const rtbus_str_t *text,
-    const char **reason)
-{
-    size_t       size;
-    yajl_status  status;
+/*
+ * The text has a byte, and its last one is not white space: white space ends
+ * before last wherever it begins before it.
+ */
 
-    json->failed = NULL;
+static int
+rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
+    rtbus_json_parts_t *parts, const char **reason)
+{
+    int                  escaped, ignored;
+    uint8_t              closing;
+    unsigned             level;
+    rtbus_str_t          key;
+    const char          *refused;
+    const uint8_t       *p, *last, *start;
+    rtbus_json_value_t   value;
+
+    refused = "not JSON";
+
+    p = text->data;
+    last = p + text->len;
+
+    level = 0;
+    closing = '\0';
+    escaped = 0;
+    key.len = 0;
+    key.data = NULL;
+    value.raw.data = NULL;
+
+    for ( ;; ) {
+
+        if (p == last) {
+            goto failed;
+        }
+
+        p = rtbus_json_skip_space(p);
+
+        if (closing == '}') {
+
+            if (*p != '"') {
+                goto failed;
+            }
+
+            start = p;
+
+            p = rtbus_json_string(p + 1, last, level == 1 ? &escaped
+                                                          : &ignored);
+            if (p == last || *p != '"') {
+                goto failed;
+            }
+
+            p++;
+
+            if (level == 1) {
+                key.data = (uint8_t *) start;
+                key.len = p - start;
+            }
+
+            if (p == last) {
+                goto failed;
+            }
+
+            p = rtbus_json_skip_space(p);
+
+            if (*p != ':') {
+                goto failed;
+            }
+
+            p++;
+
+            if (p == last) {
+                goto failed;
+            }
+
+            p = rtbus_json_skip_space(p);
+        }
+
+        if (level == 1) {
+            value.raw.data = (uint8_t *) p;
+        }
+
+        switch (*p) {
+
+        case '"':
+            p = rtbus_json_string(p + 1, last, &ignored);
+
+            if (p == last || *p != '"') {
+                goto failed;
+            }
+
+            p++;
+            break;
+
+        case '{':
+        case '[':
+            if (level == json->depth) {
+                refused = "nested too deep";
+                goto failed;
+            }
+
+            closing = (*p == '{') ? '}' : ']';
+            json->closing[++level] = closing;
+
+            p++;
+
+            if (p == last) {
+                goto failed;
+            }
+
+            p = rtbus_json_skip_space(p);
+
+            if (*p != closing) {
+                continue;
+            }
+
+            p++;
+            closing = json->closing[--level];
+            break;
+
+        case 'n':
+            if (last - p < 4 || memcmp(p, "null", 4) != 0) {
+                goto failed;
+            }
+
+            p += 4;
+            break;
+
+        case 't':
+            if (last - p < 4 || memcmp(p, "true", 4) != 0) {
+                goto failed;
+            }
+
+            p += 4;
+            break;
+
+        case 'f':
+            if (last - p < 5 || memcmp(p, "false", 5) != 0) {
+                goto failed;
+            }
+
+            p += 5;
+            break;
+
+        default:
+            if (*p != '-' && !rtbus_json_is_digit(*p)) {
+                goto failed;
+            }
+
+            p = rtbus_json_number(p, last);
+
+            if (!rtbus_json_is_digit(p[-1])) {
+                goto failed;
+            }
+        }
+
+        /* a value has ended, and perhaps the containers it is the last of */
+
+        for ( ;; ) {
+
+            if (level == 0) {
+
+                if (p < last) {
+                    p = rtbus_json_skip_space(p);
+                    goto failed;
+                }
+
+                return RTBUS_OK;
+            }
+
+            if (level == 1 && closing == parts->closing) {
+                value.raw.len = p - value.raw.data;
+                rtbus_json_part(parts, &key, escaped, &value);
+            }
+
+            if (p == last) {
+                goto failed;
+            }
+
+            p = rtbus_json_skip_space(p);
+
+            if (*p == ',') {
+                p++;
+                break;
+            }
+
+            if (*p != closing) {
+                goto failed;
+            }
+
+            p++;
+            closing = json->closing[--level];
+        }
+    }
+
+failed:
 
     if (rtbus_utf8_check(RTBUS_UTF8_ACCEPT, text->data, text->len)
         != RTBUS_UTF8_ACCEPT)
@@ -547,159 +673,290 @@ rtbus_json_check_text(rtbus_json_t *json, const rtbus_str_t *text,
         return RTBUS_ERROR;
     }
 
-    if (memchr(text->data, '\v', text->len)
-        || memchr(text->data, '\f', text->len))
-    {
-        *reason = "not JSON";
-        return RTBUS_ERROR;
-    }
+    json->failed = p;
+    *reason = refused;
 
-    if (setjmp(json->nomem) != 0) {
-        rtbus_json_close(json);
-        return RTBUS_NOMEM;
-    }
-
-    if (json->yajl == NULL) {
-        rtbus_json_open(json);
-    }
-
-    json->level = 0;
-
-    status = yajl_parse(json->yajl, text->data, text->len);
-
-    size = (status == yajl_status_ok) ? text->len
-                                      : yajl_get_bytes_consumed(json->yajl);
-
-    /* ends a number; a string still open must not hold a line feed */
-
-    if (status == yajl_status_ok) {
-        status = yajl_parse(json->yajl, (const unsigned char *) "\n", 1);
-    }
-
-    /*
-     * So far the handle has refused whatever came after the value.  Finished
-     * while several values are allowed it is ready for the next text, of which
-     * again it will take one value only.
-     */
-
-    if (status == yajl_status_ok) {
-        (void) yajl_config(json->yajl, yajl_allow_multiple_values, 1);
-        status = yajl_complete_parse(json->yajl);
-        (void) yajl_config(json->yajl, yajl_allow_multiple_values, 0);
-    }
-
-    if (status != yajl_status_ok) {
-        rtbus_json_close(json);
-
-        json->failed = text->data + size;
-
-        *reason = (status == yajl_status_client_canceled) ? "nested too deep"
-                                                          : "not JSON";
-        return RTBUS_ERROR;
-    }
-
-    return RTBUS_OK;
+    return RTBUS_ERROR;
 }
 
 
-static void
-rtbus_json_open(rtbus_json_t *json)
+/*
+ * The string that p is in.  Answers its closing quote; if there is none, the
+ * byte (of an escape: the backslash) that no string can have here, or last.
+ */
+
+static inline const uint8_t *
+rtbus_json_string(const uint8_t *p, const uint8_t *last, int *escaped)
 {
-    json->yajl = yajl_alloc(&rtbus_json_callbacks, &json->funcs, json);
+    *escaped = 0;
 
-    (void) yajl_config(json->yajl, yajl_allow_comments, 0);
-    (void) yajl_config(json->yajl, yajl_dont_validate_strings, 1);
-}
+    p = rtbus_json_plain(p, last);
 
-
-/* a handle that has failed, or was left in the middle, is of no more use */
-
-static void
-rtbus_json_close(rtbus_json_t *json)
-{
-    size_t  i;
-
-    for (i = 0; i < RTBUS_JSON_BLOCKS; i++) {
-        free(json->blocks[i]);
-        json->blocks[i] = NULL;
+    if (p == last || *p == '"') {
+        return p;
     }
 
-    json->yajl = NULL;
+    return rtbus_json_special(p, last, escaped);
 }
 
 
-static int
-rtbus_json_start(void *ctx)
+/* the rest of a string that has more than plain bytes */
+
+static const uint8_t *
+rtbus_json_special(const uint8_t *p, const uint8_t *last, int *escaped)
 {
-    rtbus_json_t  *json = ctx;
+    size_t  n;
 
-    return ++json->level <= json->depth;
-}
+    while (p < last && *p != '"') {
 
+        if (*p >= 0x80) {
+            n = rtbus_utf8_character(p, last);
 
-static int
-rtbus_json_end(void *ctx)
-{
-    rtbus_json_t  *json = ctx;
+        } else if (*p == '\\') {
+            *escaped = 1;
+            n = rtbus_json_escape(p, last);
 
-    json->level--;
-
-    return 1;
-}
-
-
-static void *
-rtbus_json_malloc(void *ctx, size_t size)
-{
-    return rtbus_json_realloc(ctx, NULL, size);
-}
-
-
-static void *
-rtbus_json_realloc(void *ctx, void *p, size_t size)
-{
-    size_t         i;
-    void          *block;
-    rtbus_json_t  *json = ctx;
-
-    /* p is NULL: the first free slot */
-
-    for (i = 0; i < RTBUS_JSON_BLOCKS; i++) {
-
-        if (json->blocks[i] != p) {
-            continue;
+        } else {
+            n = 0;
         }
 
-        block = realloc(p, size);
-        if (block == NULL) {
+        if (n == 0) {
             break;
         }
 
-        json->blocks[i] = block;
+        p += n;
 
-        return block;
+        /* texts in other scripts have many of them in a row */
+
+        if (p < last && *p < 0x80) {
+            p = rtbus_json_plain(p, last);
+        }
     }
 
-    longjmp(json->nomem, 1);
+    return p;
+}
+
+
+/*
+ * Steps over what stands for itself in a string: 0x20..0x7f but the quote and
+ * the backslash, which are 0x22 and 0x5c.
+ *
+ * Eight bytes at a time, a byte that does not has its top bit set: if it had
+ * it from the start, if it is below 0x21 with the bits of 0x02 flipped
+ * (a quote becomes 0x20), or if it is 0 with those of a backslash flipped.  A
+ * subtraction borrows from the byte above only where the bit gets set anyway,
+ * so the lowest one is right.
+ */
+
+static inline const uint8_t *
+rtbus_json_plain(const uint8_t *p, const uint8_t *last)
+{
+    uint64_t  word, marks;
+
+    while (last - p >= 8) {
+        memcpy(&word, p, 8);
+
+        marks = word
+                | ((word ^ rtbus_eight(0x02)) - rtbus_eight(0x21))
+                | ((word ^ rtbus_eight(0x5c)) - rtbus_eight(0x01));
+
+        marks &= rtbus_eight(0x80);
+
+        if (marks) {
+#if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+            return p + (__builtin_ctzll(marks) >> 3);
+#else
+            break;
+#endif
+        }
+
+        p += 8;
+    }
+
+    while (p < last && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
+        p++;
+    }
+
+    return p;
+}
+
+
+/* the length of the escape at p; 0: it is none */
+
+static size_t
+rtbus_json_escape(const uint8_t *p, const uint8_t *last)
+{
+    size_t   i;
+    uint8_t  c;
+
+    if (last - p < 2) {
+        return 0;
+    }
+
+    switch (p[1]) {
+
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return 2;
+
+    case 'u':
+        break;
+
+    default:
+        return 0;
+    }
+
+    if (last - p < 6) {
+        return 0;
+    }
+
+    for (i = 2; i < 6; i++) {
+        c = p[i] | 0x20;
+
+        if (!rtbus_json_is_digit(p[i]) && (c < 'a' || c > 'f')) {
+            return 0;
+        }
+    }
+
+    return 6;
+}
+
+
+/*
+ * p is at a minus or a digit.  Answers the first byte that does not go on with
+ * the number, which is whole if there is a digit before it.
+ */
+
+static const uint8_t *
+rtbus_json_number(const uint8_t *p, const uint8_t *last)
+{
+    if (*p == '-') {
+        p++;
+
+        if (p == last || !rtbus_json_is_digit(*p)) {
+            return p;
+        }
+    }
+
+    /* no leading zeros (RFC 8259 section 6) */
+
+    p = (*p == '0') ? p + 1 : rtbus_json_digits(p, last);
+
+    if (p < last && *p == '.') {
+        p = rtbus_json_digits(p + 1, last);
+
+        if (p[-1] == '.') {
+            return p;
+        }
+    }
+
+    if (p < last && (*p == 'e' || *p == 'E')) {
+        p++;
+
+        if (p < last && (*p == '+' || *p == '-')) {
+            p++;
+        }
+
+        p = rtbus_json_digits(p, last);
+    }
+
+    return p;
+}
+
+
+static const uint8_t *
+rtbus_json_digits(const uint8_t *p, const uint8_t *last)
+{
+    while (p < last && rtbus_json_is_digit(*p)) {
+        p++;
+    }
+
+    return p;
+}
+
+
+static int
+rtbus_json_is_digit(uint8_t c)
+{
+    return (uint8_t) (c - '0') <= 9;
+}
+
+
+/* a value of the outermost container; key: of an object */
+
+static void
+rtbus_json_part(rtbus_json_parts_t *parts, const rtbus_str_t *key,
+    int escaped, const rtbus_json_value_t *value)
+{
+    rtbus_json_value_t  part;
+
+    part.raw = value->raw;
+    part.type = rtbus_json_type(part.raw.data[0]);
+
+    if (parts->closing == '}') {
+        rtbus_json_match(parts->members, parts->nmembers, key, escaped, &part);
+        return;
+    }
+
+    if (parts->n < parts->nvalues) {
+        parts->values[parts->n] = part;
+    }
+
+    parts->n++;
 }
 
 
 static void
-rtbus_json_free(void *ctx, void *p)
+rtbus_json_clear(rtbus_json_member_t *members, size_t nmembers)
 {
-    size_t         i;
-    rtbus_json_t  *json = ctx;
+    size_t  i;
 
-    if (p == NULL) {
+    for (i = 0; i < nmembers; i++) {
+        members[i].value.raw.len = 0;
+        members[i].value.raw.data = NULL;
+        members[i].value.type = RTBUS_JSON_NONE;
+    }
+}
+
+
+/* the key as it stands, in quotes */
+
+static void
+rtbus_json_match(rtbus_json_member_t *members, size_t nmembers,
+    const rtbus_str_t *key, int escaped, const rtbus_json_value_t *value)
+{
+    size_t                i, len;
+    const uint8_t        *p;
+    rtbus_json_member_t  *m;
+
+    if (escaped) {
+
+        for (i = 0; i < nmembers; i++) {
+            if (rtbus_json_key_is(key, members[i].name, members[i].len)) {
+                members[i].value = *value;
+            }
+        }
+
         return;
     }
 
-    for (i = 0; i < RTBUS_JSON_BLOCKS; i++) {
+    p = key->data + 1;
+    len = key->len - 2;
 
-        if (json->blocks[i] == p) {
-            free(p);
-            json->blocks[i] = NULL;
-            return;
+    for (i = 0; i < nmembers; i++) {
+        m = &members[i];
+
+        if (m->len == len
+            && (len == 0 || (m->name[0] == (char) p[0]
+                             && memcmp(m->name, p, len) == 0)))
+        {
+            m->value = *value;
         }
     }
 }
@@ -712,7 +969,7 @@ rtbus_json_free(void *ctx, void *p)
 
 static const uint8_t *
 rtbus_json_cut(rtbus_json_value_t *value, const uint8_t *p,
-    const uint8_t *last)
+    const uint8_t *last, int *escaped)
 {
     value->raw.data = (uint8_t *) p;
     value->type = rtbus_json_type(*p);
@@ -720,7 +977,7 @@ rtbus_json_cut(rtbus_json_value_t *value, const uint8_t *p,
     switch (value->type) {
 
     case RTBUS_JSON_STRING:
-        p = rtbus_json_skip_string(p, last);
+        p = rtbus_json_skip_string(p, last, escaped);
         break;
 
     case RTBUS_JSON_OBJECT:
@@ -743,7 +1000,9 @@ rtbus_json_cut(rtbus_json_value_t *value, const uint8_t *p,
 static const uint8_t *
 rtbus_json_skip_space(const uint8_t *p)
 {
-    while (*p <= ' ') {
+    while (*p <= ' '
+           && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
+    {
         p++;
     }
 
@@ -751,37 +1010,19 @@ rtbus_json_skip_space(const uint8_t *p)
 }
 
 
-/* a quote behind an odd number of backslashes belongs to the string */
-
 static const uint8_t *
-rtbus_json_skip_string(const uint8_t *p, const uint8_t *last)
+rtbus_json_skip_string(const uint8_t *p, const uint8_t *last, int *escaped)
 {
-    const uint8_t  *start, *slash;
+    p = rtbus_json_string(p + 1, last, escaped);
 
-    start = ++p;
-
-    for ( ;; ) {
-        p = memchr(p, '"', last - p);
-        if (p == NULL) {
-            return last;
-        }
-
-        for (slash = p; slash > start && slash[-1] == '\\'; slash--) {
-            /* void */
-        }
-
-        p++;
-
-        if (((p - slash) & 1) == 1) {
-            return p;
-        }
-    }
+    return (p < last) ? p + 1 : last;
 }
 
 
 static const uint8_t *
 rtbus_json_skip_container(const uint8_t *p, const uint8_t *last)
 {
+    int       escaped;
     unsigned  level;
 
     level = 0;
@@ -791,7 +1032,7 @@ rtbus_json_skip_container(const uint8_t *p, const uint8_t *last)
         switch (*p) {
 
         case '"':
-            p = rtbus_json_skip_string(p, last);
+            p = rtbus_json_skip_string(p, last, &escaped);
             continue;
 
         case '{':
@@ -959,27 +1200,4 @@ rtbus_json_encode(uint8_t *dst, uint32_t c)
     dst[3] = 0x80 | (c & 0x3f);
 
     return 4;
-}
-
-
-/* the length of the character of two bytes and more at p; 0: there is none */
-
-static size_t
-rtbus_json_character(const uint8_t *p, const uint8_t *last)
-{
-    size_t  n;
-
-    if (*p < 0xc0) {
-        return 0;
-    }
-
-    n = (*p < 0xe0) ? 2 : (*p < 0xf0) ? 3 : 4;
-
-    if ((size_t) (last - p) < n
-        || rtbus_utf8_check(RTBUS_UTF8_ACCEPT, p, n) != RTBUS_UTF8_ACCEPT)
-    {
-        return 0;
-    }
-
-    return n;
 }

@@ -1,13 +1,13 @@
 
 /*
- * JSON texts, checked by yajl, cut into slices without being rebuilt.
+ * JSON texts, checked and cut into slices without being rebuilt.
  *
  * The hub passes data on byte for byte, so nothing here makes a tree: a text
  * is checked as a whole (RFC 8259 grammar, UTF-8, depth) and the members or
  * elements that the caller asked for come back as slices of the input.
  *
- * A rtbus_json_t holds what is reused between texts (the yajl handle); one per
- * worker is enough.  No function here reads the input later.
+ * A rtbus_json_t holds what is reused between texts (a byte per level); one
+ * per worker is enough.  No function here reads the input later.
  */
 
 
@@ -56,9 +56,10 @@ rtbus_json_t *rtbus_json_create(unsigned depth);
 void rtbus_json_destroy(rtbus_json_t *json);
 
 /*
- * The three below answer RTBUS_OK, RTBUS_ERROR (*reason is a static text such
- * as "not JSON", "bad UTF-8", "nested too deep", "not an object") or
- * RTBUS_NOMEM.  White space around the text is allowed and is not part of raw.
+ * The three below answer RTBUS_OK, or RTBUS_ERROR with *reason, a static text:
+ * "bad UTF-8" (anywhere in the text), "not JSON", "nested too deep", "not an
+ * object", "not an array".  White space around the text is allowed and is not
+ * part of raw.
  */
 
 /* any one JSON value */
@@ -68,7 +69,8 @@ int rtbus_json_value(rtbus_json_t *json, const uint8_t *p, size_t len,
 
 /*
  * One JSON object.  Of members with the same name the last counts (as
- * JSON.parse has it); members not asked for are checked and passed over.
+ * JSON.parse has it); members not asked for are checked and passed over.  On
+ * RTBUS_ERROR all are absent.
  */
 
 int rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
@@ -76,13 +78,18 @@ int rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
 
 /*
  * One JSON array.  The first *n elements go to values; *n becomes the number
- * of elements that the array has, which may be larger.
+ * of elements that the array has, which may be larger.  On RTBUS_ERROR *n is
+ * as it was.
  */
 
 int rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
     rtbus_json_value_t *values, size_t *n, const char **reason);
 
-/* where the last text that was "not JSON" ceased to be it; NULL: unknown */
+/*
+ * The byte (of an escape or a literal: the first one) where the last text
+ * ceased to be JSON, or became too deep; its end, if it was cut off.  NULL: it
+ * did not, was empty, or was not UTF-8.
+ */
 
 const uint8_t *rtbus_json_failed(const rtbus_json_t *json);
 

@@ -1,8 +1,10 @@
 
 /*
- * Any bytes as a JSON text.  What is taken for JSON stays JSON, slice by
- * slice, and has the type that was told; the next text on the same handle is
- * judged as on a new one.  Any bytes quoted are JSON, and UTF-8 comes back.
+ * Any bytes as a JSON text.  It is judged as yajl judges it, with the same
+ * reason, and the place where it is bad is told.  What is taken for JSON stays
+ * JSON, slice by slice, and has the type that was told; the parts noted while
+ * it was checked are those that a walk finds; the next text on the same handle
+ * is judged as on a new one.  Any bytes quoted are JSON, and UTF-8 comes back.
  */
 
 
@@ -11,6 +13,7 @@
 
 #include "rtbus_json.h"
 #include "rtbus_utf8.h"
+#include "../unit/json_yajl.h"
 
 
 #define FUZZ_DEPTH   16
@@ -139,8 +142,10 @@ check_quote(const uint8_t *p, size_t len)
 }
 
 
+/* good: it is an object; NULL: it is not */
+
 static void
-check_object(const uint8_t *p, size_t len)
+check_object(const uint8_t *p, size_t len, const rtbus_str_t *good)
 {
     int                   rc;
     size_t                i;
@@ -149,13 +154,29 @@ check_object(const uint8_t *p, size_t len)
         rtbus_json_member("a"),
         rtbus_json_member("event"),
         rtbus_json_member("data"),
-        rtbus_json_member("")
+        rtbus_json_member(""),
+        rtbus_json_member("a")
+    };
+    rtbus_json_member_t   walked[] = {
+        rtbus_json_member("a"),
+        rtbus_json_member("event"),
+        rtbus_json_member("data"),
+        rtbus_json_member(""),
+        rtbus_json_member("a")
     };
 
-    rc = rtbus_json_object(json, p, len, members, 4, &reason);
-    assert_true(rc == RTBUS_OK);
+    rc = rtbus_json_object(json, p, len, members, 5, &reason);
+    assert_true(rc == (good ? RTBUS_OK : RTBUS_ERROR));
 
-    for (i = 0; i < 4; i++) {
+    if (good) {
+        rtbus_json_members(good, walked, 5);
+    }
+
+    for (i = 0; i < 5; i++) {
+        assert_true(members[i].value.type == walked[i].value.type);
+        assert_true(members[i].value.raw.data == walked[i].value.raw.data);
+        assert_true(members[i].value.raw.len == walked[i].value.raw.len);
+
         if (members[i].value.type == RTBUS_JSON_NONE) {
             assert_true(members[i].value.raw.len == 0);
 
@@ -203,6 +224,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     uint64_t             n;
     const char          *reason, *fresh_reason;
     rtbus_json_t        *fresh;
+    const char          *expected;
+    const uint8_t       *failed;
     rtbus_json_value_t   value;
 
     if (json == NULL) {
@@ -214,6 +237,17 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     fresh_reason = "";
 
     rc = rtbus_json_value(json, p, len, &value, &reason);
+
+    expected = judge_reason(p, len, FUZZ_DEPTH);
+    failed = rtbus_json_failed(json);
+
+    if (expected == NULL) {
+        assert_true(rc == RTBUS_OK && failed == NULL);
+
+    } else {
+        assert_true(rc == RTBUS_ERROR && strcmp(reason, expected) == 0);
+        assert_true(judge_failed(p, len, FUZZ_DEPTH, failed, reason));
+    }
 
     fresh = rtbus_json_create(FUZZ_DEPTH);
     assert_true(fresh != NULL);
@@ -232,7 +266,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
             break;
 
         case RTBUS_JSON_OBJECT:
-            check_object(p, len);
+            check_object(p, len, &value.raw);
             break;
 
         case RTBUS_JSON_ARRAY:
@@ -246,6 +280,9 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
         default:
             break;
         }
+
+    } else {
+        check_object(p, len, NULL);
     }
 
     check_quote(p, len);

@@ -176,6 +176,11 @@ static const struct {
 
     { T("{\"event\":null}"), NAME_TYPE },
     { T("{\"event\":\"connect\"}"), "reserved event name" },
+    { T("{\"event\":\"connect_error\"}"), "reserved event name" },
+    { T("{\"event\":\"disconnect\"}"), "reserved event name" },
+    { T("{\"event\":\"disconnecting\"}"), "reserved event name" },
+    { T("{\"event\":\"newListener\"}"), "reserved event name" },
+    { T("{\"event\":\"removeListener\"}"), "reserved event name" },
     { T("{\"event\":\"disconn\\u0065ct\"}"), "reserved event name" },
     { T("{\"event\":1}"), NAME_TYPE },
     { T("{\"event\":true}"), NAME_TYPE },
@@ -384,12 +389,77 @@ test_depth(void)
 }
 
 
+/* each byte at each place of a name, beside words of eight bytes */
+
+static void
+test_name_bytes(void)
+{
+    int             rc;
+    char            text[48];
+    size_t          i, j, n, len, wrong;
+    uint8_t        *p;
+    const char     *reason;
+    rtbus_event_t   ev;
+
+    static const char  xs[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+    static const char  head[] = "{\"event\":\"";
+
+    wrong = 0;
+
+    for (len = 1; len < 28; len++) {
+        for (i = 0; i < len; i++) {
+            for (j = 0x20; j < 0x80; j++) {
+
+                if (j == '"' || j == '\\') {
+                    continue;
+                }
+
+                n = (size_t) snprintf(text, sizeof(text), "%s%.*s%c%.*s\"}",
+                                      head, (int) i, xs, (int) j,
+                                      (int) (len - i - 1), xs);
+
+                p = copy(text, n);
+                rc = rtbus_event_parse(json, &ev, p, n, &reason);
+
+                if (j == 0x7f) {
+                    wrong += (rc != RTBUS_ERROR
+                              || strcmp(reason, NAME_CONTROL) != 0);
+
+                } else {
+                    wrong += (rc != RTBUS_OK || ev.name.len != len
+                              || ev.name.data != p + sizeof(head) - 1);
+                }
+
+                free(p);
+            }
+
+            /* an escape of one character */
+
+            n = (size_t) snprintf(text, sizeof(text), "%s%.*s\\/%.*s\"}",
+                                  head, (int) i, xs, (int) (len - i - 1), xs);
+
+            p = copy(text, n);
+            rc = rtbus_event_parse(json, &ev, p, n, &reason);
+
+            wrong += (rc != RTBUS_OK || ev.name.data != ev.name_buf
+                      || ev.name.len != len || ev.name.data[i] != '/');
+
+            free(p);
+        }
+    }
+
+    is_int(wrong, 0, "each byte at each place of a name");
+}
+
+
 static void
 test_name(void)
 {
     const char     *reason;
     rtbus_str_t     raw;
     rtbus_event_t   ev;
+
+    test_name_bytes();
 
     raw.data = (uint8_t *) "\"ab\"tail";
     raw.len = 4;

@@ -1,7 +1,8 @@
 
 /*
  * rtbus_json: what is JSON and what is not, slices, escapes, quoting, and one
- * handle used for text after text, good and bad.
+ * handle used for text after text, good and bad.  yajl is the judge of what
+ * the tables here do not say.
  *
  * Texts are parsed in blocks of their exact size, so that AddressSanitizer
  * sees a read behind the end.
@@ -13,6 +14,7 @@
 #include "unit.h"
 #include "rtbus_json.h"
 #include "rtbus_utf8.h"
+#include "json_yajl.h"
 
 
 #define T(s)  s, sizeof(s) - 1
@@ -426,6 +428,9 @@ static const struct {
 };
 
 
+#define DEPTH  64
+
+
 static rtbus_json_t  *json;
 
 
@@ -459,6 +464,32 @@ check(const char *text, size_t len, const char **reason)
     free(p);
 
     return rc;
+}
+
+
+/* is the text judged as yajl does, and is it told where it is bad? */
+
+static int
+agrees(const uint8_t *p, size_t len)
+{
+    int                  rc;
+    const char          *reason, *expected;
+    const uint8_t       *failed;
+    rtbus_json_value_t   value;
+
+    reason = NULL;
+
+    rc = rtbus_json_value(json, p, len, &value, &reason);
+
+    expected = judge_reason(p, len, DEPTH);
+    failed = rtbus_json_failed(json);
+
+    if (rc == RTBUS_OK) {
+        return expected == NULL && failed == NULL;
+    }
+
+    return expected != NULL && strcmp(expected, reason) == 0
+           && judge_failed(p, len, DEPTH, failed, reason);
 }
 
 
@@ -517,6 +548,145 @@ test_invalid(void)
             ok(0, "a valid text after invalid %zu", i);
         }
     }
+}
+
+
+/* all tables, and a text that is spoiled by each byte at each place */
+
+static void
+test_yajl(void)
+{
+    size_t    i, j, n, bad;
+    uint8_t  *p;
+
+    static const char  *texts[] = {
+        "{\"a\":[1,-2.5e3,true,null,\"\\u00e9\\\"\"],\"\\\\\":{\"\":\"\xf0\x9f"
+        "\x98\x80 \xc3\xa9\xe2\x82\xac\"},\"1234567\\n89\":false}",
+        " [ 0 , { \"abcdefgh\" : 10.01E+2 , \"abcdefghijklmno\" : [ ] } , "
+        "{ } ] "
+    };
+
+    bad = 0;
+
+    for (i = 0; i < sizeof(valid) / sizeof(valid[0]); i++) {
+        p = copy(valid[i].text, valid[i].len);
+        bad += !agrees(p, valid[i].len);
+        free(p);
+    }
+
+    is_int(bad, 0, "yajl agrees on valid texts");
+
+    bad = 0;
+
+    for (i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
+        p = copy(invalid[i].text, invalid[i].len);
+        bad += !agrees(p, invalid[i].len);
+        free(p);
+    }
+
+    is_int(bad, 0, "yajl agrees on invalid texts");
+
+    for (n = 0; n < sizeof(texts) / sizeof(texts[0]); n++) {
+        bad = 0;
+
+        for (i = 0; i < strlen(texts[n]); i++) {
+            for (j = 0; j < 256; j++) {
+
+                p = copy(texts[n], strlen(texts[n]));
+                p[i] = (uint8_t) j;
+
+                bad += !agrees(p, strlen(texts[n]));
+
+                free(p);
+            }
+
+            p = copy(texts[n], i);
+            bad += !agrees(p, i);
+            free(p);
+        }
+
+        is_int(bad, 0, "yajl agrees on text %zu, spoiled and cut off", n);
+    }
+}
+
+
+/* each byte at each place of a string, beside words of eight bytes */
+
+static void
+test_string(void)
+{
+    int                  rc, plain;
+    size_t               i, j, len, bad;
+    uint8_t             *p, text[40];
+    const char          *reason;
+    rtbus_json_value_t   value;
+
+    bad = 0;
+
+    for (len = 2; len < sizeof(text); len++) {
+        for (i = 1; i < len - 1; i++) {
+            for (j = 0; j < 256; j++) {
+                memset(text, 'x', len);
+                text[0] = '"';
+                text[len - 1] = '"';
+                text[i] = (uint8_t) j;
+
+                p = copy((char *) text, len);
+                rc = rtbus_json_value(json, p, len, &value, &reason);
+                free(p);
+
+                plain = (j >= 0x20 && j < 0x80 && j != '"' && j != '\\');
+
+                bad += (rc == RTBUS_OK) != plain;
+            }
+        }
+    }
+
+    is_int(bad, 0, "each byte at each place of a string");
+}
+
+
+static void
+test_failed(void)
+{
+    size_t               i;
+    const char          *reason;
+    rtbus_json_value_t   value;
+
+    static const struct {
+        const char  *text;
+        size_t       len;
+        size_t       at;
+    } failed[] = {
+        { T("{"), 1 },
+        { T(" {\"a\" 1}"), 6 },
+        { T("{\"a\":1,}"), 7 },
+        { T("{\n\n\"a\":{}\n,\n}"), 12 },
+        { T("{} {}"), 3 },
+        { T("[1,tru]"), 3 },
+        { T("[01]"), 2 },
+        { T("[1.]"), 3 },
+        { T("\"abc"), 4 },
+        { T("\"abcdefgh\\x\""), 9 },
+        { T("\"abc\tdefgh\""), 4 },
+        { T("[\0]"), 1 },
+    };
+
+    for (i = 0; i < sizeof(failed) / sizeof(failed[0]); i++) {
+
+        (void) rtbus_json_value(json, (uint8_t *) failed[i].text,
+                                failed[i].len, &value, &reason);
+
+        is_int(rtbus_json_failed(json) - (uint8_t *) failed[i].text,
+               failed[i].at, "where text %zu ceases to be JSON", i);
+    }
+
+    (void) rtbus_json_value(json, (uint8_t *) "\"\xff\"", 3, &value, &reason);
+    ok(rtbus_json_failed(json) == NULL, "not told of bad UTF-8");
+
+    (void) rtbus_json_value(json, (uint8_t *) "[", 1, &value, &reason);
+    (void) rtbus_json_value(json, (uint8_t *) " ", 1, &value, &reason);
+    ok(rtbus_json_failed(json) == NULL, "nor of a text with nothing in it");
 }
 
 
@@ -831,8 +1001,10 @@ test_object(void)
        "an array is no object");
     ok(object(" \"a\"") == RTBUS_ERROR && strcmp(reason, "not an object") == 0,
        "a string is no object");
-    ok(object("{\"id\":1") == RTBUS_ERROR && strcmp(reason, NOT_JSON) == 0,
-       "an open object");
+    ok(object("{\"id\":1,\"data\":2,") == RTBUS_ERROR
+       && strcmp(reason, NOT_JSON) == 0, "an open object");
+    ok(m[1].value.type == RTBUS_JSON_NONE && m[2].value.type == RTBUS_JSON_NONE
+       && m[2].value.raw.len == 0, "nothing is left of what it has");
     ok(object("{\"other\":01}") == RTBUS_ERROR && strcmp(reason, NOT_JSON) == 0,
        "a bad value nobody asked for");
     ok(rtbus_json_object(json, (uint8_t *) "{\"a\":1}", 7, NULL, 0, &reason)
@@ -1110,13 +1282,16 @@ main(void)
     rtbus_json_destroy(NULL);
     rtbus_json_destroy(rtbus_json_create(1));
 
-    json = rtbus_json_create(64);
+    json = rtbus_json_create(DEPTH);
     if (json == NULL) {
         return 2;
     }
 
     test_valid();
     test_invalid();
+    test_yajl();
+    test_string();
+    test_failed();
     test_reuse();
     test_spoiled();
     test_depth();
