@@ -16,7 +16,7 @@ FROM $BASE AS build
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        gcc libc6-dev libhiredis-dev libjwt-dev libssl-dev libyajl-dev make \
+        gcc libc6-dev libhiredis-dev libjwt-dev libssl-dev make \
         nginx-dev npm perl \
     && rm -rf /var/lib/apt/lists/*
 
@@ -42,7 +42,7 @@ FROM $BASE
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libhiredis0.14 libjwt0 libyajl2 nginx-light \
+        libhiredis0.14 libjwt0 nginx-light \
     && rm -rf /var/lib/apt/lists/* \
     && ln -sf /dev/stderr /var/log/nginx/error.log \
     && ln -sf /dev/stdout /var/log/nginx/access.log \

@@ -116,7 +116,11 @@ unit: $(UNITS)
 
 $(BUILD)/unit/%: t/unit/%.c $(wildcard t/unit/*.h) $(WIRE) $(HEADERS)
 	@mkdir -p $(BUILD)/unit
-	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(WIRE) -lyajl
+	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(WIRE) $(UNIT_LIBS)
+
+# yajl is the judge of what is JSON
+
+$(BUILD)/unit/json: UNIT_LIBS = -lyajl
 
 asan-unit:
 	@$(MAKE) --no-print-directory unit BUILD=$(BUILD)/asan \
@@ -144,9 +148,9 @@ fuzz-run: $(FUZZERS)
 $(BUILD)/fuzz/%: t/fuzz/%.c $(WIRE) $(HEADERS)
 	@mkdir -p $(BUILD)/fuzz
 	clang -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -Isrc/wire -o $@ $< $(WIRE) -lyajl \
-		$(FUZZ_LIBS)
+		-fno-sanitize-recover=undefined -Isrc/wire -o $@ $< $(WIRE) $(FUZZ_LIBS)
 
+$(BUILD)/fuzz/json: FUZZ_LIBS = -lyajl
 $(BUILD)/fuzz/wslay: FUZZ_LIBS = -lwslay
 
 # the hub and its connections, with nginx's own memory, trees and timers
@@ -170,7 +174,7 @@ $(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
 		$$(printf -- "-I$$src/%s " $(FUZZ_NGX_INC)) -o $@ $< \
 		$(WIRE) src/redis/*.c src/hub/*.c \
 		$$(printf -- "$$src/%s " $(FUZZ_NGX)) \
-		-lyajl -lhiredis -lcrypto
+		-lhiredis -lcrypto
 
 
 # wire <- redis <- hub <- http: an include that points up is an error
