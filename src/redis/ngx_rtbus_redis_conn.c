@@ -28,6 +28,9 @@
 #define NGX_RTBUS_REDIS_KEEPINTVL    5
 #define NGX_RTBUS_REDIS_KEEPCNT      3
 
+/* type, number, CR and LF ahead of each array and string, at most */
+#define NGX_RTBUS_REDIS_HEADER       (NGX_SIZE_T_LEN + 3)
+
 #define NGX_RTBUS_REDIS_OUT_SIZE     4096
 #define NGX_RTBUS_REDIS_OUT_KEEP     65536
 #define NGX_RTBUS_REDIS_OUT_MAX      (64 * 1024 * 1024)
@@ -53,6 +56,7 @@ static void ngx_rtbus_redis_conn_flush_handler(ngx_event_t *ev);
 static void ngx_rtbus_redis_conn_write(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc,
     int argc, const char **argv, const size_t *argvlen);
+static u_char *ngx_rtbus_redis_conn_header(u_char *p, u_char type, size_t n);
 static ngx_int_t ngx_rtbus_redis_conn_reserve(ngx_rtbus_redis_conn_t *rc,
     size_t len);
 static void ngx_rtbus_redis_conn_leave(ngx_rtbus_redis_conn_t *rc);
@@ -844,28 +848,76 @@ ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
 }
 
 
+/* an array of strings, as Redis wants its commands */
+
 static ngx_int_t
 ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc, int argc,
     const char **argv, const size_t *argvlen)
 {
-    char     *cmd;
-    int64_t   len;
+    int      i;
+    size_t   len;
+    u_char  *p;
 
-    len = redisFormatCommandArgv(&cmd, argc, argv, argvlen);
-    if (len < 0) {
-        return NGX_ERROR;
+    len = NGX_RTBUS_REDIS_HEADER;
+
+    for (i = 0; i < argc; i++) {
+
+        if (argvlen[i] > NGX_RTBUS_REDIS_OUT_MAX
+            || len > NGX_RTBUS_REDIS_OUT_MAX)
+        {
+            rc->broken = "too many unsent bytes";
+            return NGX_ERROR;
+        }
+
+        len += NGX_RTBUS_REDIS_HEADER + argvlen[i] + 2;
     }
 
     if (ngx_rtbus_redis_conn_reserve(rc, len) != NGX_OK) {
-        redisFreeCommand(cmd);
         return NGX_ERROR;
     }
 
-    rc->out.last = ngx_cpymem(rc->out.last, cmd, len);
+    p = ngx_rtbus_redis_conn_header(rc->out.last, '*', argc);
 
-    redisFreeCommand(cmd);
+    for (i = 0; i < argc; i++) {
+        p = ngx_rtbus_redis_conn_header(p, '$', argvlen[i]);
+
+        if (argvlen[i]) {
+            p = ngx_cpymem(p, argv[i], argvlen[i]);
+        }
+
+        *p++ = CR;
+        *p++ = LF;
+    }
+
+    rc->out.last = p;
 
     return NGX_OK;
+}
+
+
+static u_char *
+ngx_rtbus_redis_conn_header(u_char *p, u_char type, size_t n)
+{
+    u_char  *d;
+    u_char   digits[NGX_SIZE_T_LEN];
+
+    d = digits + NGX_SIZE_T_LEN;
+
+    do {
+        *--d = (u_char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    *p++ = type;
+
+    while (d < digits + NGX_SIZE_T_LEN) {
+        *p++ = *d++;
+    }
+
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
 }
 
 

@@ -1,7 +1,7 @@
 
 /*
- * One connection to Redis, owned by nginx's event loop; hiredis only formats
- * commands and parses replies (RESP2).
+ * One connection to Redis, owned by nginx's event loop; hiredis only parses
+ * replies (RESP2).
  *
  * The connection is made, and after any failure made anew, in the background:
  * all addresses in turn, then again after a delay that doubles from 100 ms to
@@ -131,10 +131,10 @@ ngx_int_t ngx_rtbus_redis_conf_url(ngx_conf_t *cf,
 ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
 
 /*
- * Queues one command, argv as hiredis has it; it leaves at the end of the loop
- * turn together with all others of the turn.  NGX_OK; NGX_DECLINED: the
- * connection is down; NGX_ERROR: no memory, or too many bytes are unsent; then
- * the connection fails at the end of the loop turn.
+ * Queues one command of argc strings; it leaves at the end of the loop turn
+ * together with all others of the turn.  NGX_OK; NGX_DECLINED: the connection
+ * is down; NGX_ERROR: no memory, or too many bytes are unsent; then the
+ * connection fails at the end of the loop turn.
  */
 
 ngx_int_t ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
