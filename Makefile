@@ -82,7 +82,8 @@ $(BUILD)/asan/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
 		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
 	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
 		NGINX_SRC=$$src NGINX_CONFIGURE="$(ASAN_CONFIGURE)" CC="$(CC)" \
-		RTBUS_CFLAGS="$(SANITIZE) -O1 -g" ./.ci/build $(BUILD)/asan
+		RTBUS_CFLAGS="$(SANITIZE) -DNGX_DEBUG_PALLOC=1 -O1 -g" \
+		./.ci/build $(BUILD)/asan
 
 $(BUILD)/producer: demo/producer.c
 	@mkdir -p $(BUILD)

@@ -123,6 +123,8 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
         rtbus_json_destroy(hub->json);
         hub->json = NULL;
     }
+
+    ngx_rtbus_frame_drop_kept();
 }
 
 

@@ -2,15 +2,49 @@
 #include "ngx_rtbus_msg.h"
 
 
+/*
+ * Small frames that are done with are kept, by their size in steps, for those
+ * to come.  Where each allocation is to be watched none are.
+ */
+
+#define NGX_RTBUS_FRAME_STEP   64
+#define NGX_RTBUS_FRAME_SMALL  512
+
+#if (NGX_DEBUG_PALLOC)
+#define NGX_RTBUS_FRAME_KEEP   0
+#else
+#define NGX_RTBUS_FRAME_KEEP   (256 * 1024)     /* bytes, of all sizes */
+#endif
+
+
+static size_t ngx_rtbus_frame_size(size_t len);
+
+
+static ngx_rtbus_frame_t
+           *ngx_rtbus_frames[NGX_RTBUS_FRAME_SMALL / NGX_RTBUS_FRAME_STEP + 1];
+static size_t  ngx_rtbus_frames_kept;
+
+
 ngx_rtbus_frame_t *
 ngx_rtbus_frame_create(size_t len)
 {
-    ngx_rtbus_frame_t  *frame;
+    size_t               size;
+    ngx_rtbus_frame_t   *frame, **kept;
 
-    frame = ngx_alloc(offsetof(ngx_rtbus_frame_t, data) + len,
-                      ngx_cycle->log);
-    if (frame == NULL) {
-        return NULL;
+    size = ngx_rtbus_frame_size(len);
+    kept = (size <= NGX_RTBUS_FRAME_SMALL)
+           ? &ngx_rtbus_frames[size / NGX_RTBUS_FRAME_STEP] : NULL;
+
+    if (kept && *kept) {
+        frame = *kept;
+        *kept = frame->next;
+        ngx_rtbus_frames_kept -= size;
+
+    } else {
+        frame = ngx_alloc(size, ngx_cycle->log);
+        if (frame == NULL) {
+            return NULL;
+        }
     }
 
     frame->next = NULL;
@@ -28,7 +62,60 @@ ngx_rtbus_frame_create(size_t len)
 void
 ngx_rtbus_frame_free(ngx_rtbus_frame_t *frame)
 {
-    ngx_free(frame);
+    size_t               size;
+    ngx_rtbus_frame_t  **kept;
+
+    size = ngx_rtbus_frame_size(frame->len);
+
+    if (size > NGX_RTBUS_FRAME_SMALL
+        || ngx_rtbus_frames_kept + size > NGX_RTBUS_FRAME_KEEP)
+    {
+        ngx_free(frame);
+        return;
+    }
+
+    kept = &ngx_rtbus_frames[size / NGX_RTBUS_FRAME_STEP];
+
+    frame->next = *kept;
+    *kept = frame;
+    ngx_rtbus_frames_kept += size;
+}
+
+
+/* of the memory of a frame: small ones are as large as others of their step */
+
+static size_t
+ngx_rtbus_frame_size(size_t len)
+{
+    size_t  size;
+
+    size = offsetof(ngx_rtbus_frame_t, data) + len;
+
+    if (NGX_RTBUS_FRAME_KEEP && size <= NGX_RTBUS_FRAME_SMALL) {
+        size = ngx_align(size, NGX_RTBUS_FRAME_STEP);
+    }
+
+    return size;
+}
+
+
+void
+ngx_rtbus_frame_drop_kept(void)
+{
+    ngx_uint_t          i;
+    ngx_rtbus_frame_t  *frame, *next;
+
+    for (i = 0; i <= NGX_RTBUS_FRAME_SMALL / NGX_RTBUS_FRAME_STEP; i++) {
+
+        for (frame = ngx_rtbus_frames[i]; frame; frame = next) {
+            next = frame->next;
+            ngx_free(frame);
+        }
+
+        ngx_rtbus_frames[i] = NULL;
+    }
+
+    ngx_rtbus_frames_kept = 0;
 }
 
 

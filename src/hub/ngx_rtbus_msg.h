@@ -67,10 +67,14 @@ struct ngx_rtbus_msg_s {
 };
 
 
-/* malloc'ed, one reference, which is the caller's */
+/*
+ * With one reference, which is the caller's.  The worker keeps small frames that
+ * are done with for those to come, up to a limit, until it ends.
+ */
 
 ngx_rtbus_frame_t *ngx_rtbus_frame_create(size_t len);
 void ngx_rtbus_frame_free(ngx_rtbus_frame_t *frame);
+void ngx_rtbus_frame_drop_kept(void);
 
 #define ngx_rtbus_frame_ref(frame)    (frame)->refs++
 
