@@ -791,10 +791,11 @@ ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch)
 void
 ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 {
-    ngx_queue_t        *q;
-    ngx_rtbus_sub_t    *sub;
-    ngx_rtbus_stat_t   *stat;
-    ngx_rtbus_frame_t  *frame;
+    ngx_queue_t               *q;
+    ngx_rtbus_sub_t           *sub;
+    ngx_rtbus_stat_t          *stat;
+    ngx_rtbus_frame_t         *frame;
+    const ngx_rtbus_format_t  *format;
 
     stat = ch->hub->stat;
 
@@ -811,13 +812,19 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 
     ch->pos = msg->pos;
 
+    frame = NULL;
+    format = NULL;
+
     for (q = ngx_queue_head(&ch->subs);
          q != ngx_queue_sentinel(&ch->subs);
          q = ngx_queue_next(q))
     {
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        frame = ngx_rtbus_msg_frame(msg, sub->format);
+        if (sub->format != format) {
+            format = sub->format;
+            frame = ngx_rtbus_msg_frame(msg, format);
+        }
 
         sub->handlers->deliver(sub, frame);
     }
