@@ -10,6 +10,7 @@
 #include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_command.h"
+#include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_log.h"
 #include "ngx_http_rtbus_plain.h"
@@ -707,7 +708,9 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    if (ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK) {
+    if (ngx_http_rtbus_crypto_init(&rmcf->secret, cycle->log) != NGX_OK
+        || ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -726,6 +729,7 @@ ngx_http_rtbus_exit_process(ngx_cycle_t *cycle)
 
     if (rmcf && rmcf->worker) {
         ngx_http_rtbus_worker_close(rmcf->worker);
+        ngx_http_rtbus_crypto_close();
     }
 }
 

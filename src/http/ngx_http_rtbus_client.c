@@ -1,10 +1,10 @@
 
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_sender.h"
 #include "rtbus_ws.h"
-#include <openssl/rand.h>
 
 
 static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
@@ -130,9 +130,10 @@ ngx_http_rtbus_client_sid(ngx_http_rtbus_client_t *cli, u_char *buf)
 {
     u_char  random[NGX_HTTP_RTBUS_CLIENT_SID / 2];
 
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        ngx_log_error(NGX_LOG_CRIT, cli->carrier->connection->log, 0,
-                      "RAND_bytes() failed");
+    if (ngx_http_rtbus_crypto_random(random, sizeof(random),
+                                     cli->carrier->connection->log)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

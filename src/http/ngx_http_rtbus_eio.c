@@ -1,8 +1,8 @@
 
 #include "ngx_http_rtbus_eio.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_reply.h"
-#include <openssl/rand.h>
 
 
 /* codes and messages as the reference server answers them */
@@ -289,8 +289,7 @@ ngx_http_rtbus_eio_random(u_char *dst, ngx_log_t *log)
     ngx_str_t  raw, text;
     u_char     buf[NGX_HTTP_RTBUS_SID_LEN / 4 * 3];
 
-    if (RAND_bytes(buf, sizeof(buf)) != 1) {
-        ngx_log_error(NGX_LOG_CRIT, log, 0, "RAND_bytes() failed");
+    if (ngx_http_rtbus_crypto_random(buf, sizeof(buf), log) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -2,6 +2,7 @@
 #include "ngx_http_rtbus_sio.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_eio.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
@@ -9,8 +10,6 @@
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_user.h"
 #include "rtbus_sio.h"
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 
 #define NGX_HTTP_RTBUS_SIO_TIMEOUT   45000  /* ms to connect to a namespace */
@@ -895,27 +894,24 @@ ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
 static ngx_int_t
 ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket, u_char *pid)
 {
-    size_t                       len;
-    u_char                      *p, *text;
-    unsigned int                 n;
-    ngx_str_t                    raw, mac, *user;
-    ngx_http_rtbus_carrier_t    *car;
-    ngx_http_rtbus_main_conf_t  *rmcf;
-    u_char                       md[EVP_MAX_MD_SIZE];
+    u_char                    *p;
+    ngx_int_t                  rc;
+    ngx_str_t                  text, raw, mac, *user;
+    ngx_http_rtbus_carrier_t  *car;
+    u_char                     md[NGX_HTTP_RTBUS_CRYPTO_MAC];
 
     car = socket->client.carrier;
     user = &socket->client.user;
 
-    rmcf = ngx_http_get_module_main_conf(car->request, ngx_http_rtbus_module);
+    text.len = socket->nsp->name.len + 1 + user->len + 1
+               + NGX_HTTP_RTBUS_SID_LEN;
 
-    len = socket->nsp->name.len + 1 + user->len + 1 + NGX_HTTP_RTBUS_SID_LEN;
-
-    text = ngx_alloc(len, car->connection->log);
-    if (text == NULL) {
+    text.data = ngx_alloc(text.len, car->connection->log);
+    if (text.data == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_cpymem(text, socket->nsp->name.data, socket->nsp->name.len);
+    p = ngx_cpymem(text.data, socket->nsp->name.data, socket->nsp->name.len);
     *p++ = '\0';
 
     if (user->len) {
@@ -925,12 +921,11 @@ ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket, u_char *pid)
     *p++ = '\0';
     ngx_memcpy(p, socket->sid, NGX_HTTP_RTBUS_SID_LEN);
 
-    p = HMAC(EVP_sha256(), rmcf->secret.data, rmcf->secret.len, text, len, md,
-             &n);
+    rc = ngx_http_rtbus_crypto_mac(md, &text, car->connection->log);
 
-    ngx_free(text);
+    ngx_free(text.data);
 
-    if (p == NULL) {
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -1,10 +1,10 @@
 
 #include "ngx_http_rtbus_ws.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_worker.h"
 #include "rtbus_utf8.h"
-#include <ngx_sha1.h>
 
 
 #define NGX_HTTP_RTBUS_WS_LINGER   5000    /* ms for the client's part of the
@@ -308,15 +308,16 @@ ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 static ngx_int_t
 ngx_http_rtbus_ws_answer(ngx_http_request_t *r, ngx_str_t *key)
 {
-    u_char      hash[20];
-    ngx_int_t   rc;
-    ngx_str_t   raw, value;
-    ngx_sha1_t  sha1;
+    ngx_int_t         rc;
+    ngx_str_t         raw, value;
+    u_char            hash[NGX_HTTP_RTBUS_CRYPTO_SHA1];
+    static ngx_str_t  guid = ngx_string(RTBUS_WS_GUID);
 
-    ngx_sha1_init(&sha1);
-    ngx_sha1_update(&sha1, key->data, key->len);
-    ngx_sha1_update(&sha1, RTBUS_WS_GUID, sizeof(RTBUS_WS_GUID) - 1);
-    ngx_sha1_final(hash, &sha1);
+    if (ngx_http_rtbus_crypto_sha1(hash, key, &guid, r->connection->log)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     raw.data = hash;
     raw.len = sizeof(hash);

@@ -1,0 +1,44 @@
+
+/*
+ * What a worker needs of OpenSSL for each client: a hash, a MAC, random bytes.
+ *
+ * To look up an algorithm, set up a key or draw a few random bytes costs more
+ * than the work itself: contexts are made once per process, random bytes are
+ * drawn in blocks.  A failure is logged.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_CRYPTO_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_CRYPTO_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+#define NGX_HTTP_RTBUS_CRYPTO_SHA1  20    /* bytes */
+#define NGX_HTTP_RTBUS_CRYPTO_MAC   32
+
+
+/* in the worker, not before: NGX_OK or NGX_ERROR; the secret is the MAC's key */
+
+ngx_int_t ngx_http_rtbus_crypto_init(ngx_str_t *secret, ngx_log_t *log);
+void ngx_http_rtbus_crypto_close(void);
+
+/* SHA-1 of a and b, one after the other: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_crypto_sha1(u_char *dst, ngx_str_t *a, ngx_str_t *b,
+    ngx_log_t *log);
+
+/* HMAC-SHA-256 of the text: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_crypto_mac(u_char *dst, ngx_str_t *text,
+    ngx_log_t *log);
+
+/* up to 64 random bytes: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_crypto_random(u_char *dst, size_t len,
+    ngx_log_t *log);
+
+
+#endif /* _NGX_HTTP_RTBUS_CRYPTO_H_INCLUDED_ */
