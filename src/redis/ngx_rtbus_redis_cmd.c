@@ -53,6 +53,7 @@ ngx_rtbus_redis_cmd_init(ngx_rtbus_redis_cmd_t *rm,
     rm->conn.conf = conf;
     rm->conn.role = "command";
     rm->conn.up_handler = ngx_rtbus_redis_cmd_up;
+    rm->conn.raw_handler = NULL;
     rm->conn.reply_handler = ngx_rtbus_redis_cmd_reply;
     rm->conn.down_handler = ngx_rtbus_redis_cmd_down;
     rm->conn.exiting_handler = rm->exiting_handler;

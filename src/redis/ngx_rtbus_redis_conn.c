@@ -51,6 +51,8 @@ static void ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc,
 static void ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev);
 static ngx_int_t ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc,
     u_char *buf, size_t len);
+static size_t ngx_rtbus_redis_conn_portion(ngx_rtbus_redis_conn_t *rc,
+    u_char *buf, size_t len);
 static void ngx_rtbus_redis_conn_write_handler(ngx_event_t *wev);
 static void ngx_rtbus_redis_conn_flush_handler(ngx_event_t *ev);
 static void ngx_rtbus_redis_conn_write(ngx_rtbus_redis_conn_t *rc);
@@ -269,6 +271,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->connected = 0;
     rc->failing = 0;
     rc->reading = 0;
+    rc->partial = 0;
     rc->exiting = 0;
 
     rc->log = *log;
@@ -400,6 +403,7 @@ ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc)
 
     ngx_rtbus_redis_conn_keepalive(rc);
 
+    rc->partial = 0;
     rc->reader = redisReaderCreate();
 
     if (rc->reader == NULL || ngx_rtbus_redis_conn_greet(rc) != NGX_OK) {
@@ -758,7 +762,23 @@ ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
     rc->reading = 1;
 
     while (len) {
-        size = ngx_min(len, NGX_RTBUS_REDIS_FEED_SIZE);
+
+        if (rc->raw_handler && rc->up && !rc->partial) {
+
+            size = rc->raw_handler(rc, buf, len);
+
+            if (rc->peer.connection == NULL) {
+                goto closed;
+            }
+
+            if (size) {
+                buf += size;
+                len -= size;
+                continue;
+            }
+        }
+
+        size = ngx_rtbus_redis_conn_portion(rc, buf, len);
 
         if (redisReaderFeed(reader, (char *) buf, size) != REDIS_OK) {
             goto invalid;
@@ -767,8 +787,9 @@ ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
         buf += size;
         len -= size;
 
-        for ( ;; ) {
+        rc->partial = 1;
 
+        do {
             if (redisReaderGetReply(reader, &reply) != REDIS_OK) {
                 goto invalid;
             }
@@ -787,11 +808,12 @@ ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
             freeReplyObject(reply);
 
             if (rc->peer.connection == NULL) {
-                rc->reading = 0;
-                redisReaderFree(reader);
-                return NGX_ERROR;
+                goto closed;
             }
-        }
+
+            rc->partial = (reader->pos != reader->len);
+
+        } while (rc->partial);
 
         if (reader->len - reader->pos > NGX_RTBUS_REDIS_MAX_REPLY) {
             rc->reading = 0;
@@ -804,6 +826,14 @@ ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
 
     return NGX_OK;
 
+closed:
+
+    rc->reading = 0;
+
+    redisReaderFree(reader);
+
+    return NGX_ERROR;
+
 invalid:
 
     rc->reading = 0;
@@ -814,6 +844,47 @@ invalid:
     ngx_rtbus_redis_conn_lost(rc, 0, "invalid reply", &text);
 
     return NGX_ERROR;
+}
+
+
+/*
+ * How many bytes the reader gets at once.  Where the owner takes replies as they
+ * come this ends at what looks like the end of one, so that the next one does not
+ * fall to the reader, too: a flood that was cut once would never get out of it.
+ * If it is no end the reader just gets more.
+ */
+
+static size_t
+ngx_rtbus_redis_conn_portion(ngx_rtbus_redis_conn_t *rc, u_char *buf,
+    size_t len)
+{
+    u_char  *p, *last;
+
+    len = ngx_min(len, NGX_RTBUS_REDIS_FEED_SIZE);
+
+    if (rc->raw_handler == NULL) {
+        return len;
+    }
+
+    p = buf;
+    last = buf + len;
+
+    while (last - p > 2) {
+
+        p = memchr(p, CR, last - p - 2);
+
+        if (p == NULL) {
+            break;
+        }
+
+        if (p[1] == LF && p[2] == '*') {
+            return p + 2 - buf;
+        }
+
+        p++;
+    }
+
+    return len;
 }
 
 

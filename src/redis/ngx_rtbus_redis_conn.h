@@ -59,6 +59,15 @@ typedef void (*ngx_rtbus_redis_reply_pt)(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 
 /*
+ * Bytes that Redis has sent, from the beginning of a reply on.  Answers how many
+ * of them are one whole reply that the handler knows and has dealt with; 0: it is
+ * left to hiredis, and comes to the reply handler.  So what comes often can do
+ * without an object for each string of it.
+ */
+typedef size_t (*ngx_rtbus_redis_raw_pt)(ngx_rtbus_redis_conn_t *rc,
+    u_char *buf, size_t len);
+
+/*
  * A connection that was up is lost, reason is a static text.  Not called for
  * attempts that failed.  A new attempt is on its way unless rc was closed.
  */
@@ -75,11 +84,12 @@ typedef void (*ngx_rtbus_redis_exiting_pt)(ngx_rtbus_redis_conn_t *rc);
 
 
 struct ngx_rtbus_redis_conn_s {
-    /* set by the owner before init, all handlers but exiting required */
+    /* set by the owner before init, all handlers but raw and exiting required */
 
     ngx_rtbus_redis_conf_t         *conf;
     const char                     *role;       /* "pub/sub" or "command" */
     ngx_rtbus_redis_up_pt           up_handler;
+    ngx_rtbus_redis_raw_pt          raw_handler;
     ngx_rtbus_redis_reply_pt        reply_handler;
     ngx_rtbus_redis_down_pt         down_handler;
     ngx_rtbus_redis_exiting_pt      exiting_handler;
@@ -95,6 +105,8 @@ struct ngx_rtbus_redis_conn_s {
     unsigned                        connected:1;
     unsigned                        failing:1;  /* the outage is logged */
     unsigned                        reading:1;  /* in the loop of replies */
+    unsigned                        partial:1;  /* the reader has a part of a
+                                                   reply */
     unsigned                        exiting:1;  /* the owner was told */
     ngx_log_t                       log;
     ngx_peer_connection_t           peer;

@@ -13,6 +13,20 @@
 #define NGX_RTBUS_REDIS_SUB_LOG     60
 
 
+#define ngx_rtbus_redis_sub_is(kind, text)                                    \
+    ((kind)->len == sizeof(text) - 1                                          \
+     && ngx_memcmp((kind)->data, text, sizeof(text) - 1) == 0)
+
+
+/* how a reply of one kind begins, as Redis writes it, and goes on */
+
+typedef struct {
+    ngx_str_t                       head;
+    ngx_uint_t                      strings;
+    ngx_uint_t                      number;     /* unsigned  number:1; */
+} ngx_rtbus_redis_sub_raw_t;
+
+
 static void ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
     ngx_rbtree_t *tree, ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc);
@@ -22,10 +36,18 @@ static void ngx_rtbus_redis_sub_unready(ngx_rtbus_redis_sub_t *rs,
     ngx_rbtree_t *tree);
 static void ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
+static ngx_int_t ngx_rtbus_redis_sub_strings(redisReply *reply,
+    ngx_str_t *str);
+static size_t ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf,
+    size_t len);
+static ngx_int_t ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last,
+    ngx_str_t *str);
+static ngx_int_t ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last,
+    u_char type, size_t *n);
 static void ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs,
-    redisReply *channel, redisReply *message);
+    ngx_str_t *name, ngx_str_t *message);
 static void ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs,
-    redisReply *pattern, redisReply *channel, redisReply *message);
+    ngx_str_t *pattern, ngx_str_t *channel, ngx_str_t *message);
 static void ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs,
     redisReply *error);
 static void ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev);
@@ -38,6 +60,15 @@ static void ngx_rtbus_redis_sub_retry_handler(ngx_event_t *ev);
 static ngx_str_t  ngx_rtbus_redis_subscribe = ngx_string("SUBSCRIBE");
 static ngx_str_t  ngx_rtbus_redis_psubscribe = ngx_string("PSUBSCRIBE");
 static ngx_str_t  ngx_rtbus_redis_unsubscribe = ngx_string("UNSUBSCRIBE");
+
+static ngx_rtbus_redis_sub_raw_t  ngx_rtbus_redis_sub_raws[] = {
+    { ngx_string("*3" CRLF "$7" CRLF "message" CRLF), 2, 0 },
+    { ngx_string("*4" CRLF "$8" CRLF "pmessage" CRLF), 3, 0 },
+    { ngx_string("*3" CRLF "$9" CRLF "subscribe" CRLF), 1, 1 },
+    { ngx_string("*3" CRLF "$10" CRLF "psubscribe" CRLF), 1, 1 },
+    { ngx_string("*3" CRLF "$11" CRLF "unsubscribe" CRLF), 1, 1 },
+    { ngx_null_string, 0, 0 }
+};
 
 
 ngx_int_t
@@ -79,6 +110,7 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     rs->conn.conf = conf;
     rs->conn.role = "pub/sub";
     rs->conn.up_handler = ngx_rtbus_redis_sub_up;
+    rs->conn.raw_handler = ngx_rtbus_redis_sub_raw;
     rs->conn.reply_handler = ngx_rtbus_redis_sub_reply;
     rs->conn.down_handler = ngx_rtbus_redis_sub_down;
     rs->conn.exiting_handler = rs->exiting_handler;
@@ -276,7 +308,7 @@ ngx_rtbus_redis_sub_unready(ngx_rtbus_redis_sub_t *rs, ngx_rbtree_t *tree)
 static void
 ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 {
-    redisReply             *kind;
+    ngx_str_t               kind, str[3];
     ngx_rtbus_redis_sub_t  *rs;
 
     rs = rc->data;
@@ -294,38 +326,33 @@ ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     }
 
     if (reply->type == REDIS_REPLY_ARRAY
-        && reply->elements == 3
+        && (reply->elements == 3 || reply->elements == 4)
         && reply->element[0]->type == REDIS_REPLY_STRING)
     {
-        kind = reply->element[0];
+        kind.len = reply->element[0]->len;
+        kind.data = (u_char *) reply->element[0]->str;
 
-        if (kind->len == 7 && ngx_memcmp(kind->str, "message", 7) == 0) {
-            ngx_rtbus_redis_sub_message(rs, reply->element[1],
-                                        reply->element[2]);
-            return;
-        }
+        if (reply->elements == 4) {
 
-        if ((kind->len == 9 && ngx_memcmp(kind->str, "subscribe", 9) == 0)
-            || (kind->len == 10
-                && ngx_memcmp(kind->str, "psubscribe", 10) == 0)
-            || (kind->len == 11
-                && ngx_memcmp(kind->str, "unsubscribe", 11) == 0))
+            if (ngx_rtbus_redis_sub_is(&kind, "pmessage")
+                && ngx_rtbus_redis_sub_strings(reply, str) == NGX_OK)
+            {
+                ngx_rtbus_redis_sub_pmessage(rs, &str[0], &str[1], &str[2]);
+                return;
+            }
+
+        } else if (ngx_rtbus_redis_sub_is(&kind, "message")) {
+
+            if (ngx_rtbus_redis_sub_strings(reply, str) == NGX_OK) {
+                ngx_rtbus_redis_sub_message(rs, &str[0], &str[1]);
+                return;
+            }
+
+        } else if (ngx_rtbus_redis_sub_is(&kind, "subscribe")
+                   || ngx_rtbus_redis_sub_is(&kind, "psubscribe")
+                   || ngx_rtbus_redis_sub_is(&kind, "unsubscribe"))
         {
             ngx_rtbus_redis_sub_confirm(rs, NULL);
-            return;
-        }
-    }
-
-    if (reply->type == REDIS_REPLY_ARRAY
-        && reply->elements == 4
-        && reply->element[0]->type == REDIS_REPLY_STRING)
-    {
-        kind = reply->element[0];
-
-        if (kind->len == 8 && ngx_memcmp(kind->str, "pmessage", 8) == 0) {
-            ngx_rtbus_redis_sub_pmessage(rs, reply->element[1],
-                                         reply->element[2],
-                                         reply->element[3]);
             return;
         }
     }
@@ -334,67 +361,186 @@ ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 }
 
 
-static void
-ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, redisReply *channel,
-    redisReply *message)
-{
-    uint32_t                  hash;
-    ngx_str_t                 name;
-    ngx_rtbus_redis_topic_t  *topic;
+/* what follows the kind, all of it strings */
 
-    if (channel->type != REDIS_REPLY_STRING
-        || message->type != REDIS_REPLY_STRING)
-    {
-        ngx_rtbus_redis_conn_fail(&rs->conn, "unexpected reply");
-        return;
+static ngx_int_t
+ngx_rtbus_redis_sub_strings(redisReply *reply, ngx_str_t *str)
+{
+    size_t  i;
+
+    for (i = 1; i < reply->elements; i++, str++) {
+
+        if (reply->element[i]->type != REDIS_REPLY_STRING) {
+            return NGX_DECLINED;
+        }
+
+        str->len = reply->element[i]->len;
+        str->data = (u_char *) reply->element[i]->str;
     }
 
-    name.len = channel->len;
-    name.data = (u_char *) channel->str;
+    return NGX_OK;
+}
 
-    hash = ngx_crc32_short(name.data, name.len);
 
-    topic = ngx_rtbus_redis_sub_lookup(rs, &name, hash);
+/*
+ * The replies of ngx_rtbus_redis_sub_raws are taken where they lie.  All others,
+ * and what has not come as a whole, is for the handler above.
+ */
+
+static size_t
+ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
+{
+    size_t                      n;
+    u_char                     *p, *last;
+    ngx_str_t                   str[3];
+    ngx_uint_t                  i;
+    ngx_rtbus_redis_sub_t      *rs;
+    ngx_rtbus_redis_sub_raw_t  *raw;
+
+    rs = rc->data;
+    last = buf + len;
+
+    for (raw = ngx_rtbus_redis_sub_raws; raw->head.len; raw++) {
+
+        if (len >= raw->head.len
+            && ngx_memcmp(buf, raw->head.data, raw->head.len) == 0)
+        {
+            break;
+        }
+    }
+
+    if (raw->head.len == 0) {
+        return 0;
+    }
+
+    p = buf + raw->head.len;
+
+    for (i = 0; i < raw->strings; i++) {
+        if (ngx_rtbus_redis_sub_raw_string(&p, last, &str[i]) != NGX_OK) {
+            return 0;
+        }
+    }
+
+    if (raw->number
+        && ngx_rtbus_redis_sub_raw_number(&p, last, ':', &n) != NGX_OK)
+    {
+        return 0;
+    }
+
+    rs->heard = ngx_current_msec;
+
+    if (raw->number) {
+        ngx_rtbus_redis_sub_confirm(rs, NULL);
+
+    } else if (raw->strings == 3) {
+        ngx_rtbus_redis_sub_pmessage(rs, &str[0], &str[1], &str[2]);
+
+    } else {
+        ngx_rtbus_redis_sub_message(rs, &str[0], &str[1]);
+    }
+
+    return p - buf;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last, ngx_str_t *str)
+{
+    size_t   n;
+    u_char  *p;
+
+    if (ngx_rtbus_redis_sub_raw_number(pos, last, '$', &n) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    p = *pos;
+
+    if ((size_t) (last - p) < n + 2 || p[n] != CR || p[n + 1] != LF) {
+        return NGX_DECLINED;
+    }
+
+    str->len = n;
+    str->data = p;
+
+    *pos = p + n + 2;
+
+    return NGX_OK;
+}
+
+
+/* "<type><n>" CRLF, with n less than 10^9 */
+
+static ngx_int_t
+ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last, u_char type,
+    size_t *n)
+{
+    size_t   value;
+    u_char  *p, *digits;
+
+    p = *pos;
+
+    if (p == last || *p++ != type) {
+        return NGX_DECLINED;
+    }
+
+    value = 0;
+
+    for (digits = p; p < last && *p >= '0' && *p <= '9'; p++) {
+
+        if (p - digits == 9) {
+            return NGX_DECLINED;
+        }
+
+        value = value * 10 + (*p - '0');
+    }
+
+    if (p == digits || (*digits == '0' && p - digits > 1)) {
+        return NGX_DECLINED;
+    }
+
+    if (last - p < 2 || p[0] != CR || p[1] != LF) {
+        return NGX_DECLINED;
+    }
+
+    *n = value;
+    *pos = p + 2;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name,
+    ngx_str_t *message)
+{
+    uint32_t                  hash;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    hash = ngx_crc32_short(name->data, name->len);
+
+    topic = ngx_rtbus_redis_sub_lookup(rs, name, hash);
 
     if (topic && topic->ready) {
-        topic->handlers->message(rs, topic, (u_char *) message->str,
-                                 message->len);
+        topic->handlers->message(rs, topic, message->data, message->len);
     }
 }
 
 
 static void
-ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs, redisReply *pattern,
-    redisReply *channel, redisReply *message)
+ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs, ngx_str_t *pattern,
+    ngx_str_t *channel, ngx_str_t *message)
 {
     uint32_t                    hash;
-    ngx_str_t                   name;
     ngx_rtbus_redis_pattern_t  *found;
 
-    if (pattern->type != REDIS_REPLY_STRING
-        || channel->type != REDIS_REPLY_STRING
-        || message->type != REDIS_REPLY_STRING)
-    {
-        ngx_rtbus_redis_conn_fail(&rs->conn, "unexpected reply");
-        return;
-    }
-
-    name.len = pattern->len;
-    name.data = (u_char *) pattern->str;
-
-    hash = ngx_crc32_short(name.data, name.len);
+    hash = ngx_crc32_short(pattern->data, pattern->len);
 
     found = (ngx_rtbus_redis_pattern_t *)
-                ngx_str_rbtree_lookup(&rs->patterns, &name, hash);
+                ngx_str_rbtree_lookup(&rs->patterns, pattern, hash);
 
-    if (found == NULL || !found->topic.ready) {
-        return;
+    if (found && found->topic.ready) {
+        found->handler(rs, found, channel, message->data, message->len);
     }
-
-    name.len = channel->len;
-    name.data = (u_char *) channel->str;
-
-    found->handler(rs, found, &name, (u_char *) message->str, message->len);
 }
 
 

@@ -12,6 +12,7 @@ package Test::RTBus::Proxy;
 #		what comes on such connections, all by default, is read and
 #		dropped from now on, both ways; they stay open
 #	stall(%which)	nothing is read from Redis on such connections
+#	cut(%which)	what Redis sends is passed on in pieces
 #	refuse		closes all; nobody listens
 #	answer($text [, later => 1])
 #		closes all; on new ones each command is answered with $text, or,
@@ -27,7 +28,7 @@ use strict;
 
 use IO::Select;
 use IO::Socket::INET;
-use Socket qw/ AF_UNIX SOCK_STREAM PF_UNSPEC /;
+use Socket qw/ AF_UNIX IPPROTO_TCP PF_UNSPEC SOCK_STREAM TCP_NODELAY /;
 
 use Test::RTBus ();
 
@@ -89,6 +90,7 @@ sub _end {
 
 sub swallow { shift->_tell('swallow', @_) }
 sub stall { shift->_tell('stall', @_) }
+sub cut { shift->_tell('cut', @_) }
 sub refuse { shift->_tell('refuse') }
 sub pass { shift->_tell('pass') }
 sub count { shift->_tell('count', @_) }
@@ -167,6 +169,9 @@ sub _control {
 	} elsif ($what eq 'stall') {
 		$self->{all}->remove($_->{redis}) for @links;
 
+	} elsif ($what eq 'cut') {
+		$_->{pieces} = [ 1, 2, 3, 7, 19, 50, 300, 5000 ] for @links;
+
 	} elsif ($what eq 'count') {
 		$n = grep { $_->{redis} && !$_->{swallow} } @links;
 
@@ -209,6 +214,8 @@ sub _accept {
 	my $s = $self->{listen}->accept() or return;
 	my $link = { nginx => $s, role => '', pid => 0, in => '' };
 
+	$s->setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
+
 	if (!$self->{answer}) {
 		$link->{redis} = IO::Socket::INET->new(
 			PeerAddr => "127.0.0.1:$self->{to}")
@@ -249,8 +256,13 @@ sub _read {
 	my $to = $link->{redis} && $s == $link->{nginx}
 		? $link->{redis} : $link->{nginx};
 
+	my $pieces = $s == $link->{nginx} ? undef : $link->{pieces};
+
 	while (length $bytes) {
-		my $n = syswrite $to, $bytes;
+		push @$pieces, shift @$pieces if $pieces;
+
+		my $n = syswrite $to, $bytes,
+			$pieces ? $pieces->[-1] : length $bytes;
 
 		return $self->_close($link) unless $n;
 		substr $bytes, 0, $n, '';
