@@ -25,6 +25,7 @@
 #include <openssl/rand.h>
 
 
+#define NGX_HTTP_RTBUS_MAX_COALESCE  500 /* ms */
 #define NGX_HTTP_RTBUS_MAX_LINE  4096    /* bytes of a password or a secret */
 #define NGX_HTTP_RTBUS_SECRET    32      /* bytes of a random secret */
 #define NGX_HTTP_RTBUS_SCHEMA    (1024 * 1024)    /* bytes of a file */
@@ -55,6 +56,7 @@ static char *ngx_http_rtbus_schema(ngx_conf_t *cf, ngx_command_t *cmd,
 static void ngx_http_rtbus_schema_cleanup(void *data);
 static char *ngx_http_rtbus_forward(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_rtbus_coalesce(ngx_conf_t *cf, void *post, void *data);
 static char *ngx_http_rtbus_proto(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_subscribe(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -94,6 +96,11 @@ static ngx_conf_num_bounds_t  ngx_http_rtbus_channels_bounds = {
 };
 
 
+static ngx_conf_post_t  ngx_http_rtbus_coalesce_post = {
+    ngx_http_rtbus_coalesce
+};
+
+
 static ngx_command_t  ngx_http_rtbus_commands[] = {
 
     { ngx_string("rtbus_redis"),
@@ -130,6 +137,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
+
+    { ngx_string("rtbus_coalesce"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_main_conf_t, redis.rest),
+      &ngx_http_rtbus_coalesce_post },
 
     { ngx_string("rtbus_drain"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
@@ -399,6 +413,7 @@ ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
      *     rmcf->worker = NULL;
      */
 
+    rmcf->redis.rest = NGX_CONF_UNSET_MSEC;
     rmcf->drain = NGX_CONF_UNSET_MSEC;
 
     return rmcf;
@@ -413,6 +428,7 @@ ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf)
     char       *err;
     ngx_str_t   url;
 
+    ngx_conf_init_msec_value(rmcf->redis.rest, 0);
     ngx_conf_init_msec_value(rmcf->drain, 10000);
 
     if (rmcf->prefix.data == NULL) {
@@ -985,6 +1001,21 @@ ngx_http_rtbus_forward(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         != NGX_OK)
     {
         return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_coalesce(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *msec = data;
+
+    /* commands and canaries would be taken for lost */
+
+    if (*msec > NGX_HTTP_RTBUS_MAX_COALESCE) {
+        return "must not be more than 500ms";
     }
 
     return NGX_CONF_OK;

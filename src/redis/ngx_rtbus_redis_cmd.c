@@ -52,6 +52,7 @@ ngx_rtbus_redis_cmd_init(ngx_rtbus_redis_cmd_t *rm,
 
     rm->conn.conf = conf;
     rm->conn.role = "command";
+    rm->conn.rest = 0;
     rm->conn.up_handler = ngx_rtbus_redis_cmd_up;
     rm->conn.raw_handler = NULL;
     rm->conn.reply_handler = ngx_rtbus_redis_cmd_reply;

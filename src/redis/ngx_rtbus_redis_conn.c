@@ -49,6 +49,8 @@ static ngx_int_t ngx_rtbus_redis_conn_greet(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 static void ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev);
+static void ngx_rtbus_redis_conn_rest(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_conn_rested(ngx_event_t *ev);
 static ngx_int_t ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc,
     u_char *buf, size_t len);
 static size_t ngx_rtbus_redis_conn_portion(ngx_rtbus_redis_conn_t *rc,
@@ -299,6 +301,12 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->reconnect.data = rc;
     rc->reconnect.log = &rc->log;
     rc->reconnect.cancelable = 1;
+
+    ngx_memzero(&rc->rested, sizeof(ngx_event_t));
+    rc->rested.handler = ngx_rtbus_redis_conn_rested;
+    rc->rested.data = rc;
+    rc->rested.log = &rc->log;
+    rc->rested.cancelable = 1;
 
     ngx_memzero(&rc->flush, sizeof(ngx_event_t));
     rc->flush.handler = ngx_rtbus_redis_conn_flush_handler;
@@ -735,6 +743,11 @@ ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev)
         }
     }
 
+    if (rc->rest && rc->up && i) {
+        ngx_rtbus_redis_conn_rest(rc);
+        return;
+    }
+
     if (rev->ready) {
         ngx_post_event(rev, &ngx_posted_next_events);
         return;
@@ -743,6 +756,42 @@ ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev)
     if (ngx_handle_read_event(rev, 0) != NGX_OK) {
         ngx_rtbus_redis_conn_lost(rc, 0, "read event failed", NULL);
     }
+}
+
+
+/*
+ * What comes meanwhile is read in one piece, and leaves in one write for each
+ * client.  The kernel is not to wake us up for it.
+ */
+
+static void
+ngx_rtbus_redis_conn_rest(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_event_t  *rev;
+
+    rev = rc->peer.connection->read;
+
+    if (rev->active && ngx_del_event(rev, NGX_READ_EVENT, NGX_CLEAR_EVENT)
+                       != NGX_OK)
+    {
+        ngx_rtbus_redis_conn_lost(rc, 0, "read event failed", NULL);
+        return;
+    }
+
+    ngx_add_timer(&rc->rested, rc->rest);
+}
+
+
+static void
+ngx_rtbus_redis_conn_rested(ngx_event_t *ev)
+{
+    ngx_rtbus_redis_conn_t  *rc;
+
+    rc = ev->data;
+
+    rc->peer.connection->read->ready = 1;
+
+    ngx_rtbus_redis_conn_read_handler(rc->peer.connection->read);
 }
 
 
@@ -1258,6 +1307,10 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
 {
     if (rc->reconnect.timer_set) {
         ngx_del_timer(&rc->reconnect);
+    }
+
+    if (rc->rested.timer_set) {
+        ngx_del_timer(&rc->rested);
     }
 
     if (rc->flush.posted) {

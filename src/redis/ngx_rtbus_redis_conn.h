@@ -48,6 +48,8 @@ typedef struct {
     ngx_uint_t                      db;
     ngx_msec_t                      connect_timeout;
     ngx_msec_t                      command_timeout;
+    ngx_msec_t                      rest;       /* of pub/sub after reading;
+                                                   0: it reads on */
 } ngx_rtbus_redis_conf_t;
 
 
@@ -95,6 +97,9 @@ struct ngx_rtbus_redis_conn_s {
     ngx_rtbus_redis_exiting_pt      exiting_handler;
     void                           *data;
 
+    ngx_msec_t                      rest;       /* ms without reading, after
+                                                   something was read; 0: none */
+
     /* may be read by the owner */
 
     unsigned                        up:1;
@@ -121,6 +126,7 @@ struct ngx_rtbus_redis_conn_s {
     ngx_msec_t                      delay;      /* of the last attempt */
     ngx_event_t                     reconnect;  /* cancelable timer */
     ngx_event_t                     flush;      /* posted, end of loop turn */
+    ngx_event_t                     rested;     /* cancelable timer */
 };
 
 

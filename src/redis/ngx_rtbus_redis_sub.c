@@ -109,6 +109,7 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
 
     rs->conn.conf = conf;
     rs->conn.role = "pub/sub";
+    rs->conn.rest = conf->rest;
     rs->conn.up_handler = ngx_rtbus_redis_sub_up;
     rs->conn.raw_handler = ngx_rtbus_redis_sub_raw;
     rs->conn.reply_handler = ngx_rtbus_redis_sub_reply;
