@@ -95,7 +95,7 @@ sub commands {
 	my %command;
 
 	while ($table =~ /\{\s*ngx_string\("(\w+)"\),\s*([\w|\s]+?),
-		.*?,\s*(?:0|offsetof\(\w+,\s*(\w+)\)),\s*[^,]*\}/gsx)
+		.*?,\s*(?:0|offsetof\(\w+,\s*([\w.]+)\)),\s*[^,]*\}/gsx)
 	{
 		$command{$1} = [ $2, $3 ];
 	}
