@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_redis_conn.h"
+#include "rtbus_number.h"
 
 
 #define NGX_RTBUS_REDIS_PORT         6379
@@ -29,7 +30,7 @@
 #define NGX_RTBUS_REDIS_KEEPCNT      3
 
 /* type, number, CR and LF ahead of each array and string, at most */
-#define NGX_RTBUS_REDIS_HEADER       (NGX_SIZE_T_LEN + 3)
+#define NGX_RTBUS_REDIS_HEADER       (RTBUS_NUMBER_MAX + 3)
 
 #define NGX_RTBUS_REDIS_OUT_SIZE     4096
 #define NGX_RTBUS_REDIS_OUT_KEEP     65536
@@ -1018,22 +1019,8 @@ ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc, int argc,
 static u_char *
 ngx_rtbus_redis_conn_header(u_char *p, u_char type, size_t n)
 {
-    u_char  *d;
-    u_char   digits[NGX_SIZE_T_LEN];
-
-    d = digits + NGX_SIZE_T_LEN;
-
-    do {
-        *--d = (u_char) ('0' + n % 10);
-        n /= 10;
-    } while (n);
-
     *p++ = type;
-
-    while (d < digits + NGX_SIZE_T_LEN) {
-        *p++ = *d++;
-    }
-
+    p += rtbus_number_write(p, n);
     *p++ = CR;
     *p++ = LF;
 

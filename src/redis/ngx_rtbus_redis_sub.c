@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_redis_sub.h"
+#include "rtbus_number.h"
 
 
 /*
@@ -43,7 +44,7 @@ static size_t ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf,
 static ngx_int_t ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last,
     ngx_str_t *str);
 static ngx_int_t ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last,
-    u_char type, size_t *n);
+    u_char type, uint64_t *n);
 static void ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *name, ngx_str_t *message);
 static void ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs,
@@ -391,8 +392,8 @@ ngx_rtbus_redis_sub_strings(redisReply *reply, ngx_str_t *str)
 static size_t
 ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
 {
-    size_t                      n;
     u_char                     *p, *last;
+    uint64_t                    n;
     ngx_str_t                   str[3];
     ngx_uint_t                  i;
     ngx_rtbus_redis_sub_t      *rs;
@@ -447,8 +448,8 @@ ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
 static ngx_int_t
 ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last, ngx_str_t *str)
 {
-    size_t   n;
-    u_char  *p;
+    u_char    *p;
+    uint64_t   n;
 
     if (ngx_rtbus_redis_sub_raw_number(pos, last, '$', &n) != NGX_OK) {
         return NGX_DECLINED;
@@ -456,7 +457,11 @@ ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last, ngx_str_t *str)
 
     p = *pos;
 
-    if ((size_t) (last - p) < n + 2 || p[n] != CR || p[n + 1] != LF) {
+    if (last - p < 2 || n > (uint64_t) (last - p - 2)) {
+        return NGX_DECLINED;
+    }
+
+    if (p[n] != CR || p[n + 1] != LF) {
         return NGX_DECLINED;
     }
 
@@ -469,14 +474,11 @@ ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last, ngx_str_t *str)
 }
 
 
-/* "<type><n>" CRLF, with n less than 10^9 */
-
 static ngx_int_t
 ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last, u_char type,
-    size_t *n)
+    uint64_t *n)
 {
-    size_t   value;
-    u_char  *p, *digits;
+    u_char  *p;
 
     p = *pos;
 
@@ -484,26 +486,12 @@ ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last, u_char type,
         return NGX_DECLINED;
     }
 
-    value = 0;
+    p = (u_char *) rtbus_number_parse(n, p, last);
 
-    for (digits = p; p < last && *p >= '0' && *p <= '9'; p++) {
-
-        if (p - digits == 9) {
-            return NGX_DECLINED;
-        }
-
-        value = value * 10 + (*p - '0');
-    }
-
-    if (p == digits || (*digits == '0' && p - digits > 1)) {
+    if (p == NULL || last - p < 2 || p[0] != CR || p[1] != LF) {
         return NGX_DECLINED;
     }
 
-    if (last - p < 2 || p[0] != CR || p[1] != LF) {
-        return NGX_DECLINED;
-    }
-
-    *n = value;
     *pos = p + 2;
 
     return NGX_OK;
