@@ -97,7 +97,7 @@ my $t2 = Test::Nginx->new();
 $t2->write_file('secret', "a secret that is quite another\n");
 $t2->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r);
 
-$t->plan(312);
+$t->plan(308);
 
 $t->run();
 $t2->run();
@@ -154,7 +154,6 @@ for my $case (
 		'EIO=44&transport=websocket' ],
 	[ 'no EIO', 5, 'Unsupported protocol version',
 		'transport=websocket' ],
-	[ 'polling', 0, 'Transport unknown', 'EIO=4&transport=polling' ],
 	[ 'no transport', 0, 'Transport unknown', 'EIO=4' ],
 	[ 'other transport', 0, 'Transport unknown',
 		'EIO=4&transport=flashsocket' ],

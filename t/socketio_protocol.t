@@ -320,15 +320,8 @@ for my $case (
 SKIP: {
 	skip 'RTBUS_SIO_SUITE is not set', 1 unless $ENV{RTBUS_SIO_SUITE};
 
-	# long-polling is left out as long as there is none
-
-	my @websocket = open_io('/socket.io/?EIO=4&transport=polling',
-		query => '')->status() == 200 ? ()
-			: qw/ --grep polling|upgrade --invert /;
-
 	subtest public => sub {
-		run_tap('public', 'node', mocha($ENV{RTBUS_SIO_SUITE}),
-			@websocket);
+		run_tap('public', 'node', mocha($ENV{RTBUS_SIO_SUITE}));
 		done_testing();
 	};
 }

@@ -452,56 +452,285 @@ ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log)
 
 
 ngx_int_t
-ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
-    ngx_str_t *cursor, ngx_array_t *channels, ngx_array_t *refused,
-    const char **error, ngx_str_t *name)
+ngx_http_rtbus_grant(ngx_http_request_t *r, ngx_str_t *token,
+    ngx_http_rtbus_grant_t *grant)
 {
     ngx_int_t                   rc;
-    ngx_str_t                   value, *other;
-    ngx_uint_t                  i;
-    ngx_array_t                 rules;
-    const uint8_t              *pos;
-    rtbus_cursor_entry_t        entry;
+    ngx_str_t                  *name;
+    ngx_uint_t                  i, n;
     ngx_http_rtbus_name_t      *names;
-    ngx_http_rtbus_channel_t   *channel;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    rc = ngx_http_rtbus_identify(r, token, &grant->id);
 
-    if (ngx_http_rtbus_rules(r, &rules) != NGX_OK) {
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_rtbus_rules(r, &grant->rules) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    ngx_str_null(name);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    names = rlcf->subscribe ? rlcf->subscribe->elts : NULL;
+    n = rlcf->subscribe ? rlcf->subscribe->nelts : 0;
+    names = n ? rlcf->subscribe->elts : NULL;
 
-    for (i = 0; rlcf->subscribe && i < rlcf->subscribe->nelts; i++) {
+    if (ngx_array_init(&grant->subscribe, r->pool, n + 1, sizeof(ngx_str_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
-        rc = ngx_http_rtbus_name_eval(r, &names[i], &value);
+    for (i = 0; i < n; i++) {
+
+        name = ngx_array_push(&grant->subscribe);
+        if (name == NULL) {
+            return NGX_ERROR;
+        }
+
+        rc = ngx_http_rtbus_name_eval(r, &names[i], name);
 
         if (rc == NGX_DECLINED) {
+            grant->subscribe.nelts--;
             continue;
         }
 
-        if (rc == NGX_ERROR) {
+        if (rc == NGX_ERROR || ngx_http_rtbus_decode(r, name) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * {"user":"<base64>","expires":<s>,"rules":["<name>",<flags>,...],
+ *  "subscribe":["<channel>",...]}
+ */
+
+void
+ngx_http_rtbus_access_write(ngx_http_rtbus_text_t *text,
+    ngx_http_rtbus_grant_t *grant)
+{
+    ngx_str_t              *name;
+    ngx_uint_t              i;
+    ngx_http_rtbus_rule_t  *rule;
+
+    ngx_http_rtbus_text_lit(text, "{\"user\":");
+    ngx_http_rtbus_text_base64(text, &grant->id.user);
+    ngx_http_rtbus_text_lit(text, ",\"expires\":");
+    ngx_http_rtbus_text_number(text, grant->id.expires);
+    ngx_http_rtbus_text_lit(text, ",\"rules\":[");
+
+    rule = grant->rules.elts;
+
+    for (i = 0; i < grant->rules.nelts; i++) {
+
+        if (i) {
+            ngx_http_rtbus_text_lit(text, ",");
+        }
+
+        ngx_http_rtbus_text_quote(text, rule[i].name.data, rule[i].name.len);
+        ngx_http_rtbus_text_lit(text, ",");
+        ngx_http_rtbus_text_number(text, rule[i].prefix | rule[i].owner << 1);
+    }
+
+    ngx_http_rtbus_text_lit(text, "],\"subscribe\":[");
+
+    name = grant->subscribe.elts;
+
+    for (i = 0; i < grant->subscribe.nelts; i++) {
+
+        if (i) {
+            ngx_http_rtbus_text_lit(text, ",");
+        }
+
+        ngx_http_rtbus_text_quote(text, name[i].data, name[i].len);
+    }
+
+    ngx_http_rtbus_text_lit(text, "]}");
+}
+
+
+ngx_int_t
+ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
+    ngx_http_rtbus_grant_t *grant)
+{
+    uint64_t                n;
+    ngx_int_t               rc;
+    ngx_str_t              *name;
+    const uint8_t          *pos;
+    rtbus_json_value_t      value;
+    rtbus_json_member_t     m[] = { rtbus_json_member("user"),
+                                    rtbus_json_member("expires"),
+                                    rtbus_json_member("rules"),
+                                    rtbus_json_member("subscribe") };
+    ngx_http_rtbus_rule_t  *rule;
+
+    if (json->len == 0 || json->data[0] != '{') {
+        return NGX_DECLINED;
+    }
+
+    rtbus_json_members(json, m, 4);
+
+    if (m[2].value.type != RTBUS_JSON_ARRAY
+        || m[3].value.type != RTBUS_JSON_ARRAY
+        || rtbus_json_uint(&m[1].value.raw, &n) != RTBUS_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    grant->id.expires = (time_t) n;
+
+    rc = ngx_http_rtbus_text_debase64(pool, &grant->id.user, &m[0].value);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_array_init(&grant->rules, pool, 4, sizeof(ngx_http_rtbus_rule_t))
+        != NGX_OK
+        || ngx_array_init(&grant->subscribe, pool, 2, sizeof(ngx_str_t))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    pos = NULL;
+
+    while (rtbus_json_next(&value, &pos, &m[2].value.raw) == RTBUS_OK) {
+
+        rule = ngx_array_push(&grant->rules);
+
+        if (rule == NULL
+            || ngx_http_rtbus_text_unquote(pool, &rule->name, &value)
+               == NGX_ERROR)
+        {
             return NGX_ERROR;
         }
 
-        if (ngx_http_rtbus_decode(r, &value) != NGX_OK) {
+        if (rtbus_json_next(&value, &pos, &m[2].value.raw) != RTBUS_OK
+            || rtbus_json_uint(&value.raw, &n) != RTBUS_OK)
+        {
+            return NGX_DECLINED;
+        }
+
+        rule->prefix = (n & 1);
+        rule->owner = (n & 2) >> 1;
+    }
+
+    pos = NULL;
+
+    while (rtbus_json_next(&value, &pos, &m[3].value.raw) == RTBUS_OK) {
+
+        name = ngx_array_push(&grant->subscribe);
+
+        if (name == NULL
+            || ngx_http_rtbus_text_unquote(pool, name, &value) == NGX_ERROR)
+        {
             return NGX_ERROR;
         }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
+{
+    u_char  *p;
+
+    dst->len = src->len;
+
+    if (src->len == 0) {
+        dst->data = NULL;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(pool, src->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, src->data, src->len);
+    dst->data = p;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_copy_rules(ngx_pool_t *pool, ngx_array_t *dst, ngx_array_t *src)
+{
+    ngx_uint_t              i;
+    ngx_http_rtbus_rule_t  *rule, *from;
+
+    if (src->nelts == 0) {
+        ngx_memzero(dst, sizeof(ngx_array_t));
+        return NGX_OK;
+    }
+
+    if (ngx_array_init(dst, pool, src->nelts, sizeof(ngx_http_rtbus_rule_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    from = src->elts;
+
+    for (i = 0; i < src->nelts; i++) {
+
+        rule = ngx_array_push(dst);
+        if (rule == NULL) {
+            return NGX_ERROR;
+        }
+
+        *rule = from[i];
+
+        if (ngx_http_rtbus_copy_str(pool, &rule->name, &from[i].name)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
+    ngx_uint_t max, ngx_log_t *log, ngx_array_t *channels,
+    ngx_array_t *refused, const char **error, ngx_str_t *name)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  value, *names, *other;
+    ngx_uint_t                 i;
+    const uint8_t             *pos;
+    rtbus_cursor_entry_t       entry;
+    ngx_http_rtbus_channel_t  *channel;
+
+    ngx_str_null(name);
+
+    names = grant->subscribe.elts;
+
+    for (i = 0; i < grant->subscribe.nelts; i++) {
+
+        value = names[i];
 
         if (rtbus_channel_check(value.data, value.len) != RTBUS_OK) {
-            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+            ngx_log_error(NGX_LOG_INFO, log, 0,
                           "client asked for invalid channel \"%V\"", &value);
 
             *error = "bad channel";
             return NGX_HTTP_BAD_REQUEST;
         }
 
-        rc = ngx_http_rtbus_check_rules(&rules, user, &value,
-                                        r->connection->log);
+        rc = ngx_http_rtbus_check_rules(&grant->rules, &grant->id.user,
+                                        &value, log);
 
         if (rc == NGX_DECLINED) {
             *error = "forbidden";
@@ -530,7 +759,7 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
 
     for ( ;; ) {
 
-        if (channels->nelts + refused->nelts > rlcf->max_channels) {
+        if (channels->nelts + refused->nelts > max) {
             *error = "too many channels";
             return NGX_HTTP_BAD_REQUEST;
         }
@@ -556,8 +785,8 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
 
         if (channel == NULL) {
 
-            rc = ngx_http_rtbus_check_rules(&rules, user, &value,
-                                            r->connection->log);
+            rc = ngx_http_rtbus_check_rules(&grant->rules, &grant->id.user,
+                                            &value, log);
 
             if (rc == NGX_DECLINED) {
                 other = refused->elts;
@@ -596,7 +825,7 @@ ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
 
 bad:
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+    ngx_log_error(NGX_LOG_INFO, log, 0,
                   "client sent malformed cursor \"%V\"", cursor);
 
     *error = "bad cursor";

@@ -8,7 +8,8 @@
 #define _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_
 
 
-#include "ngx_http_rtbus_module.h"
+#include "ngx_http_rtbus_text.h"
+#include "ngx_http_rtbus_user.h"
 
 
 /*
@@ -48,6 +49,43 @@ typedef struct {
 ngx_int_t ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules);
 
 /*
+ * What a request says of the client that it brings: who it is, what it may
+ * join, and the channels of rtbus_subscribe, empty names left out, not checked
+ * yet.  Whoever serves the client needs the request no more.
+ */
+
+typedef struct {
+    ngx_http_rtbus_identity_t   id;
+    ngx_array_t                 rules;      /* ngx_http_rtbus_rule_t */
+    ngx_array_t                 subscribe;  /* ngx_str_t */
+} ngx_http_rtbus_grant_t;
+
+/*
+ * token: NULL, or the one to go by, see ngx_http_rtbus_identify(), which has
+ * the same answers; memory of r->pool.
+ */
+
+ngx_int_t ngx_http_rtbus_grant(ngx_http_request_t *r, ngx_str_t *token,
+    ngx_http_rtbus_grant_t *grant);
+
+/*
+ * The same as JSON, for the worker that has the client, and back to memory of
+ * the pool: NGX_OK, NGX_DECLINED: it is null (or something else), NGX_ERROR.
+ */
+
+void ngx_http_rtbus_access_write(ngx_http_rtbus_text_t *text,
+    ngx_http_rtbus_grant_t *grant);
+ngx_int_t ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
+    ngx_http_rtbus_grant_t *grant);
+
+/* a copy that is memory of another pool: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst,
+    ngx_str_t *src);
+ngx_int_t ngx_http_rtbus_copy_rules(ngx_pool_t *pool, ngx_array_t *dst,
+    ngx_array_t *src);
+
+/*
  * May the user (empty: nobody) join the channel (checked name)?  The first rule
  * that fits says so: NGX_OK; NGX_AGAIN: if the channel is the user's, which is
  * yet to be asked; NGX_DECLINED: no.
@@ -66,18 +104,18 @@ ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *user,
 void ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log);
 
 /*
- * The channels of a new client: those of rtbus_subscribe, empty names left out,
- * and those of its cursor (empty: none), each checked and allowed or, if owned,
- * maybe so; arrays of ngx_http_rtbus_channel_t and, for what the cursor has but
- * the rules do not allow, of ngx_str_t.
+ * The channels of a new client: those of rtbus_subscribe and those of its
+ * cursor (empty: none), each checked and allowed or, if owned, maybe so; arrays
+ * of ngx_http_rtbus_channel_t and, for what the cursor has but the rules do not
+ * allow, of ngx_str_t, with the memory of grant and cursor.
  *
  * NGX_OK, NGX_ERROR, or the HTTP status of a refusal, *error the text for it and
  * *name the channel, if one is to be named.
  */
 
-ngx_int_t ngx_http_rtbus_channels(ngx_http_request_t *r, ngx_str_t *user,
-    ngx_str_t *cursor, ngx_array_t *channels, ngx_array_t *refused,
-    const char **error, ngx_str_t *name);
+ngx_int_t ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant,
+    ngx_str_t *cursor, ngx_uint_t max, ngx_log_t *log, ngx_array_t *channels,
+    ngx_array_t *refused, const char **error, ngx_str_t *name);
 
 /*
  * The channel of a job, "job:<id>", from the id in checked JSON: a string or a

@@ -12,19 +12,29 @@ ngx_int_t
 ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r)
 {
+    car->request = r;
+
+    return ngx_http_rtbus_carrier_create(car, r, r->pool, r->connection->log);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
+    ngx_http_request_t *r, ngx_pool_t *pool, ngx_log_t *log)
+{
     ngx_rtbus_stat_t            *stat;
     ngx_pool_cleanup_t          *cln;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
-    cln = ngx_pool_cleanup_add(r->pool, 0);
+    cln = ngx_pool_cleanup_add(pool, 0);
     if (cln == NULL) {
         return NGX_ERROR;
     }
 
-    car->request = r;
-    car->connection = r->connection;
+    car->pool = pool;
+    car->log = log;
     car->worker = rmcf->worker;
     car->conf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
@@ -56,12 +66,12 @@ ngx_http_rtbus_carrier_cleanup(void *data)
 {
     ngx_http_rtbus_carrier_t *car = data;
 
-    ngx_rtbus_stat_t  *stat;
+    if (car->left) {
+        return;
+    }
 
-    stat = car->worker->hub.stat;
-
-    ngx_rtbus_stat_closed(stat, car->close_code, car->close_reason);
-    ngx_rtbus_stat_sub(stat, connections[car->kind], 1);
+    ngx_rtbus_stat_closed(car->worker->hub.stat, car->close_code,
+                          car->close_reason);
 
     /* nobody on board may queue or join from here on */
 
@@ -69,6 +79,17 @@ ngx_http_rtbus_carrier_cleanup(void *data)
     car->closed = 1;
 
     car->ended_handler(car);
+
+    ngx_http_rtbus_carrier_leave(car);
+}
+
+
+void
+ngx_http_rtbus_carrier_leave(ngx_http_rtbus_carrier_t *car)
+{
+    car->left = 1;
+
+    ngx_rtbus_stat_sub(car->worker->hub.stat, connections[car->kind], 1);
 
     ngx_http_rtbus_carrier_clear(car, 0);
 
@@ -165,7 +186,7 @@ ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
         car->worker->links = link->next;
 
     } else {
-        link = ngx_alloc(sizeof(ngx_http_rtbus_link_t), car->connection->log);
+        link = ngx_alloc(sizeof(ngx_http_rtbus_link_t), car->log);
         if (link == NULL) {
             /* a hole in the stream would be worse than its end */
             ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
@@ -283,9 +304,38 @@ ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car)
 
 
 void
+ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
+    ngx_http_rtbus_carrier_t *from)
+{
+    to->room_handler = from->room_handler;
+    to->leave_handler = from->leave_handler;
+    to->ended_handler = from->ended_handler;
+    to->data = from->data;
+
+    if (from->first) {
+        *to->last = from->first;
+        to->last = from->last;
+        to->unsent += from->unsent;
+
+        from->first = NULL;
+        from->last = &from->first;
+        from->unsent = 0;
+    }
+
+    to->events = from->events;
+    to->nchannels = from->nchannels;
+    to->wanted |= from->wanted;
+
+    ngx_http_rtbus_carrier_mark(to);
+
+    ngx_http_rtbus_carrier_leave(from);
+}
+
+
+void
 ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car)
 {
-    car->held = car->reads;
+    car->held = (car->transport->resume != NULL);
 }
 
 
@@ -294,7 +344,7 @@ ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car)
 {
     if (car->held) {
         car->held = 0;
-        ngx_post_event(car->connection->read, &ngx_posted_events);
+        car->transport->resume(car);
     }
 }
 
@@ -327,7 +377,7 @@ ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
         return;
     }
 
-    ngx_log_error(NGX_LOG_INFO, car->connection->log, 0,
+    ngx_log_error(NGX_LOG_INFO, car->log, 0,
                   "rtbus closes client, code:%ui, %s", code, reason);
 
     car->closing = 1;
@@ -400,13 +450,15 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
 
         if ((car->closing || car->broken) && !car->closed) {
             car->closed = 1;
-            c = car->connection;
+            c = car->request ? car->request->connection : NULL;
 
             car->transport->close(car, car->close_code, car->close_reason);
 
             /* car may be no more */
 
-            ngx_http_run_posted_requests(c);
+            if (c) {
+                ngx_http_run_posted_requests(c);
+            }
         }
     }
 }

@@ -42,6 +42,13 @@ typedef struct {
      */
     void                             (*close)(ngx_http_rtbus_carrier_t *car,
                                          ngx_uint_t code, const char *reason);
+
+    /* goes on reading after a hold; NULL: no message ever comes */
+    void                             (*resume)(ngx_http_rtbus_carrier_t *car);
+
+    /* the protocol's timer in so many ms; NULL: it has none */
+    void                             (*timer)(ngx_http_rtbus_carrier_t *car,
+                                         ngx_msec_t ms);
 } ngx_http_rtbus_transport_t;
 
 
@@ -58,8 +65,10 @@ struct ngx_http_rtbus_carrier_s {
     ngx_http_rtbus_carrier_pt          ended_handler; /* the connection ends */
     void                              *data;
 
-    ngx_http_request_t                *request;
-    ngx_connection_t                  *connection;
+    ngx_http_request_t                *request;   /* NULL: there is not just
+                                                     one */
+    ngx_pool_t                        *pool;      /* lives as long as it does */
+    ngx_log_t                         *log;
     ngx_http_rtbus_worker_t           *worker;
     ngx_http_rtbus_loc_conf_t         *conf;
 
@@ -83,14 +92,15 @@ struct ngx_http_rtbus_carrier_s {
                                                      set before init */
     unsigned                           wanted:1;  /* call room_handler when some
                                                      bytes were sent */
-    unsigned                           reads:1;   /* takes messages of clients */
-    unsigned                           held:1;    /* ... but not now */
+    unsigned                           held:1;    /* takes no messages now */
+    unsigned                           busy:1;    /* not to be sent away now */
     unsigned                           marked:1;  /* in worker->dirty */
     unsigned                           inflight:1;  /* the first frame's bytes
                                                      must stay as they are */
     unsigned                           closing:1; /* takes no more frames */
     unsigned                           closed:1;  /* transport->close called */
     unsigned                           broken:1;  /* the connection is gone */
+    unsigned                           left:1;    /* ... and so is it */
 };
 
 
@@ -101,6 +111,22 @@ struct ngx_http_rtbus_carrier_s {
 
 ngx_int_t ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r);
+
+/*
+ * The same for a carrier that outlives requests: r is the first one, the
+ * carrier leaves the worker by a cleanup of the pool.
+ */
+
+ngx_int_t ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
+    ngx_http_request_t *r, ngx_pool_t *pool, ngx_log_t *log);
+
+/*
+ * Has what one carrier has not sent yet, and the one that travels on it, go on
+ * with another one.  The first one leaves the worker.
+ */
+
+void ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
+    ngx_http_rtbus_carrier_t *from);
 
 /*
  * Queues a frame (takes a reference) that the client asked for or that the
@@ -126,6 +152,10 @@ void ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n);
  */
 
 ngx_int_t ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car);
+
+/* the carrier ends before its memory does; who travels on it is not told */
+
+void ngx_http_rtbus_carrier_leave(ngx_http_rtbus_carrier_t *car);
 
 /* stops and resumes reading what clients send */
 

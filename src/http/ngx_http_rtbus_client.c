@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_client.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_sender.h"
@@ -9,6 +8,10 @@
 
 static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
     ngx_http_rtbus_client_t *cli, ngx_http_rtbus_channel_t *channel);
+static void ngx_http_rtbus_client_export_sub(ngx_http_rtbus_sub_t *s,
+    ngx_http_rtbus_text_t *text);
+static ngx_int_t ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
+    rtbus_json_value_t *value);
 static ngx_uint_t ngx_http_rtbus_client_behind(ngx_http_rtbus_sub_t *s,
     ngx_http_rtbus_channel_t *channel);
 static ngx_int_t ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli,
@@ -51,11 +54,15 @@ static const ngx_rtbus_sub_handlers_t  ngx_http_rtbus_sub_handlers = {
 ngx_int_t
 ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
-    ngx_http_rtbus_identity_t *id)
+    ngx_http_rtbus_grant_t *grant)
 {
     cli->carrier = car;
     cli->protocol = protocol;
-    cli->format = protocol->format;
+
+    if (cli->format == NULL) {
+        cli->format = protocol->format;
+    }
+
     cli->hub = &car->worker->hub;
 
     ngx_queue_init(&cli->subs);
@@ -64,15 +71,299 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     cli->tokens = car->conf->message_rate * 1000;
     cli->tokens_at = ngx_current_msec;
 
-    cli->user = id->user;
+    cli->user = grant->id.user;
+    cli->rules = grant->rules;
 
-    if (id->expires && ngx_http_rtbus_client_expires(cli, id->expires)
-                       != NGX_OK)
+    if (grant->id.expires
+        && ngx_http_rtbus_client_expires(cli, grant->id.expires) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    return ngx_http_rtbus_rules(car->request, &cli->rules);
+    return NGX_OK;
+}
+
+
+/*
+ * {"tokens":<n>,"flags":<n>,"grant":{...},"subs":[{...},...],"asks":[...]}; a
+ * client that has not been told that it is connected is not moved
+ */
+
+#define NGX_HTTP_RTBUS_CLIENT_CONNECTED  0x01
+#define NGX_HTTP_RTBUS_CLIENT_MOVED      0x02
+#define NGX_HTTP_RTBUS_CLIENT_SENDER     0x04
+
+void
+ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_uint_t               flags;
+    ngx_queue_t             *q;
+    ngx_http_rtbus_sub_t    *s;
+    ngx_http_rtbus_grant_t   grant;
+
+    flags = 0;
+
+    if (cli->connected) {
+        flags |= NGX_HTTP_RTBUS_CLIENT_CONNECTED;
+    }
+
+    if (cli->moved) {
+        flags |= NGX_HTTP_RTBUS_CLIENT_MOVED;
+    }
+
+    if (cli->sender) {
+        flags |= NGX_HTTP_RTBUS_CLIENT_SENDER;
+    }
+
+    ngx_memzero(&grant, sizeof(ngx_http_rtbus_grant_t));
+
+    grant.id.user = cli->user;
+    grant.id.expires = cli->expiry ? cli->expires : 0;
+    grant.rules = cli->rules;
+
+    ngx_http_rtbus_text_lit(text, "{\"tokens\":");
+    ngx_http_rtbus_text_number(text, cli->tokens);
+    ngx_http_rtbus_text_lit(text, ",\"flags\":");
+    ngx_http_rtbus_text_number(text, flags);
+    ngx_http_rtbus_text_lit(text, ",\"grant\":");
+    ngx_http_rtbus_access_write(text, &grant);
+    ngx_http_rtbus_text_lit(text, ",\"subs\":[");
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        if (q != ngx_queue_head(&cli->subs)) {
+            ngx_http_rtbus_text_lit(text, ",");
+        }
+
+        ngx_http_rtbus_client_export_sub(s, text);
+    }
+
+    ngx_http_rtbus_text_lit(text, "],\"asks\":");
+    ngx_http_rtbus_inbox_export(cli, text);
+    ngx_http_rtbus_text_lit(text, "}");
+
+    /* it has not ended, and what is still to come for it goes after it */
+
+    cli->connected = 0;
+    ngx_http_rtbus_sender_move(cli, to);
+}
+
+
+/*
+ * "flags" are what is true of the position, "waits" is for what a join is
+ * waited for and "ack" the client's number for it
+ */
+
+#define NGX_HTTP_RTBUS_SUB_PLACED     0x01
+#define NGX_HTTP_RTBUS_SUB_EPOCHLESS  0x02
+#define NGX_HTTP_RTBUS_SUB_GAPPED     0x04
+#define NGX_HTTP_RTBUS_SUB_OWNED      0x08
+
+static void
+ngx_http_rtbus_client_export_sub(ngx_http_rtbus_sub_t *s,
+    ngx_http_rtbus_text_t *text)
+{
+    u_char       buf[RTBUS_POSITION_MAX];
+    ngx_uint_t   flags;
+    rtbus_pos_t  pos;
+
+    flags = 0;
+
+    if (ngx_rtbus_hub_position(&s->sub, &pos) == NGX_OK) {
+        flags |= NGX_HTTP_RTBUS_SUB_PLACED;
+
+    } else if (s->sub.placed) {
+        pos = s->sub.pos;
+        flags |= NGX_HTTP_RTBUS_SUB_PLACED|NGX_HTTP_RTBUS_SUB_EPOCHLESS;
+
+    } else {
+        ngx_memzero(&pos, sizeof(rtbus_pos_t));
+    }
+
+    if (s->sub.gapped) {
+        flags |= NGX_HTTP_RTBUS_SUB_GAPPED;
+    }
+
+    if (s->sub.owned) {
+        flags |= NGX_HTTP_RTBUS_SUB_OWNED;
+    }
+
+    ngx_http_rtbus_text_lit(text, "{\"channel\":");
+    ngx_http_rtbus_text_quote(text, s->sub.ch->name.data, s->sub.ch->name.len);
+    ngx_http_rtbus_text_lit(text, ",\"pos\":\"");
+    ngx_http_rtbus_text_add(text, buf, rtbus_pos_write(buf, pos));
+    ngx_http_rtbus_text_lit(text, "\",\"from\":\"");
+    ngx_http_rtbus_text_add(text, buf, rtbus_pos_write(buf, s->from));
+    ngx_http_rtbus_text_lit(text, "\",\"flags\":");
+    ngx_http_rtbus_text_number(text, flags);
+    ngx_http_rtbus_text_lit(text, ",\"replayed\":");
+    ngx_http_rtbus_text_number(text, s->sub.replayed);
+    ngx_http_rtbus_text_lit(text, ",\"waits\":");
+    ngx_http_rtbus_text_number(text, ngx_http_rtbus_inbox_kind(s->handler));
+    ngx_http_rtbus_text_lit(text, ",\"ack\":");
+    ngx_http_rtbus_text_number(text, s->ack);
+    ngx_http_rtbus_text_lit(text, "}");
+}
+
+
+ngx_int_t
+ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
+    rtbus_str_t *json)
+{
+    uint64_t                 tokens, flags;
+    ngx_int_t                rc;
+    const uint8_t           *pos;
+    rtbus_json_value_t       value;
+    rtbus_json_member_t      m[] = { rtbus_json_member("tokens"),
+                                     rtbus_json_member("flags"),
+                                     rtbus_json_member("grant"),
+                                     rtbus_json_member("subs"),
+                                     rtbus_json_member("asks") };
+    ngx_http_rtbus_grant_t   grant;
+
+    rtbus_json_members(json, m, 5);
+
+    ngx_memzero(&grant, sizeof(ngx_http_rtbus_grant_t));
+
+    rc = ngx_http_rtbus_access_read(car->pool, &m[2].value.raw, &grant);
+
+    /* even then: whoever ends it expects it to have been set up */
+
+    if (ngx_http_rtbus_client_init(cli, car, protocol, &grant) != NGX_OK
+        || rc != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (rtbus_json_uint(&m[0].value.raw, &tokens) == RTBUS_OK) {
+        cli->tokens = ngx_min((ngx_uint_t) tokens, cli->tokens);
+    }
+
+    if (m[3].value.type != RTBUS_JSON_ARRAY
+        || rtbus_json_uint(&m[1].value.raw, &flags) != RTBUS_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    cli->connected = (flags & NGX_HTTP_RTBUS_CLIENT_CONNECTED) ? 1 : 0;
+    cli->moved = (flags & NGX_HTTP_RTBUS_CLIENT_MOVED) ? 1 : 0;
+
+    if ((flags & NGX_HTTP_RTBUS_CLIENT_SENDER)
+        && ngx_http_rtbus_sender_import(cli) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    pos = NULL;
+
+    while (rtbus_json_next(&value, &pos, &m[3].value.raw) == RTBUS_OK) {
+        if (ngx_http_rtbus_client_import_sub(cli, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_rtbus_inbox_import(cli, &m[4].value);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
+    rtbus_json_value_t *value)
+{
+    uint64_t                   flags, replayed, waits, ack;
+    ngx_int_t                  rc;
+    rtbus_pos_t                from;
+    rtbus_str_t               *raw;
+    rtbus_json_member_t        m[] = { rtbus_json_member("channel"),
+                                       rtbus_json_member("pos"),
+                                       rtbus_json_member("from"),
+                                       rtbus_json_member("flags"),
+                                       rtbus_json_member("replayed"),
+                                       rtbus_json_member("waits"),
+                                       rtbus_json_member("ack") };
+    ngx_http_rtbus_sub_t      *s;
+    ngx_http_rtbus_channel_t   channel;
+    u_char                     name[RTBUS_CHANNEL_MAX];
+
+    if (value->type != RTBUS_JSON_OBJECT) {
+        return NGX_ERROR;
+    }
+
+    rtbus_json_members(&value->raw, m, 7);
+
+    raw = &m[0].value.raw;
+
+    if (m[0].value.type != RTBUS_JSON_STRING
+        || raw->len > RTBUS_CHANNEL_MAX + 2
+        || m[1].value.type != RTBUS_JSON_STRING
+        || m[2].value.type != RTBUS_JSON_STRING
+        || rtbus_json_uint(&m[3].value.raw, &flags) != RTBUS_OK
+        || rtbus_json_uint(&m[4].value.raw, &replayed) != RTBUS_OK
+        || rtbus_json_uint(&m[5].value.raw, &waits) != RTBUS_OK
+        || rtbus_json_uint(&m[6].value.raw, &ack) != RTBUS_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
+
+    channel.name.data = name;
+    channel.name.len = rtbus_json_unquote(name, raw);
+    channel.placed = (flags & NGX_HTTP_RTBUS_SUB_PLACED) ? 1 : 0;
+    channel.epochless = (flags & NGX_HTTP_RTBUS_SUB_EPOCHLESS) ? 1 : 0;
+    channel.owned = (flags & NGX_HTTP_RTBUS_SUB_OWNED) ? 1 : 0;
+
+    if (rtbus_channel_check(name, channel.name.len) != RTBUS_OK
+        || rtbus_pos_parse(&channel.pos, m[1].value.raw.data + 1,
+                           m[1].value.raw.len - 2)
+           != RTBUS_OK
+        || rtbus_pos_parse(&from, m[2].value.raw.data + 1,
+                           m[2].value.raw.len - 2)
+           != RTBUS_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    s = ngx_http_rtbus_client_create_sub(cli, &channel);
+    if (s == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* the client has it already, and keeps it should Redis be away */
+
+    s->sub.patient = 1;
+
+    ngx_queue_insert_tail(&cli->subs, &s->queue);
+    cli->nsubs++;
+
+    rc = ngx_rtbus_hub_join(cli->hub, &s->sub, &channel.name);
+
+    if (rc != NGX_OK && rc != NGX_AGAIN) {
+        ngx_http_rtbus_client_free_sub(s);
+        return NGX_ERROR;
+    }
+
+    if (channel.placed) {
+        s->from = from;
+    }
+
+    s->ready = 1;
+    s->sub.replayed += replayed;
+    s->sub.gapped |= (flags & NGX_HTTP_RTBUS_SUB_GAPPED) ? 1 : 0;
+    s->ack = ack;
+    s->handler = ngx_http_rtbus_inbox_handler(waits);
+
+    if (rc == NGX_OK) {
+        ngx_http_rtbus_client_joined(&s->sub);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -82,14 +373,14 @@ ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli, time_t expires)
     time_t  s;
 
     cli->expiry = ngx_calloc(sizeof(ngx_event_t),
-                             cli->carrier->connection->log);
+                             cli->carrier->log);
     if (cli->expiry == NULL) {
         return NGX_ERROR;
     }
 
     cli->expiry->handler = ngx_http_rtbus_client_expired;
     cli->expiry->data = cli;
-    cli->expiry->log = cli->carrier->connection->log;
+    cli->expiry->log = cli->carrier->log;
     cli->expiry->cancelable = 1;
 
     /* timers do not reach further than some weeks: it is looked at again */
@@ -131,7 +422,7 @@ ngx_http_rtbus_client_sid(ngx_http_rtbus_client_t *cli, u_char *buf)
     u_char  random[NGX_HTTP_RTBUS_CLIENT_SID / 2];
 
     if (ngx_http_rtbus_crypto_random(random, sizeof(random),
-                                     cli->carrier->connection->log)
+                                     cli->carrier->log)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -329,7 +620,7 @@ ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli)
           + rtbus_json_quote(NULL, cli->user.data, cli->user.len) + 4
           + NGX_INT64_LEN;
 
-    data.data = ngx_alloc(len, cli->carrier->connection->log);
+    data.data = ngx_alloc(len, cli->carrier->log);
     if (data.data == NULL) {
         ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
                                      "no memory");
@@ -367,7 +658,7 @@ ngx_http_rtbus_client_create_sub(ngx_http_rtbus_client_t *cli,
 {
     ngx_http_rtbus_sub_t  *s;
 
-    s = ngx_alloc(sizeof(ngx_http_rtbus_sub_t), cli->carrier->connection->log);
+    s = ngx_alloc(sizeof(ngx_http_rtbus_sub_t), cli->carrier->log);
     if (s == NULL) {
         return NULL;
     }
@@ -762,7 +1053,7 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
     cli->moved = 0;
 
     cursor.len = ngx_http_rtbus_client_cursor(cli, NULL, NULL);
-    cursor.data = ngx_alloc(cursor.len + 1, cli->carrier->connection->log);
+    cursor.data = ngx_alloc(cursor.len + 1, cli->carrier->log);
 
     if (cursor.data) {
         ngx_http_rtbus_client_cursor(cli, cursor.data, NULL);
@@ -889,7 +1180,7 @@ ngx_http_rtbus_client_refused(ngx_rtbus_sub_t *sub)
 
     cli = s->cli;
 
-    ngx_http_rtbus_foreign(&sub->ch->name, cli->carrier->connection->log);
+    ngx_http_rtbus_foreign(&sub->ch->name, cli->carrier->log);
 
     if (s->handler) {
         s->handler(s, NGX_HTTP_FORBIDDEN);

@@ -13,7 +13,7 @@
 
 
 #include "ngx_http_rtbus_carrier.h"
-#include "ngx_http_rtbus_user.h"
+#include "ngx_http_rtbus_access.h"
 
 
 typedef struct ngx_http_rtbus_client_s  ngx_http_rtbus_client_t;
@@ -67,8 +67,8 @@ typedef struct {
 struct ngx_http_rtbus_client_s {
     ngx_http_rtbus_carrier_t          *carrier;
     const ngx_http_rtbus_protocol_t   *protocol;
-    const ngx_rtbus_format_t          *format;    /* the protocol's, unless
-                                                     changed before a join */
+    const ngx_rtbus_format_t          *format;    /* the protocol's, unless it
+                                                     is set before init */
     ngx_rtbus_hub_t                   *hub;
 
     ngx_str_t                          sid;       /* memory of the protocol */
@@ -116,13 +116,27 @@ struct ngx_http_rtbus_sub_s {
 
 
 /*
- * cli is zeroed memory.  The carrier is closed when the token of the identity
- * expires.  NGX_OK or NGX_ERROR.
+ * cli is zeroed memory; what the grant says is used as it is, and has to live
+ * as long.  The carrier is closed when the token of the identity expires.
+ * NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
-    ngx_http_rtbus_identity_t *id);
+    ngx_http_rtbus_grant_t *grant);
+
+/*
+ * The client goes on at another worker, whose mailbox is that: writes what it
+ * is and where it stands, as a JSON object, and makes a client of it there
+ * (instead of init; cli is zeroed memory but for sid and nsp).  What it waits
+ * for is waited for anew.  NGX_OK or NGX_ERROR.
+ */
+
+void ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
+    ngx_http_rtbus_text_t *text);
+ngx_int_t ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
+    rtbus_str_t *json);
 
 /* writes a new sid to buf and makes it the client's: NGX_OK or NGX_ERROR */
 

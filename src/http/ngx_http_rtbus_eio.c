@@ -1,90 +1,125 @@
 
 #include "ngx_http_rtbus_eio.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_session.h"
+#include "ngx_http_rtbus_upgrade.h"
 
 
-/* codes and messages as the reference server answers them */
-
-#define NGX_HTTP_RTBUS_EIO_TRANSPORT   0
-#define NGX_HTTP_RTBUS_EIO_SID         1
-#define NGX_HTTP_RTBUS_EIO_REQUEST     3
-#define NGX_HTTP_RTBUS_EIO_FORBIDDEN   4
-#define NGX_HTTP_RTBUS_EIO_VERSION     5
-
-
-static ngx_int_t ngx_http_rtbus_eio_refuse(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_uint_t code, const char *message);
+static ngx_int_t ngx_http_rtbus_eio_websocket(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers);
 static ngx_uint_t ngx_http_rtbus_eio_arg(ngx_http_request_t *r,
     const char *name, const char *value);
-static ngx_int_t ngx_http_rtbus_eio_message(ngx_http_rtbus_ws_t *ws,
+static ngx_int_t ngx_http_rtbus_eio_ws_message(ngx_http_rtbus_ws_t *ws,
     u_char *p, size_t len);
-static void ngx_http_rtbus_eio_timer(ngx_http_rtbus_ws_t *ws);
+static void ngx_http_rtbus_eio_ws_timer(ngx_http_rtbus_ws_t *ws);
+static ngx_int_t ngx_http_rtbus_eio_send(ngx_http_rtbus_eio_t *eio, u_char *p,
+    size_t len);
 
 
 ngx_int_t
-ngx_http_rtbus_eio_handshake(ngx_http_request_t *r, ngx_str_t *key)
+ngx_http_rtbus_eio_handler(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers)
 {
-    ngx_str_t  sid;
+    ngx_int_t   rc;
+    ngx_uint_t  polling;
 
-    if (r->method != NGX_HTTP_GET) {
+    polling = ngx_http_rtbus_eio_arg(r, "transport", "polling");
+
+    if (polling) {
+
+        /* pages of other origins are to see the refusals below, too */
+
+        rc = ngx_http_rtbus_admit(r, (ngx_uint_t) -1, "GET, POST");
+
+        if (rc != NGX_OK || r->header_sent) {
+            return rc;
+        }
+
+    } else if (r->method != NGX_HTTP_GET) {
         return ngx_http_rtbus_not_allowed(r, "GET");
     }
 
     if (!ngx_http_rtbus_eio_arg(r, "EIO", "4")) {
-        return ngx_http_rtbus_eio_refuse(r, NGX_HTTP_BAD_REQUEST,
-                                         NGX_HTTP_RTBUS_EIO_VERSION,
-                                         "Unsupported protocol version");
+        return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_VERSION, NULL);
+    }
+
+    if (polling) {
+        return ngx_http_rtbus_session_request(r, handlers);
     }
 
     if (!ngx_http_rtbus_eio_arg(r, "transport", "websocket")) {
-        return ngx_http_rtbus_eio_refuse(r, NGX_HTTP_BAD_REQUEST,
-                                         NGX_HTTP_RTBUS_EIO_TRANSPORT,
-                                         "Transport unknown");
+        return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_TRANSPORT,
+                                         NULL);
     }
 
-    if (ngx_http_arg(r, (u_char *) "sid", 3, &sid) == NGX_OK) {
-        return ngx_http_rtbus_eio_refuse(r, NGX_HTTP_BAD_REQUEST,
-                                         NGX_HTTP_RTBUS_EIO_SID,
-                                         "Session ID unknown");
-    }
-
-    if (r->headers_in.upgrade == NULL) {
-        return ngx_http_rtbus_eio_refuse(r, NGX_HTTP_BAD_REQUEST,
-                                         NGX_HTTP_RTBUS_EIO_REQUEST,
-                                         "Bad request");
-    }
-
-    return ngx_http_rtbus_ws_handshake(r, key);
+    return ngx_http_rtbus_eio_websocket(r, handlers);
 }
 
 
 static ngx_int_t
-ngx_http_rtbus_eio_refuse(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_uint_t code, const char *message)
+ngx_http_rtbus_eio_websocket(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers)
 {
-    u_char     *p;
-    size_t      len;
-    ngx_str_t   json;
+    size_t                 len;
+    ngx_int_t              rc;
+    ngx_str_t              key, sid;
+    ngx_http_rtbus_ws_t   *ws;
+    ngx_http_rtbus_eio_t  *eio;
+    u_char                 random[NGX_HTTP_RTBUS_SID_LEN];
+    u_char                 buf[NGX_HTTP_RTBUS_EIO_OPEN];
 
-    len = sizeof("{\"code\":,\"message\":\"\"}") - 1 + NGX_INT_T_LEN
-          + ngx_strlen(message);
+    if (ngx_http_arg(r, (u_char *) "sid", 3, &sid) == NGX_OK) {
+        return ngx_http_rtbus_upgrade_request(r, &sid, handlers);
+    }
 
-    p = ngx_pnalloc(r->pool, len);
-    if (p == NULL) {
+    if (r->headers_in.upgrade == NULL) {
+        return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_REQUEST, NULL);
+    }
+
+    ngx_str_null(&key);
+
+    rc = ngx_http_rtbus_ws_handshake(r, &key);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    if (ngx_http_rtbus_eio_random(random, r->connection->log) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    json.data = p;
-    json.len = ngx_sprintf(p, "{\"code\":%ui,\"message\":\"%s\"}", code,
-                           message)
-               - p;
+    ws = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_ws_t));
+    if (ws == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent bad Engine.IO request: %s", message);
+    eio = ngx_http_rtbus_eio_create(r->pool, &ws->carrier, handlers);
+    if (eio == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
-    return ngx_http_rtbus_reply(r, status, &json);
+    ngx_http_rtbus_eio_attach(eio, ws);
+
+    if (ngx_http_rtbus_ws_init(ws, r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_ws_accept(ws, &key);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    sid.len = NGX_HTTP_RTBUS_SID_LEN;
+    sid.data = random;
+
+    len = ngx_http_rtbus_eio_open(buf, ws->carrier.conf, &sid, "");
+
+    if (ngx_http_rtbus_eio_send(eio, buf, len) != NGX_OK) {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
+                                     "no memory");
+    }
+
+    return NGX_DONE;
 }
 
 
@@ -100,70 +135,59 @@ ngx_http_rtbus_eio_arg(ngx_http_request_t *r, const char *name,
 }
 
 
-ngx_int_t
-ngx_http_rtbus_eio_init(ngx_http_rtbus_eio_t *eio, ngx_http_request_t *r)
+ngx_http_rtbus_eio_t *
+ngx_http_rtbus_eio_create(ngx_pool_t *pool, ngx_http_rtbus_carrier_t *car,
+    const ngx_http_rtbus_eio_handlers_t *handlers)
 {
-    eio->ws.message_handler = ngx_http_rtbus_eio_message;
-    eio->ws.timer_handler = ngx_http_rtbus_eio_timer;
-    eio->ws.binary = 1;
+    ngx_http_rtbus_eio_t  *eio;
 
-    eio->opened = ngx_current_msec;
+    eio = handlers->create(pool, car);
 
-    return ngx_http_rtbus_ws_init(&eio->ws, r);
+    if (eio) {
+        eio->carrier = car;
+        eio->handlers = handlers;
+        eio->opened = ngx_current_msec;
+    }
+
+    return eio;
 }
 
 
-ngx_int_t
-ngx_http_rtbus_eio_accept(ngx_http_rtbus_eio_t *eio, ngx_str_t *key)
+void
+ngx_http_rtbus_eio_attach(ngx_http_rtbus_eio_t *eio, ngx_http_rtbus_ws_t *ws)
 {
-    u_char                     *p;
-    ngx_int_t                   rc;
-    ngx_http_rtbus_loc_conf_t  *conf;
-    u_char                      buf[256];
+    eio->carrier = &ws->carrier;
 
-    if (ngx_http_rtbus_eio_random(eio->sid, eio->ws.carrier.connection->log)
-        != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    ws->message_handler = ngx_http_rtbus_eio_ws_message;
+    ws->timer_handler = ngx_http_rtbus_eio_ws_timer;
+    ws->binary = 1;
+}
 
-    rc = ngx_http_rtbus_ws_accept(&eio->ws, key);
-    if (rc != NGX_OK) {
-        return rc;
-    }
 
-    conf = eio->ws.carrier.conf;
-
-    p = ngx_snprintf(buf, sizeof(buf),
-                     "%c{\"sid\":\"%*s\",\"upgrades\":[],"
-                     "\"pingInterval\":%M,\"pingTimeout\":%M,"
-                     "\"maxPayload\":%uz}",
-                     RTBUS_EIO_OPEN, (size_t) NGX_HTTP_RTBUS_SID_LEN, eio->sid,
-                     conf->ping_interval, conf->ping_timeout,
-                     conf->max_message);
-
-    if (ngx_http_rtbus_ws_send(&eio->ws, RTBUS_WS_TEXT, buf, p - buf)
-        != NGX_OK)
-    {
-        ngx_http_rtbus_carrier_close(&eio->ws.carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
-    }
-
-    return NGX_OK;
+size_t
+ngx_http_rtbus_eio_open(u_char *dst, ngx_http_rtbus_loc_conf_t *conf,
+    ngx_str_t *sid, const char *upgrades)
+{
+    return ngx_snprintf(dst, NGX_HTTP_RTBUS_EIO_OPEN,
+                        "%c{\"sid\":\"%V\",\"upgrades\":[%s],"
+                        "\"pingInterval\":%M,\"pingTimeout\":%M,"
+                        "\"maxPayload\":%uz}",
+                        RTBUS_EIO_OPEN, sid, upgrades, conf->ping_interval,
+                        conf->ping_timeout, conf->max_message)
+           - dst;
 }
 
 
 static ngx_int_t
-ngx_http_rtbus_eio_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+ngx_http_rtbus_eio_ws_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 {
-    ngx_str_t              raw, data;
     rtbus_eio_packet_t     packet;
     ngx_http_rtbus_eio_t  *eio;
 
-    eio = (ngx_http_rtbus_eio_t *) ws;
+    eio = ws->carrier.data;
 
     if (ws->opcode == RTBUS_WS_BINARY) {
-        return eio->message_handler(eio, p, len, 1);
+        return eio->handlers->message(eio, p, len, 1);
     }
 
     if (rtbus_eio_parse(&packet, p, len) != RTBUS_OK) {
@@ -172,39 +196,59 @@ ngx_http_rtbus_eio_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_ERROR;
     }
 
-    switch (packet.type) {
+    return ngx_http_rtbus_eio_packet(eio, &packet);
+}
+
+
+static void
+ngx_http_rtbus_eio_ws_timer(ngx_http_rtbus_ws_t *ws)
+{
+    ngx_http_rtbus_eio_timer(ws->carrier.data);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_eio_packet(ngx_http_rtbus_eio_t *eio,
+    rtbus_eio_packet_t *packet)
+{
+    ngx_str_t                  raw, data;
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = eio->carrier;
+
+    switch (packet->type) {
 
     case RTBUS_EIO_PONG:
 
         if (eio->pinged) {
             eio->pinged = 0;
-            ngx_add_timer(ws->carrier.connection->read,
-                          ws->carrier.conf->ping_interval);
+            car->transport->timer(car, car->conf->ping_interval);
         }
 
         return NGX_OK;
 
     case RTBUS_EIO_MESSAGE:
-        return eio->message_handler(eio, packet.data.data, packet.data.len, 0);
+        return eio->handlers->message(eio, packet->data.data,
+                                      packet->data.len, 0);
 
     case RTBUS_EIO_BINARY:
 
-        /* a client that may not send binary frames */
+        /* a client that may not send binary frames, or has no frames */
 
-        raw.len = packet.data.len;
-        raw.data = packet.data.data;
-        data.data = p;
+        raw.len = packet->data.len;
+        raw.data = packet->data.data;
+        data.data = packet->data.data - 1;
 
         if (ngx_decode_base64(&data, &raw) == NGX_OK) {
-            return eio->message_handler(eio, data.data, data.len, 1);
+            return eio->handlers->message(eio, data.data, data.len, 1);
         }
 
-        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_PROTOCOL_ERROR,
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_PROTOCOL_ERROR,
                                      "binary message is not base64");
         return NGX_ERROR;
 
     case RTBUS_EIO_CLOSE:
-        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_NORMAL,
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_NORMAL,
                                      NGX_HTTP_RTBUS_BY_CLIENT);
         return NGX_ERROR;
 
@@ -212,29 +256,27 @@ ngx_http_rtbus_eio_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_OK;
 
     default:
-        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_PROTOCOL_ERROR,
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_PROTOCOL_ERROR,
                                      "unexpected Engine.IO packet");
         return NGX_ERROR;
     }
 }
 
 
-static void
-ngx_http_rtbus_eio_timer(ngx_http_rtbus_ws_t *ws)
+void
+ngx_http_rtbus_eio_timer(ngx_http_rtbus_eio_t *eio)
 {
     u_char                     ping;
-    ngx_http_rtbus_eio_t      *eio;
     ngx_http_rtbus_carrier_t  *car;
 
-    eio = (ngx_http_rtbus_eio_t *) ws;
-    car = &ws->carrier;
+    car = eio->carrier;
 
     if (eio->pinged) {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "ping timeout");
         return;
     }
 
-    eio->tick_handler(eio);
+    eio->handlers->tick(eio);
 
     if (car->closing) {
         return;
@@ -242,13 +284,39 @@ ngx_http_rtbus_eio_timer(ngx_http_rtbus_ws_t *ws)
 
     ping = RTBUS_EIO_PING;
 
-    if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_TEXT, &ping, 1) != NGX_OK) {
+    if (ngx_http_rtbus_eio_send(eio, &ping, 1) != NGX_OK) {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
         return;
     }
 
     eio->pinged = 1;
-    ngx_add_timer(car->connection->read, car->conf->ping_timeout);
+    car->transport->timer(car, car->conf->ping_timeout);
+}
+
+
+/* queues a packet of the session itself: NGX_OK or NGX_ERROR */
+
+static ngx_int_t
+ngx_http_rtbus_eio_send(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len)
+{
+    size_t              header;
+    ngx_rtbus_frame_t  *frame;
+
+    header = ngx_http_rtbus_eio_header(NULL, len);
+
+    frame = ngx_rtbus_frame_create(header + len);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_eio_header(frame->data, len);
+    ngx_memcpy(frame->data + header, p, len);
+    frame->payload = header;
+
+    ngx_http_rtbus_carrier_send(eio->carrier, frame);
+    ngx_rtbus_frame_unref(frame);
+
+    return NGX_OK;
 }
 
 

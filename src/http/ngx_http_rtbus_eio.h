@@ -1,9 +1,10 @@
 
 /*
  * Engine.IO, protocol 4: the session under Socket.IO.  It opens, pings, and
- * passes messages up and down; today over WebSocket.
+ * passes messages up and down, over WebSocket or long-polling.
  *
- * The session knows two callbacks of the layer above, "message in" and "ended".
+ *   _eio       packets and pings, whatever the carrier; sessions over WebSocket
+ *   _session   sessions over long-polling, and their requests
  */
 
 
@@ -11,56 +12,76 @@
 #define _NGX_HTTP_RTBUS_EIO_H_INCLUDED_
 
 
+#include "ngx_http_rtbus_poll.h"
 #include "ngx_http_rtbus_ws.h"
 #include "rtbus_eio.h"
 
 
-/* bytes of a session id: 15 random ones in base64url */
+/* random characters of an id: 15 bytes in base64url */
 #define NGX_HTTP_RTBUS_SID_LEN  20
 
 
 typedef struct ngx_http_rtbus_eio_s  ngx_http_rtbus_eio_t;
 
 
-/*
- * A message (without its type), binary or text; the bytes are valid during the
- * call.  NGX_OK, or NGX_ERROR: the carrier is being closed.
- */
-typedef ngx_int_t (*ngx_http_rtbus_eio_message_pt)(ngx_http_rtbus_eio_t *eio,
-    u_char *p, size_t len, ngx_uint_t binary);
+/* the layer above; a static of its file */
 
-/* a ping interval is over: the layer above looks after its own */
-typedef void (*ngx_http_rtbus_eio_tick_pt)(ngx_http_rtbus_eio_t *eio);
+struct ngx_http_rtbus_eio_handlers_s {
+    /*
+     * A new session, memory of the pool, for a carrier whose handlers it sets;
+     * car->data is the session.  NULL: no memory.
+     */
+    ngx_http_rtbus_eio_t             *(*create)(ngx_pool_t *pool,
+                                         ngx_http_rtbus_carrier_t *car);
 
+    /*
+     * A message (without its type), binary or text; the bytes are valid during
+     * the call.  NGX_OK, or NGX_ERROR: the carrier is being closed.
+     */
+    ngx_int_t                         (*message)(ngx_http_rtbus_eio_t *eio,
+                                         u_char *p, size_t len,
+                                         ngx_uint_t binary);
 
-struct ngx_http_rtbus_eio_s {
-    ngx_http_rtbus_ws_t             ws;        /* the first member */
+    /* a ping interval is over: the layer above looks after its own */
+    void                              (*tick)(ngx_http_rtbus_eio_t *eio);
 
-    /* set by the layer above before the open; ended is the carrier's */
+    /*
+     * The message is for the session of another worker: adds what has to be
+     * said of the request for it, as an element of JSON with its comma before
+     * it, or nothing.  See ngx_http_rtbus_session_grant().
+     */
+    void                              (*grant)(ngx_http_request_t *r,
+                                         u_char *p, size_t len,
+                                         ngx_http_rtbus_text_t *text);
 
-    ngx_http_rtbus_eio_message_pt   message_handler;
-    ngx_http_rtbus_eio_tick_pt      tick_handler;
-    void                           *data;
+    /* the session goes on with eio->carrier */
+    void                              (*moved)(ngx_http_rtbus_eio_t *eio);
 
-    u_char                          sid[NGX_HTTP_RTBUS_SID_LEN];
-    ngx_msec_t                      opened;
-    unsigned                        pinged:1;  /* the pong is awaited */
+    /*
+     * The session goes on at another worker, whose mailbox is that: adds what
+     * makes it there, as a JSON object, and the other way round: NGX_OK or
+     * NGX_ERROR.
+     */
+    void                              (*export)(ngx_http_rtbus_eio_t *eio,
+                                         ngx_str_t *to,
+                                         ngx_http_rtbus_text_t *text);
+    ngx_int_t                         (*import)(ngx_http_rtbus_eio_t *eio,
+                                         rtbus_str_t *json);
 };
 
 
-/*
- * Checks the query and the handshake.  NGX_OK and, unless r->header_sent, *key
- * is set: go on; otherwise this is what the content handler has to return.
- */
+struct ngx_http_rtbus_eio_s {
+    ngx_http_rtbus_carrier_t             *carrier;
+    const ngx_http_rtbus_eio_handlers_t  *handlers;
+    ngx_msec_t                            opened;
+    unsigned                              pinged:1;  /* the pong is awaited */
+};
 
-ngx_int_t ngx_http_rtbus_eio_handshake(ngx_http_request_t *r, ngx_str_t *key);
 
-/* as ngx_http_rtbus_ws_init() and _accept(), the latter sends "open" */
+/* answers a request as its content handler */
 
-ngx_int_t ngx_http_rtbus_eio_init(ngx_http_rtbus_eio_t *eio,
-    ngx_http_request_t *r);
-ngx_int_t ngx_http_rtbus_eio_accept(ngx_http_rtbus_eio_t *eio,
-    ngx_str_t *key);
+ngx_int_t ngx_http_rtbus_eio_handler(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers);
 
 /*
  * A frame for a message of len bytes, to be written at frame->data +
@@ -76,6 +97,36 @@ size_t ngx_http_rtbus_eio_header(u_char *dst, size_t len);
 /* writes NGX_HTTP_RTBUS_SID_LEN random characters: NGX_OK or NGX_ERROR */
 
 ngx_int_t ngx_http_rtbus_eio_random(u_char *dst, ngx_log_t *log);
+
+
+/* for sessions: */
+
+/* sets the handlers of a carrier that is to be initialized; NULL: no memory */
+
+ngx_http_rtbus_eio_t *ngx_http_rtbus_eio_create(ngx_pool_t *pool,
+    ngx_http_rtbus_carrier_t *car,
+    const ngx_http_rtbus_eio_handlers_t *handlers);
+
+/* the "open" packet; NGX_HTTP_RTBUS_EIO_OPEN bytes are enough */
+
+#define NGX_HTTP_RTBUS_EIO_OPEN  256
+
+size_t ngx_http_rtbus_eio_open(u_char *dst, ngx_http_rtbus_loc_conf_t *conf,
+    ngx_str_t *sid, const char *upgrades);
+
+/* the session, whose carrier it is now, is heard over WebSocket */
+
+void ngx_http_rtbus_eio_attach(ngx_http_rtbus_eio_t *eio,
+    ngx_http_rtbus_ws_t *ws);
+
+/* a packet has come: NGX_OK, or NGX_ERROR: the carrier is being closed */
+
+ngx_int_t ngx_http_rtbus_eio_packet(ngx_http_rtbus_eio_t *eio,
+    rtbus_eio_packet_t *packet);
+
+/* the carrier's timer has expired */
+
+void ngx_http_rtbus_eio_timer(ngx_http_rtbus_eio_t *eio);
 
 
 #endif /* _NGX_HTTP_RTBUS_EIO_H_INCLUDED_ */

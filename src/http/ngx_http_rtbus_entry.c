@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_entry.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_rtbus_owner.h"
 
@@ -212,9 +211,10 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
     const char                  *error;
     ngx_http_cleanup_t          *cln;
     ngx_http_rtbus_entry_t      *waiting;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
-    rc = ngx_http_rtbus_identify(r, NULL, &entry->id);
+    rc = ngx_http_rtbus_grant(r, NULL, &entry->grant);
 
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_unauthorized(r);
@@ -233,7 +233,10 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_channels(r, &entry->id.user, cursor, &entry->channels,
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    rc = ngx_http_rtbus_channels(&entry->grant, cursor, rlcf->max_channels,
+                                 r->connection->log, &entry->channels,
                                  &entry->refused, &error, &name);
     if (rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -263,7 +266,7 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
 
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
-    rc = ngx_http_rtbus_owners_ask(&rmcf->worker->hub, &waiting->id.user,
+    rc = ngx_http_rtbus_owners_ask(&rmcf->worker->hub, &waiting->grant.id.user,
                                    &waiting->channels, &waiting->refused,
                                    &waiting->owners,
                                    ngx_http_rtbus_enter_handler, waiting);

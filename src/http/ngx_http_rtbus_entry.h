@@ -13,8 +13,7 @@
 #define _NGX_HTTP_RTBUS_ENTRY_H_INCLUDED_
 
 
-#include "ngx_http_rtbus_module.h"
-#include "ngx_http_rtbus_user.h"
+#include "ngx_http_rtbus_access.h"
 
 
 typedef struct ngx_http_rtbus_owners_s  ngx_http_rtbus_owners_t;
@@ -54,7 +53,7 @@ typedef ngx_int_t (*ngx_http_rtbus_entry_pt)(ngx_http_request_t *r,
     ngx_http_rtbus_entry_t *entry);
 
 struct ngx_http_rtbus_entry_s {
-    ngx_http_rtbus_identity_t       id;
+    ngx_http_rtbus_grant_t          grant;
     ngx_array_t                     channels;  /* ngx_http_rtbus_channel_t */
     ngx_array_t                     refused;   /* ngx_str_t, of the cursor */
     ngx_str_t                       key;       /* of the handshake, the caller's

@@ -84,6 +84,19 @@ static ngx_http_rtbus_inbox_event_t  ngx_http_rtbus_inbox_events[] = {
 };
 
 
+/* ends of joins; 0 is none */
+
+static const ngx_http_rtbus_joined_pt  ngx_http_rtbus_inbox_handlers[] = {
+    NULL,
+    ngx_http_rtbus_inbox_joined,
+    ngx_http_rtbus_inbox_job_joined,
+    ngx_http_rtbus_inbox_synced
+};
+
+#define ngx_http_rtbus_inbox_nhandlers                                        \
+    (sizeof(ngx_http_rtbus_inbox_handlers) / sizeof(ngx_http_rtbus_joined_pt))
+
+
 ngx_int_t
 ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
     uint64_t *ack)
@@ -92,7 +105,7 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
     const char                    *error;
     ngx_http_rtbus_inbox_event_t  *event;
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->connection->log, 0,
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
                    "rtbus client event \"%V\" ack:%d", &in->name, ack != NULL);
 
     if (ngx_http_rtbus_client_rate(cli) != NGX_OK) {
@@ -194,7 +207,7 @@ ngx_http_rtbus_inbox_allowed(ngx_http_rtbus_client_t *cli,
     ngx_int_t  rc;
 
     rc = ngx_http_rtbus_check_rules(&cli->rules, &cli->user, &channel->name,
-                                    cli->carrier->connection->log);
+                                    cli->carrier->log);
 
     channel->owned = (rc == NGX_AGAIN);
 
@@ -330,7 +343,7 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
     }
 
     ask = ngx_alloc(sizeof(ngx_http_rtbus_ask_t),
-                    cli->carrier->connection->log);
+                    cli->carrier->log);
     if (ask == NULL) {
         return NGX_ERROR;
     }
@@ -396,7 +409,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     rc = NGX_DECLINED;
 
     if (reply) {
-        pool = ngx_create_pool(4096, cli->carrier->connection->log);
+        pool = ngx_create_pool(4096, cli->carrier->log);
         if (pool == NULL) {
             goto nomem;
         }
@@ -411,7 +424,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
         }
 
         if (reply) {
-            ngx_log_error(NGX_LOG_ERR, cli->carrier->connection->log, 0,
+            ngx_log_error(NGX_LOG_ERR, cli->carrier->log, 0,
                           "rtbus: no snapshot of channel \"%V\": %s",
                           &ask->channel,
                           reply->type == REDIS_REPLY_ERROR ? reply->str
@@ -432,7 +445,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     }
 
     if (ask->owned && !ngx_http_rtbus_state_is(&state, &cli->user)) {
-        ngx_http_rtbus_foreign(&ask->channel, cli->carrier->connection->log);
+        ngx_http_rtbus_foreign(&ask->channel, cli->carrier->log);
 
         if (ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack) != NGX_OK) {
             goto nomem;
@@ -505,6 +518,105 @@ ngx_http_rtbus_inbox_close(ngx_http_rtbus_client_t *cli)
         ngx_rtbus_redis_cmd_cancel(ask->call);
         ngx_free(ask);
     }
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_inbox_kind(ngx_http_rtbus_joined_pt handler)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < ngx_http_rtbus_inbox_nhandlers; i++) {
+        if (ngx_http_rtbus_inbox_handlers[i] == handler) {
+            return i;
+        }
+    }
+
+    return 0;
+}
+
+
+ngx_http_rtbus_joined_pt
+ngx_http_rtbus_inbox_handler(ngx_uint_t kind)
+{
+    return (kind < ngx_http_rtbus_inbox_nhandlers)
+           ? ngx_http_rtbus_inbox_handlers[kind] : NULL;
+}
+
+
+/* ["<channel>",<ack>,<for its owner only>,...] */
+
+void
+ngx_http_rtbus_inbox_export(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_queue_t           *q;
+    ngx_http_rtbus_ask_t  *ask;
+
+    ngx_http_rtbus_text_lit(text, "[");
+
+    for (q = ngx_queue_head(&cli->asks);
+         q != ngx_queue_sentinel(&cli->asks);
+         q = ngx_queue_next(q))
+    {
+        ask = ngx_queue_data(q, ngx_http_rtbus_ask_t, queue);
+
+        if (q != ngx_queue_head(&cli->asks)) {
+            ngx_http_rtbus_text_lit(text, ",");
+        }
+
+        ngx_http_rtbus_text_quote(text, ask->channel.data, ask->channel.len);
+        ngx_http_rtbus_text_lit(text, ",");
+        ngx_http_rtbus_text_number(text, ask->ack);
+        ngx_http_rtbus_text_lit(text, ",");
+        ngx_http_rtbus_text_number(text, ask->owned);
+    }
+
+    ngx_http_rtbus_text_lit(text, "]");
+}
+
+
+ngx_int_t
+ngx_http_rtbus_inbox_import(ngx_http_rtbus_client_t *cli,
+    rtbus_json_value_t *value)
+{
+    u_char                     buf[RTBUS_CHANNEL_MAX];
+    uint64_t                   ack, owned;
+    const uint8_t             *pos;
+    rtbus_json_value_t         v;
+    ngx_http_rtbus_channel_t   channel;
+
+    if (value->type != RTBUS_JSON_ARRAY) {
+        return NGX_ERROR;
+    }
+
+    pos = NULL;
+
+    while (rtbus_json_next(&v, &pos, &value->raw) == RTBUS_OK) {
+
+        ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
+
+        if (ngx_http_rtbus_inbox_channel(&v, buf, &channel.name)
+            || rtbus_json_next(&v, &pos, &value->raw) != RTBUS_OK
+            || rtbus_json_uint(&v.raw, &ack) != RTBUS_OK
+            || rtbus_json_next(&v, &pos, &value->raw) != RTBUS_OK
+            || rtbus_json_uint(&v.raw, &owned) != RTBUS_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        channel.owned = (owned & 1);
+
+        if (ngx_http_rtbus_inbox_ask(cli, &channel,
+                                     ack == NGX_HTTP_RTBUS_NO_ACK ? NULL
+                                                                  : &ack)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 

@@ -63,12 +63,31 @@ static ngx_int_t
 ngx_http_rtbus_log_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                    *p;
-    ngx_http_rtbus_carrier_t  *car;
+    u_char                     *p;
+    ngx_str_t                   value;
+    ngx_http_rtbus_carrier_t   *car;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     car = ngx_http_rtbus_carrier_of(r);
 
     if (car == NULL) {
+
+        rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+        if (data == NGX_HTTP_RTBUS_LOG_TRANSPORT
+            && rlcf->protocols == NGX_HTTP_RTBUS_SOCKETIO
+            && ngx_http_arg(r, (u_char *) "transport", 9, &value) == NGX_OK
+            && value.len == 7 && ngx_strncmp(value.data, "polling", 7) == 0)
+        {
+            /* the session is not the request's */
+            v->data = value.data;
+            v->len = value.len;
+            v->valid = 1;
+            v->no_cacheable = 1;
+            v->not_found = 0;
+            return NGX_OK;
+        }
+
         v->not_found = 1;
         return NGX_OK;
     }

@@ -79,6 +79,9 @@ typedef struct {
 
 typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;
 typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
+typedef struct ngx_http_rtbus_relay_s    ngx_http_rtbus_relay_t;
+typedef struct ngx_http_rtbus_eio_handlers_s
+                                         ngx_http_rtbus_eio_handlers_t;
 
 
 /* commands that are under way in a worker, see _command.h */
@@ -112,6 +115,17 @@ typedef struct {
     ngx_http_rtbus_commands_t    commands;
     ngx_rbtree_t                 senders;     /* clients by sid, see _sender.h */
     ngx_rbtree_node_t            senders_sentinel;
+    ngx_queue_t                  moved;       /* those that other workers have */
+    ngx_uint_t                   nmoved;
+    ngx_event_t                  forget;      /* timer: of the first of them */
+
+    ngx_rbtree_t                 sessions;    /* over long-polling, by id */
+    ngx_rbtree_node_t            sentinel;
+    ngx_uint_t                   nsessions;
+    ngx_queue_t                  relayed;     /* polls that others answer */
+    ngx_http_rtbus_relay_t      *relay;       /* to other workers */
+    const ngx_http_rtbus_eio_handlers_t
+                                *eio;         /* who sits on sessions */
 
     ngx_http_rtbus_link_t       *links;       /* free ones */
     u_char                      *in;          /* NGX_HTTP_RTBUS_BUFFER bytes */

@@ -102,7 +102,7 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
     if (ngx_http_rtbus_ws_init(&plain->ws, r) != NGX_OK
         || ngx_http_rtbus_client_init(&plain->client, car,
                                       &ngx_http_rtbus_plain_protocol,
-                                      &entry->id)
+                                      &entry->grant)
            != NGX_OK
         || ngx_http_rtbus_client_sid(&plain->client, plain->sid) != NGX_OK)
     {
@@ -344,7 +344,7 @@ ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
 
     len = sizeof("{\"ack\":,\"data\":}") - 1 + NGX_INT64_LEN + data->len;
 
-    buf = ngx_alloc(len, cli->carrier->connection->log);
+    buf = ngx_alloc(len, cli->carrier->log);
     if (buf == NULL) {
         return NGX_ERROR;
     }
@@ -394,7 +394,7 @@ ngx_http_rtbus_plain_answer(ngx_http_rtbus_client_t *cli, uint64_t id,
     len = sizeof("{\"ack\":,\"data\":,\"args\":,\"attachments\":}") - 1
           + NGX_INT64_LEN + first.raw.len + args.len + attachments->len;
 
-    buf = ngx_alloc(len, cli->carrier->connection->log);
+    buf = ngx_alloc(len, cli->carrier->log);
     if (buf == NULL) {
         return NGX_ERROR;
     }

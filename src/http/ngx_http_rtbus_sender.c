@@ -1,11 +1,27 @@
 
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_relay.h"
 #include "rtbus_ws.h"
 
 
 /* commands under way that one client may have */
 #define NGX_HTTP_RTBUS_MAX_SENT  64
+
+/* ms that one is remembered that has moved, after the last that came for it */
+#define NGX_HTTP_RTBUS_SENDER_KEPT  600000
+
+
+/* where the client of a sender is now, which has none itself; malloc'ed */
+
+typedef struct {
+    ngx_queue_t               queue;       /* worker->moved */
+    ngx_msec_t                until;
+    ngx_http_rtbus_worker_t  *worker;
+    ngx_http_rtbus_sender_t  *sender;
+    u_char                    to[NGX_RTBUS_MAILBOX_ID_LEN];
+    u_char                    sid[NGX_HTTP_RTBUS_CLIENT_SID];
+} ngx_http_rtbus_moved_t;
 
 
 struct ngx_http_rtbus_sender_s {
@@ -14,6 +30,7 @@ struct ngx_http_rtbus_sender_s {
     ngx_queue_t               commands;
     ngx_uint_t                n;
     ngx_str_t                 auth;        /* until "@connect" is sent */
+    ngx_http_rtbus_moved_t   *moved;       /* NULL: it has not */
     unsigned                  listed:1;
 };
 
@@ -28,8 +45,21 @@ static ngx_uint_t ngx_http_rtbus_sender_secret(
     rtbus_json_value_t *value);
 static void ngx_http_rtbus_sender_outcome(void *data,
     ngx_http_rtbus_command_t *cmd, ngx_http_rtbus_outcome_t *outcome);
+static void ngx_http_rtbus_sender_tell(ngx_http_rtbus_client_t *cli,
+    uint64_t number, ngx_http_rtbus_outcome_t *outcome);
 static void ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message);
+static ngx_http_rtbus_sender_t *ngx_http_rtbus_sender_find(
+    ngx_http_rtbus_worker_t *worker, rtbus_json_value_t *value);
+static void ngx_http_rtbus_sender_pass(ngx_http_rtbus_sender_t *sender,
+    ngx_http_rtbus_text_t *text);
+static void ngx_http_rtbus_sender_pass_outcome(
+    ngx_http_rtbus_sender_t *sender, uint64_t ack,
+    ngx_http_rtbus_outcome_t *outcome);
+static void ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
+    rtbus_str_t *message);
+static void ngx_http_rtbus_sender_forget(ngx_http_rtbus_sender_t *sender);
+static void ngx_http_rtbus_sender_expire(ngx_event_t *ev);
 
 
 void
@@ -38,8 +68,17 @@ ngx_http_rtbus_sender_init(ngx_http_rtbus_worker_t *worker)
     ngx_rbtree_init(&worker->senders, &worker->senders_sentinel,
                     ngx_str_rbtree_insert_value);
 
+    ngx_queue_init(&worker->moved);
+
+    worker->forget.handler = ngx_http_rtbus_sender_expire;
+    worker->forget.data = worker;
+    worker->forget.log = worker->hub.log;
+    worker->forget.cancelable = 1;
+
     ngx_rtbus_mailbox_handle(&worker->hub.mailbox, "sid",
                              ngx_http_rtbus_sender_event, worker);
+    ngx_rtbus_mailbox_handle(&worker->hub.mailbox, "outcome",
+                             ngx_http_rtbus_sender_passed, worker);
 }
 
 
@@ -53,7 +92,7 @@ ngx_http_rtbus_sender_create(ngx_http_rtbus_client_t *cli)
     }
 
     sender = ngx_calloc(sizeof(ngx_http_rtbus_sender_t),
-                        cli->carrier->connection->log);
+                        cli->carrier->log);
     if (sender == NULL) {
         return NULL;
     }
@@ -93,6 +132,10 @@ ngx_http_rtbus_sender_list(ngx_http_rtbus_sender_t *sender)
         old->listed = 0;
 
         ngx_rbtree_delete(tree, &node->node);
+
+        if (old->moved) {
+            ngx_http_rtbus_sender_forget(old);
+        }
     }
 
     sender->node.node.key = hash;
@@ -111,7 +154,7 @@ ngx_http_rtbus_sender_asker(ngx_http_rtbus_client_t *cli,
     asker->rules = cli->carrier->conf->commands;
     asker->user = cli->user;
     asker->sid = cli->sid;
-    asker->log = cli->carrier->connection->log;
+    asker->log = cli->carrier->log;
 
     if (cli->nsp) {
         asker->nsp = *cli->nsp;
@@ -171,22 +214,34 @@ ngx_http_rtbus_sender_outcome(void *data, ngx_http_rtbus_command_t *cmd,
 {
     ngx_http_rtbus_sender_t  *sender = data;
 
-    uint64_t                  *ack;
-    ngx_int_t                  rc;
-    ngx_str_t                  json;
-    ngx_http_rtbus_client_t   *cli;
-    u_char                     buf[NGX_HTTP_RTBUS_OUTCOME_MAX];
+    ngx_http_rtbus_client_t  *cli;
 
     cli = sender->cli;
 
     ngx_queue_remove(&cmd->queue);
     sender->n--;
 
-    if (cli->carrier->closing) {
+    if (sender->moved) {
+        ngx_http_rtbus_sender_pass_outcome(sender, cmd->ack, outcome);
         return;
     }
 
-    ack = (cmd->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &cmd->ack;
+    if (!cli->carrier->closing) {
+        ngx_http_rtbus_sender_tell(cli, cmd->ack, outcome);
+    }
+}
+
+
+static void
+ngx_http_rtbus_sender_tell(ngx_http_rtbus_client_t *cli, uint64_t number,
+    ngx_http_rtbus_outcome_t *outcome)
+{
+    uint64_t   *ack;
+    ngx_int_t   rc;
+    ngx_str_t   json;
+    u_char      buf[NGX_HTTP_RTBUS_OUTCOME_MAX];
+
+    ack = (number == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &number;
 
     if (outcome->error) {
         rc = ngx_http_rtbus_inbox_refuse(cli, outcome->error, ack);
@@ -220,26 +275,32 @@ ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
 {
     ngx_http_rtbus_worker_t  *worker = data;
 
-    ngx_str_t                 sid;
     const char               *reason;
     rtbus_event_t             event;
-    ngx_str_node_t           *node;
+    rtbus_json_member_t       m[] = { rtbus_json_member("passed") };
+    ngx_http_rtbus_text_t     text;
     ngx_http_rtbus_sender_t  *sender;
-    u_char                    buf[NGX_HTTP_RTBUS_CLIENT_SID];
 
-    node = NULL;
+    sender = ngx_http_rtbus_sender_find(worker, value);
 
-    if (value->type == RTBUS_JSON_STRING
-        && rtbus_json_unquote(NULL, &value->raw) <= sizeof(buf))
-    {
-        sid.data = buf;
-        sid.len = rtbus_json_unquote(buf, &value->raw);
+    if (sender && sender->moved) {
 
-        node = ngx_str_rbtree_lookup(&worker->senders, &sid,
-                                     ngx_crc32_short(sid.data, sid.len));
+        /* as it is, and once: two that do not have it must not go on for ever */
+
+        rtbus_json_members(message, m, 1);
+
+        if (m[0].value.type == RTBUS_JSON_NONE) {
+            ngx_http_rtbus_text_init(&text, worker->hub.log);
+            ngx_http_rtbus_text_add(&text, message->data, message->len - 1);
+            ngx_http_rtbus_text_lit(&text, ",\"passed\":true");
+
+            ngx_http_rtbus_sender_pass(sender, &text);
+        }
+
+        return;
     }
 
-    if (node == NULL) {
+    if (sender == NULL) {
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                        "rtbus event for no client, sid:%*s",
                        value->raw.len, value->raw.data);
@@ -262,9 +323,293 @@ ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
         return;
     }
 
-    sender = ngx_queue_data(node, ngx_http_rtbus_sender_t, node);
-
     ngx_http_rtbus_client_send(sender->cli, &event, NULL);
+}
+
+
+static ngx_http_rtbus_sender_t *
+ngx_http_rtbus_sender_find(ngx_http_rtbus_worker_t *worker,
+    rtbus_json_value_t *value)
+{
+    ngx_str_t        sid;
+    ngx_str_node_t  *node;
+    u_char           buf[NGX_HTTP_RTBUS_CLIENT_SID];
+
+    if (value->type != RTBUS_JSON_STRING
+        || rtbus_json_unquote(NULL, &value->raw) > sizeof(buf))
+    {
+        return NULL;
+    }
+
+    sid.data = buf;
+    sid.len = rtbus_json_unquote(buf, &value->raw);
+
+    node = ngx_str_rbtree_lookup(&worker->senders, &sid,
+                                 ngx_crc32_short(sid.data, sid.len));
+
+    return node ? ngx_queue_data(node, ngx_http_rtbus_sender_t, node) : NULL;
+}
+
+
+void
+ngx_http_rtbus_sender_move(ngx_http_rtbus_client_t *cli, ngx_str_t *to)
+{
+    ngx_queue_t              *q;
+    ngx_http_rtbus_moved_t   *moved, *old;
+    ngx_http_rtbus_worker_t  *worker;
+    ngx_http_rtbus_sender_t  *sender;
+
+    sender = cli->sender;
+
+    if (sender == NULL) {
+        return;
+    }
+
+    worker = cli->carrier->worker;
+
+    moved = ngx_alloc(sizeof(ngx_http_rtbus_moved_t), worker->hub.log);
+
+    if (moved == NULL) {
+        /* then it has no answers */
+        return;
+    }
+
+    moved->worker = worker;
+    moved->sender = sender;
+    ngx_memcpy(moved->to, to->data, NGX_RTBUS_MAILBOX_ID_LEN);
+    ngx_memcpy(moved->sid, cli->sid.data, cli->sid.len);
+
+    ngx_http_rtbus_sender_list(sender);
+
+    /* the key stays what it is, its bytes go with the client */
+
+    sender->node.str.data = moved->sid;
+    sender->moved = moved;
+    sender->cli = NULL;
+
+    cli->sender = NULL;
+
+    if (worker->nmoved == ngx_cycle->connection_n) {
+        q = ngx_queue_head(&worker->moved);
+        old = ngx_queue_data(q, ngx_http_rtbus_moved_t, queue);
+
+        ngx_http_rtbus_sender_forget(old->sender);
+    }
+
+    moved->until = ngx_current_msec + NGX_HTTP_RTBUS_SENDER_KEPT;
+
+    ngx_queue_insert_tail(&worker->moved, &moved->queue);
+    worker->nmoved++;
+
+    if (!worker->forget.timer_set) {
+        ngx_add_timer(&worker->forget, NGX_HTTP_RTBUS_SENDER_KEPT);
+    }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_sender_import(ngx_http_rtbus_client_t *cli)
+{
+    ngx_http_rtbus_sender_t  *sender;
+
+    sender = ngx_http_rtbus_sender_create(cli);
+    if (sender == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_sender_list(sender);
+
+    return NGX_OK;
+}
+
+
+/* {"outcome":"<sid>","ack":<n>, and "error", "id", or "data", "attachments"} */
+
+static void
+ngx_http_rtbus_sender_pass_outcome(ngx_http_rtbus_sender_t *sender,
+    uint64_t ack, ngx_http_rtbus_outcome_t *outcome)
+{
+    ngx_http_rtbus_text_t  text;
+
+    ngx_http_rtbus_text_init(&text, sender->moved->worker->hub.log);
+
+    ngx_http_rtbus_text_lit(&text, "{\"outcome\":");
+    ngx_http_rtbus_text_quote(&text, sender->node.str.data,
+                              sender->node.str.len);
+    ngx_http_rtbus_text_lit(&text, ",\"number\":");
+    ngx_http_rtbus_text_number(&text, ack);
+    ngx_http_rtbus_text_lit(&text, ",\"duplicate\":");
+    ngx_http_rtbus_text_number(&text, outcome->duplicate);
+
+    if (outcome->error) {
+        ngx_http_rtbus_text_lit(&text, ",\"error\":");
+        ngx_http_rtbus_text_quote(&text, outcome->error,
+                                  ngx_strlen(outcome->error));
+
+    } else if (outcome->id.len) {
+        ngx_http_rtbus_text_lit(&text, ",\"id\":");
+        ngx_http_rtbus_text_quote(&text, outcome->id.data, outcome->id.len);
+
+    } else if (outcome->data.type != RTBUS_JSON_NONE) {
+        ngx_http_rtbus_text_lit(&text, ",\"data\":");
+        ngx_http_rtbus_text_add(&text, outcome->data.raw.data,
+                                outcome->data.raw.len);
+    }
+
+    if (outcome->attachments.len) {
+        ngx_http_rtbus_text_lit(&text, ",\"attachments\":");
+        ngx_http_rtbus_text_add(&text, outcome->attachments.data,
+                                outcome->attachments.len);
+    }
+
+    ngx_http_rtbus_sender_pass(sender, &text);
+}
+
+
+static void
+ngx_http_rtbus_sender_pass(ngx_http_rtbus_sender_t *sender,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_str_t                 to;
+    ngx_http_rtbus_moved_t   *moved;
+    ngx_http_rtbus_worker_t  *worker;
+
+    moved = sender->moved;
+    worker = moved->worker;
+
+    to.len = NGX_RTBUS_MAILBOX_ID_LEN;
+    to.data = moved->to;
+
+    (void) ngx_http_rtbus_relay_tell(worker->relay, &to, text, NULL, NULL);
+
+    moved->until = ngx_current_msec + NGX_HTTP_RTBUS_SENDER_KEPT;
+
+    ngx_queue_remove(&moved->queue);
+    ngx_queue_insert_tail(&worker->moved, &moved->queue);
+}
+
+
+static void
+ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
+    rtbus_str_t *message)
+{
+    ngx_http_rtbus_worker_t  *worker = data;
+
+    uint64_t                  ack, duplicate;
+    rtbus_json_member_t       m[] = { rtbus_json_member("number"),
+                                      rtbus_json_member("duplicate"),
+                                      rtbus_json_member("error"),
+                                      rtbus_json_member("id"),
+                                      rtbus_json_member("data"),
+                                      rtbus_json_member("attachments") };
+    ngx_http_rtbus_sender_t  *sender;
+    ngx_http_rtbus_outcome_t  outcome;
+    u_char                    buf[NGX_HTTP_RTBUS_OUTCOME_MAX];
+
+    sender = ngx_http_rtbus_sender_find(worker, value);
+
+    if (sender == NULL || sender->moved) {
+        return;
+    }
+
+    rtbus_json_members(message, m, 6);
+
+    if (rtbus_json_uint(&m[0].value.raw, &ack) != RTBUS_OK
+        || rtbus_json_uint(&m[1].value.raw, &duplicate) != RTBUS_OK
+        || m[2].value.raw.len > sizeof(buf) || m[3].value.raw.len > sizeof(buf)
+        || sender->cli->carrier->closing)
+    {
+        return;
+    }
+
+    ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
+
+    outcome.duplicate = (duplicate != 0);
+    outcome.data = m[4].value;
+    outcome.attachments = m[5].value.raw;
+
+    if (m[2].value.type == RTBUS_JSON_STRING) {
+        buf[rtbus_json_unquote(buf, &m[2].value.raw)] = '\0';
+        outcome.error = (char *) buf;
+
+    } else if (m[3].value.type == RTBUS_JSON_STRING) {
+        outcome.id.data = buf;
+        outcome.id.len = rtbus_json_unquote(buf, &m[3].value.raw);
+    }
+
+    ngx_http_rtbus_sender_tell(sender->cli, ack, &outcome);
+}
+
+
+/* nothing has come for it for long, or the client is here again */
+
+static void
+ngx_http_rtbus_sender_forget(ngx_http_rtbus_sender_t *sender)
+{
+    ngx_queue_t              *q;
+    ngx_http_rtbus_moved_t   *moved;
+
+    moved = sender->moved;
+
+    while (!ngx_queue_empty(&sender->commands)) {
+        q = ngx_queue_head(&sender->commands);
+        ngx_queue_remove(q);
+
+        ngx_http_rtbus_command_leave(
+                           ngx_queue_data(q, ngx_http_rtbus_command_t, queue));
+    }
+
+    if (sender->listed) {
+        ngx_rbtree_delete(&moved->worker->senders, &sender->node.node);
+    }
+
+    ngx_queue_remove(&moved->queue);
+    moved->worker->nmoved--;
+
+    if (sender->auth.data) {
+        ngx_free(sender->auth.data);
+    }
+
+    ngx_free(moved);
+    ngx_free(sender);
+}
+
+
+static void
+ngx_http_rtbus_sender_expire(ngx_event_t *ev)
+{
+    ngx_queue_t              *q;
+    ngx_http_rtbus_moved_t   *moved;
+    ngx_http_rtbus_worker_t  *worker;
+
+    worker = ev->data;
+
+    while (!ngx_queue_empty(&worker->moved)) {
+        q = ngx_queue_head(&worker->moved);
+        moved = ngx_queue_data(q, ngx_http_rtbus_moved_t, queue);
+
+        if ((ngx_msec_int_t) (moved->until - ngx_current_msec) > 0) {
+            ngx_add_timer(ev, moved->until - ngx_current_msec);
+            return;
+        }
+
+        ngx_http_rtbus_sender_forget(moved->sender);
+    }
+}
+
+
+void
+ngx_http_rtbus_sender_close(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_queue_t             *q;
+    ngx_http_rtbus_moved_t  *moved;
+
+    while (!ngx_queue_empty(&worker->moved)) {
+        q = ngx_queue_head(&worker->moved);
+        moved = ngx_queue_data(q, ngx_http_rtbus_moved_t, queue);
+
+        ngx_http_rtbus_sender_forget(moved->sender);
+    }
 }
 
 
@@ -299,7 +644,7 @@ ngx_http_rtbus_sender_auth(ngx_http_rtbus_client_t *cli, rtbus_str_t *auth)
         return NGX_ERROR;
     }
 
-    p = ngx_alloc(object.len, cli->carrier->connection->log);
+    p = ngx_alloc(object.len, cli->carrier->log);
     if (p == NULL) {
         return NGX_ERROR;
     }

@@ -18,6 +18,10 @@
 
 void ngx_http_rtbus_sender_init(ngx_http_rtbus_worker_t *worker);
 
+/* at the worker's exit, before the links to Redis are closed */
+
+void ngx_http_rtbus_sender_close(ngx_http_rtbus_worker_t *worker);
+
 /*
  * Runs an event as a command.  With ack not NULL the client is told its
  * outcome; without it only failures, by an "error" event.
@@ -41,6 +45,15 @@ ngx_int_t ngx_http_rtbus_sender_auth(ngx_http_rtbus_client_t *cli,
 void ngx_http_rtbus_sender_connected(ngx_http_rtbus_client_t *cli);
 void ngx_http_rtbus_sender_done(ngx_http_rtbus_client_t *cli,
     const char *reason);
+
+/*
+ * The client goes on at another worker, whose mailbox is that: what is sent to
+ * it here is passed on, for as long as it is; and the other side of it: NGX_OK
+ * or NGX_ERROR.
+ */
+
+void ngx_http_rtbus_sender_move(ngx_http_rtbus_client_t *cli, ngx_str_t *to);
+ngx_int_t ngx_http_rtbus_sender_import(ngx_http_rtbus_client_t *cli);
 
 
 #endif /* _NGX_HTTP_RTBUS_SENDER_H_INCLUDED_ */

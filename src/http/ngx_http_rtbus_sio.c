@@ -1,14 +1,12 @@
 
 #include "ngx_http_rtbus_sio.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_eio.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
-#include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_sender.h"
-#include "ngx_http_rtbus_user.h"
+#include "ngx_http_rtbus_session.h"
 #include "rtbus_sio.h"
 
 
@@ -57,10 +55,21 @@ typedef struct {
 } ngx_http_rtbus_socket_t;
 
 
+static ngx_http_rtbus_eio_t *ngx_http_rtbus_sio_create(ngx_pool_t *pool,
+    ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_room(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_leave(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio);
+static void ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio);
+static void ngx_http_rtbus_sio_export(ngx_http_rtbus_eio_t *eio,
+    ngx_str_t *to, ngx_http_rtbus_text_t *text);
+static ngx_int_t ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio,
+    rtbus_str_t *json);
+static ngx_int_t ngx_http_rtbus_sio_import_packet(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *value);
+static ngx_int_t ngx_http_rtbus_sio_import_socket(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *value);
 static ngx_int_t ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio,
     u_char *p, size_t len, ngx_uint_t binary);
 static ngx_int_t ngx_http_rtbus_sio_keep(ngx_http_rtbus_sio_t *sio, u_char *p,
@@ -71,15 +80,21 @@ static ngx_int_t ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
 static ngx_int_t ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet);
 static ngx_int_t ngx_http_rtbus_sio_channels(ngx_http_rtbus_socket_t *socket,
-    ngx_str_t *cursor, const char **error);
+    ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor, const char **error);
 static void ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc,
     ngx_str_t *name);
 static ngx_int_t ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket);
 static void ngx_http_rtbus_sio_connect_done(ngx_http_rtbus_socket_t *socket);
+static ngx_http_rtbus_socket_t *ngx_http_rtbus_sio_socket(
+    ngx_http_rtbus_sio_t *sio, ngx_http_rtbus_nsp_t *nsp);
 static ngx_int_t ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
     rtbus_str_t *nsp, const char *message);
-static ngx_int_t ngx_http_rtbus_sio_identify(ngx_http_rtbus_sio_t *sio,
-    rtbus_json_value_t *value, ngx_http_rtbus_identity_t *id);
+static ngx_int_t ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *token, ngx_http_rtbus_grant_t *grant);
+static ngx_int_t ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
+    rtbus_json_value_t *value, ngx_http_rtbus_grant_t *grant);
+static void ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p,
+    size_t len, ngx_http_rtbus_text_t *text);
 static ngx_int_t ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
     ngx_http_rtbus_socket_t *socket, rtbus_json_member_t *auth,
     ngx_str_t *cursor);
@@ -87,6 +102,8 @@ static ngx_int_t ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket,
     u_char *pid);
 static ngx_int_t ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     rtbus_sio_packet_t *packet);
+static ngx_http_rtbus_nsp_t *ngx_http_rtbus_sio_find_nsp(
+    ngx_http_rtbus_loc_conf_t *conf, rtbus_str_t *name);
 static ngx_http_rtbus_socket_t *ngx_http_rtbus_sio_find(
     ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp);
 static void ngx_http_rtbus_sio_end(ngx_http_rtbus_socket_t *socket,
@@ -116,6 +133,17 @@ static ngx_rtbus_frame_t *ngx_http_rtbus_sio_own_event(
     ngx_str_t *cursor);
 
 
+static const ngx_http_rtbus_eio_handlers_t  ngx_http_rtbus_sio_handlers = {
+    ngx_http_rtbus_sio_create,
+    ngx_http_rtbus_sio_message,
+    ngx_http_rtbus_sio_tick,
+    ngx_http_rtbus_sio_relay_grant,
+    ngx_http_rtbus_sio_moved,
+    ngx_http_rtbus_sio_export,
+    ngx_http_rtbus_sio_import
+};
+
+
 static const ngx_http_rtbus_protocol_t  ngx_http_rtbus_sio_protocol = {
     NULL,                                  /* as the namespace has it */
     ngx_http_rtbus_sio_ack,
@@ -136,26 +164,21 @@ ngx_http_rtbus_sio_nsp(ngx_http_rtbus_nsp_t *nsp, ngx_uint_t recovery)
 ngx_int_t
 ngx_http_rtbus_sio_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                  rc;
-    ngx_str_t                  key;
-    ngx_http_rtbus_sio_t      *sio;
-    ngx_http_rtbus_carrier_t  *car;
+    return ngx_http_rtbus_eio_handler(r, &ngx_http_rtbus_sio_handlers);
+}
 
-    ngx_str_null(&key);
 
-    rc = ngx_http_rtbus_eio_handshake(r, &key);
-    if (rc != NGX_OK || r->header_sent) {
-        return rc;
-    }
+static ngx_http_rtbus_eio_t *
+ngx_http_rtbus_sio_create(ngx_pool_t *pool, ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_sio_t  *sio;
 
-    sio = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_sio_t));
+    sio = ngx_pcalloc(pool, sizeof(ngx_http_rtbus_sio_t));
     if (sio == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NULL;
     }
 
     ngx_queue_init(&sio->sockets);
-
-    car = &sio->eio.ws.carrier;
 
     car->kind = NGX_RTBUS_STAT_SOCKETIO;
     car->room_handler = ngx_http_rtbus_sio_room;
@@ -163,16 +186,7 @@ ngx_http_rtbus_sio_handler(ngx_http_request_t *r)
     car->ended_handler = ngx_http_rtbus_sio_ended;
     car->data = sio;
 
-    sio->eio.message_handler = ngx_http_rtbus_sio_message;
-    sio->eio.tick_handler = ngx_http_rtbus_sio_tick;
-
-    if (ngx_http_rtbus_eio_init(&sio->eio, r) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rc = ngx_http_rtbus_eio_accept(&sio->eio, &key);
-
-    return (rc == NGX_OK) ? NGX_DONE : rc;
+    return &sio->eio;
 }
 
 
@@ -254,9 +268,245 @@ ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio)
         && (ngx_msec_int_t) (ngx_current_msec - eio->opened)
            >= NGX_HTTP_RTBUS_SIO_TIMEOUT)
     {
-        ngx_http_rtbus_carrier_close(&eio->ws.carrier, RTBUS_WS_POLICY,
+        ngx_http_rtbus_carrier_close(eio->carrier, RTBUS_WS_POLICY,
                                      "no namespace was connected in time");
     }
+}
+
+
+static void
+ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio)
+{
+    ngx_queue_t              *q;
+    ngx_http_rtbus_sio_t     *sio;
+    ngx_http_rtbus_socket_t  *socket;
+
+    sio = (ngx_http_rtbus_sio_t *) eio;
+
+    for (q = ngx_queue_head(&sio->sockets);
+         q != ngx_queue_sentinel(&sio->sockets);
+         q = ngx_queue_next(q))
+    {
+        socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
+        socket->client.carrier = eio->carrier;
+    }
+}
+
+
+/*
+ * {"connects":1,"packet":["<base64>",<attachments>,<bytes of them>,[...]],
+ *  "sockets":[{"nsp":"/","sid":"...","client":{...}},...]}
+ */
+
+static void
+ngx_http_rtbus_sio_export(ngx_http_rtbus_eio_t *eio, ngx_str_t *to,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_str_t                 packet;
+    ngx_queue_t              *q;
+    ngx_http_rtbus_sio_t     *sio;
+    ngx_http_rtbus_socket_t  *socket;
+
+    sio = (ngx_http_rtbus_sio_t *) eio;
+
+    ngx_http_rtbus_text_lit(text, "{\"connects\":");
+    ngx_http_rtbus_text_number(text, sio->connects);
+
+    if (sio->packet) {
+        packet.data = sio->packet;
+        packet.len = sio->length;
+
+        ngx_http_rtbus_text_lit(text, ",\"packet\":[");
+        ngx_http_rtbus_text_base64(text, &packet);
+        ngx_http_rtbus_text_lit(text, ",");
+        ngx_http_rtbus_text_number(text, sio->attachments);
+        ngx_http_rtbus_text_lit(text, ",");
+        ngx_http_rtbus_text_number(text, sio->received);
+        ngx_http_rtbus_text_lit(text, ",");
+
+        if (sio->binary.len) {
+            ngx_http_rtbus_text_add(text, sio->binary.data, sio->binary.len);
+
+        } else {
+            ngx_http_rtbus_text_lit(text, "null");
+        }
+
+        ngx_http_rtbus_text_lit(text, "]");
+    }
+
+    ngx_http_rtbus_text_lit(text, ",\"sockets\":[");
+
+    for (q = ngx_queue_head(&sio->sockets);
+         q != ngx_queue_sentinel(&sio->sockets);
+         q = ngx_queue_next(q))
+    {
+        socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
+
+        if (q != ngx_queue_head(&sio->sockets)) {
+            ngx_http_rtbus_text_lit(text, ",");
+        }
+
+        ngx_http_rtbus_text_lit(text, "{\"nsp\":");
+        ngx_http_rtbus_text_quote(text, socket->nsp->name.data,
+                                  socket->nsp->name.len);
+        ngx_http_rtbus_text_lit(text, ",\"sid\":");
+        ngx_http_rtbus_text_quote(text, socket->sid, NGX_HTTP_RTBUS_SID_LEN);
+        ngx_http_rtbus_text_lit(text, ",\"client\":");
+        ngx_http_rtbus_client_export(&socket->client, to, text);
+        ngx_http_rtbus_text_lit(text, "}");
+    }
+
+    ngx_http_rtbus_text_lit(text, "]}");
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json)
+{
+    uint64_t               n;
+    const uint8_t         *pos;
+    rtbus_json_value_t     value;
+    rtbus_json_member_t    m[] = { rtbus_json_member("connects"),
+                                   rtbus_json_member("packet"),
+                                   rtbus_json_member("sockets") };
+    ngx_http_rtbus_sio_t  *sio;
+
+    sio = (ngx_http_rtbus_sio_t *) eio;
+
+    rtbus_json_members(json, m, 3);
+
+    if (rtbus_json_uint(&m[0].value.raw, &n) != RTBUS_OK
+        || m[2].value.type != RTBUS_JSON_ARRAY)
+    {
+        return NGX_ERROR;
+    }
+
+    sio->connects = n;
+
+    if (m[1].value.type == RTBUS_JSON_ARRAY
+        && ngx_http_rtbus_sio_import_packet(sio, &m[1].value) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    pos = NULL;
+
+    while (rtbus_json_next(&value, &pos, &m[2].value.raw) == RTBUS_OK) {
+        if (ngx_http_rtbus_sio_import_socket(sio, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_import_packet(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *value)
+{
+    uint64_t             n[2];
+    ngx_str_t            packet;
+    ngx_uint_t           i;
+    const uint8_t       *pos;
+    rtbus_json_value_t   v[4];
+
+    pos = NULL;
+
+    for (i = 0; i < 4; i++) {
+        if (rtbus_json_next(&v[i], &pos, &value->raw) != RTBUS_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (ngx_http_rtbus_text_debase64(sio->eio.carrier->pool, &packet, &v[0])
+        != NGX_OK
+        || packet.len == 0
+        || rtbus_json_uint(&v[1].raw, &n[0]) != RTBUS_OK || n[0] == 0
+        || rtbus_json_uint(&v[2].raw, &n[1]) != RTBUS_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    sio->packet = ngx_alloc(packet.len, sio->eio.carrier->log);
+    if (sio->packet == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(sio->packet, packet.data, packet.len);
+    sio->length = packet.len;
+    sio->attachments = n[0];
+    sio->received = n[1];
+
+    if (v[3].type == RTBUS_JSON_ARRAY) {
+
+        sio->binary.data = ngx_alloc(v[3].raw.len, sio->eio.carrier->log);
+        if (sio->binary.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(sio->binary.data, v[3].raw.data, v[3].raw.len);
+        sio->binary.len = v[3].raw.len;
+        sio->room = v[3].raw.len;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_import_socket(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *value)
+{
+    ngx_str_t                  name;
+    rtbus_str_t                nsp_name;
+    rtbus_json_member_t        m[] = { rtbus_json_member("nsp"),
+                                       rtbus_json_member("sid"),
+                                       rtbus_json_member("client") };
+    ngx_http_rtbus_nsp_t      *nsp;
+    ngx_http_rtbus_socket_t   *socket;
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = sio->eio.carrier;
+
+    if (value->type != RTBUS_JSON_OBJECT) {
+        return NGX_ERROR;
+    }
+
+    rtbus_json_members(&value->raw, m, 3);
+
+    if (m[1].value.type != RTBUS_JSON_STRING
+        || m[1].value.raw.len != NGX_HTTP_RTBUS_SID_LEN + 2
+        || m[2].value.type != RTBUS_JSON_OBJECT
+        || ngx_http_rtbus_text_unquote(car->pool, &name, &m[0].value)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    nsp_name.data = name.data;
+    nsp_name.len = name.len;
+
+    nsp = ngx_http_rtbus_sio_find_nsp(car->conf, &nsp_name);
+
+    if (nsp == NULL) {
+        return NGX_ERROR;
+    }
+
+    socket = ngx_http_rtbus_sio_socket(sio, nsp);
+    if (socket == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(socket->sid, m[1].value.raw.data + 1, NGX_HTTP_RTBUS_SID_LEN);
+
+    socket->client.sid.len = NGX_HTTP_RTBUS_SID_LEN;
+    socket->client.sid.data = socket->sid;
+    socket->client.nsp = &nsp->name;
+
+    return ngx_http_rtbus_client_import(&socket->client, car,
+                                        &ngx_http_rtbus_sio_protocol,
+                                        &m[2].value.raw);
 }
 
 
@@ -280,8 +530,8 @@ ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len,
 
         size = sio->length + sio->received + len;
 
-        if (size > eio->ws.carrier.conf->max_message) {
-            ngx_http_rtbus_carrier_close(&eio->ws.carrier, RTBUS_WS_TOO_BIG,
+        if (size > eio->carrier->conf->max_message) {
+            ngx_http_rtbus_carrier_close(eio->carrier, RTBUS_WS_TOO_BIG,
                                          "message too big");
             return NGX_ERROR;
         }
@@ -321,7 +571,7 @@ ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len,
          || packet.type == RTBUS_SIO_BINARY_ACK)
         && packet.attachments)
     {
-        sio->packet = ngx_alloc(len, eio->ws.carrier.connection->log);
+        sio->packet = ngx_alloc(len, eio->carrier->log);
         if (sio->packet == NULL) {
             return ngx_http_rtbus_sio_nomem(sio);
         }
@@ -347,7 +597,7 @@ ngx_http_rtbus_sio_keep(ngx_http_rtbus_sio_t *sio, u_char *p, size_t len)
     size_t      size;
     ngx_str_t   src, dst;
 
-    if (sio->eio.ws.carrier.conf->commands == NULL
+    if (sio->eio.carrier->conf->commands == NULL
         || sio->packet[0] != '0' + RTBUS_SIO_BINARY_EVENT)
     {
         return NGX_OK;
@@ -361,7 +611,7 @@ ngx_http_rtbus_sio_keep(ngx_http_rtbus_sio_t *sio, u_char *p, size_t len)
     if (size > sio->room) {
         size = ngx_max(size, 2 * sio->room);
 
-        data = ngx_alloc(size, sio->eio.ws.carrier.connection->log);
+        data = ngx_alloc(size, sio->eio.carrier->log);
         if (data == NULL) {
             return NGX_ERROR;
         }
@@ -469,17 +719,16 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 {
     ngx_int_t                   rc;
     ngx_str_t                   cursor;
-    ngx_uint_t                  i;
     const char                 *error;
     rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
                                            rtbus_json_member("offset"),
                                            rtbus_json_member("token") };
     ngx_http_rtbus_nsp_t       *nsp;
+    ngx_http_rtbus_grant_t      grant;
     ngx_http_rtbus_socket_t    *socket;
     ngx_http_rtbus_carrier_t   *car;
-    ngx_http_rtbus_identity_t   id;
 
-    car = &sio->eio.ws.carrier;
+    car = sio->eio.carrier;
 
     if (++sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
         return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
@@ -493,26 +742,14 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         return ngx_http_rtbus_sio_fail(sio, "bad auth in CONNECT");
     }
 
-    nsp = car->conf->namespaces->elts;
+    nsp = ngx_http_rtbus_sio_find_nsp(car->conf, &packet->nsp);
 
-    for (i = 0; i < car->conf->namespaces->nelts; i++) {
-        if (nsp[i].name.len == packet->nsp.len
-            && ngx_memcmp(nsp[i].name.data, packet->nsp.data,
-                          packet->nsp.len)
-               == 0)
-        {
-            goto found;
-        }
+    if (nsp == NULL) {
+        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
+                                                "Invalid namespace");
     }
 
-    return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                            "Invalid namespace");
-
-found:
-
-    nsp += i;
-
-    rc = ngx_http_rtbus_sio_identify(sio, &auth[2].value, &id);
+    rc = ngx_http_rtbus_sio_grant(sio, &auth[2].value, &grant);
 
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
@@ -523,24 +760,17 @@ found:
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
-    socket = ngx_calloc(sizeof(ngx_http_rtbus_socket_t), car->connection->log);
+    socket = ngx_http_rtbus_sio_socket(sio, nsp);
     if (socket == NULL) {
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
-    socket->nsp = nsp;
-    ngx_queue_insert_tail(&sio->sockets, &socket->queue);
-
     if (ngx_http_rtbus_client_init(&socket->client, car,
-                                   &ngx_http_rtbus_sio_protocol, &id)
+                                   &ngx_http_rtbus_sio_protocol, &grant)
         != NGX_OK)
     {
         return ngx_http_rtbus_sio_nomem(sio);
     }
-
-    socket->client.format = &nsp->format;
-    socket->client.bare = !nsp->recovery;
-    socket->client.keeps = nsp->recovery;
 
     ngx_str_null(&cursor);
 
@@ -551,7 +781,7 @@ found:
     }
 
     if (socket->sid[0] == '\0'
-        && ngx_http_rtbus_eio_random(socket->sid, car->connection->log)
+        && ngx_http_rtbus_eio_random(socket->sid, car->log)
            != NGX_OK)
     {
         return ngx_http_rtbus_sio_nomem(sio);
@@ -561,7 +791,7 @@ found:
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
-    rc = ngx_http_rtbus_sio_channels(socket, &cursor, &error);
+    rc = ngx_http_rtbus_sio_channels(socket, &grant, &cursor, &error);
 
     if (rc == NGX_ERROR) {
         return ngx_http_rtbus_sio_nomem(sio);
@@ -597,18 +827,17 @@ found:
 /* NGX_OK, NGX_DECLINED: *error says why, NGX_ERROR */
 
 static ngx_int_t
-ngx_http_rtbus_sio_channels(ngx_http_rtbus_socket_t *socket, ngx_str_t *cursor,
-    const char **error)
+ngx_http_rtbus_sio_channels(ngx_http_rtbus_socket_t *socket,
+    ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor, const char **error)
 {
     ngx_int_t                  rc;
     ngx_str_t                  name;
-    ngx_http_request_t        *r;
+    ngx_http_rtbus_carrier_t  *car;
     ngx_http_rtbus_connect_t  *connect;
 
-    r = socket->client.carrier->request;
+    car = socket->client.carrier;
 
-    connect = ngx_calloc(sizeof(ngx_http_rtbus_connect_t),
-                         socket->client.carrier->connection->log);
+    connect = ngx_calloc(sizeof(ngx_http_rtbus_connect_t), car->log);
     if (connect == NULL) {
         return NGX_ERROR;
     }
@@ -617,18 +846,18 @@ ngx_http_rtbus_sio_channels(ngx_http_rtbus_socket_t *socket, ngx_str_t *cursor,
 
 again:
 
-    if (ngx_array_init(&connect->channels, r->pool, 1,
+    if (ngx_array_init(&connect->channels, car->pool, 1,
                        sizeof(ngx_http_rtbus_channel_t))
         != NGX_OK
-        || ngx_array_init(&connect->refused, r->pool, 1, sizeof(ngx_str_t))
+        || ngx_array_init(&connect->refused, car->pool, 1, sizeof(ngx_str_t))
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    rc = ngx_http_rtbus_channels(r, &socket->client.user, cursor,
-                                 &connect->channels, &connect->refused, error,
-                                 &name);
+    rc = ngx_http_rtbus_channels(grant, cursor, car->conf->max_channels,
+                                 car->log, &connect->channels,
+                                 &connect->refused, error, &name);
 
     if (rc == NGX_OK || rc == NGX_ERROR) {
         return rc;
@@ -643,7 +872,7 @@ again:
     ngx_str_null(cursor);
 
     if (ngx_http_rtbus_eio_random(socket->sid,
-                                  socket->client.carrier->connection->log)
+                                  socket->client.carrier->log)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -680,7 +909,7 @@ ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc, ngx_str_t *name)
         break;
 
     case NGX_DECLINED:
-        ngx_http_rtbus_foreign(name, car->connection->log);
+        ngx_http_rtbus_foreign(name, car->log);
 
         nsp.len = socket->nsp->name.len;
         nsp.data = socket->nsp->name.data;
@@ -773,6 +1002,30 @@ ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket)
 }
 
 
+/* a socket whose client is yet to be set up */
+
+static ngx_http_rtbus_socket_t *
+ngx_http_rtbus_sio_socket(ngx_http_rtbus_sio_t *sio, ngx_http_rtbus_nsp_t *nsp)
+{
+    ngx_http_rtbus_socket_t  *socket;
+
+    socket = ngx_calloc(sizeof(ngx_http_rtbus_socket_t),
+                        sio->eio.carrier->log);
+    if (socket == NULL) {
+        return NULL;
+    }
+
+    socket->nsp = nsp;
+    ngx_queue_insert_tail(&sio->sockets, &socket->queue);
+
+    socket->client.format = &nsp->format;
+    socket->client.bare = !nsp->recovery;
+    socket->client.keeps = nsp->recovery;
+
+    return socket;
+}
+
+
 static ngx_int_t
 ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
     const char *message)
@@ -781,10 +1034,10 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
     ngx_rtbus_frame_t   *frame;
     rtbus_sio_packet_t   answer;
 
-    ngx_log_error(NGX_LOG_INFO, sio->eio.ws.carrier.connection->log, 0,
+    ngx_log_error(NGX_LOG_INFO, sio->eio.carrier->log, 0,
                   "client is refused by Socket.IO: %s", message);
 
-    ngx_rtbus_stat_refused(sio->eio.ws.carrier.worker->hub.stat, message, 0);
+    ngx_rtbus_stat_refused(sio->eio.carrier->worker->hub.stat, message, 0);
 
     ngx_memzero(&answer, sizeof(rtbus_sio_packet_t));
 
@@ -800,26 +1053,68 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
 
     ngx_sprintf(p, "{\"message\":\"%s\"}", message);
 
-    ngx_http_rtbus_carrier_send(&sio->eio.ws.carrier, frame);
+    ngx_http_rtbus_carrier_send(sio->eio.carrier, frame);
     ngx_rtbus_frame_unref(frame);
 
     return NGX_OK;
 }
 
 
-/* the token of auth, else the one of the handshake */
+/*
+ * What the client is granted, by the token of auth or else the one of the
+ * request; the worker that has the request may be another one.
+ */
 
 static ngx_int_t
-ngx_http_rtbus_sio_identify(ngx_http_rtbus_sio_t *sio,
-    rtbus_json_value_t *value, ngx_http_rtbus_identity_t *id)
+ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *token, ngx_http_rtbus_grant_t *grant)
 {
-    ngx_str_t            token;
-    ngx_http_request_t  *r;
+    ngx_int_t                  rc;
+    ngx_array_t                rules;
+    rtbus_json_value_t         value;
+    ngx_http_request_t        *r;
+    ngx_http_rtbus_carrier_t  *car;
 
-    r = sio->eio.ws.carrier.request;
+    car = sio->eio.carrier;
+    r = car->request;
+
+    if (r == NULL) {
+
+        if (ngx_http_rtbus_session_grant(car, &value) != NGX_OK) {
+            return NGX_DECLINED;
+        }
+
+        return ngx_http_rtbus_access_read(car->pool, &value.raw, grant);
+    }
+
+    rc = ngx_http_rtbus_sio_request_grant(r, token, grant);
+
+    if (rc != NGX_OK || r->pool == car->pool) {
+        return rc;
+    }
+
+    /* the session outlives the request */
+
+    if (ngx_http_rtbus_copy_str(car->pool, &grant->id.user, &grant->id.user)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    rules = grant->rules;
+
+    return ngx_http_rtbus_copy_rules(car->pool, &grant->rules, &rules);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
+    rtbus_json_value_t *value, ngx_http_rtbus_grant_t *grant)
+{
+    ngx_str_t  token;
 
     if (value->type != RTBUS_JSON_STRING) {
-        return ngx_http_rtbus_identify(r, NULL, id);
+        return ngx_http_rtbus_grant(r, NULL, grant);
     }
 
     token.data = ngx_pnalloc(r->pool, value->raw.len);
@@ -829,7 +1124,57 @@ ngx_http_rtbus_sio_identify(ngx_http_rtbus_sio_t *sio,
 
     token.len = rtbus_json_unquote(token.data, &value->raw);
 
-    return ngx_http_rtbus_identify(r, &token, id);
+    return ngx_http_rtbus_grant(r, &token, grant);
+}
+
+
+/* the same for a session of another worker; all that it can see is packets */
+
+static void
+ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_int_t                    rc;
+    const char                  *reason;
+    rtbus_sio_packet_t           packet;
+    rtbus_json_member_t          auth[] = { rtbus_json_member("token") };
+    ngx_http_rtbus_grant_t       grant;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    if (rtbus_sio_parse(&packet, p, len, &reason) != RTBUS_OK
+        || packet.type != RTBUS_SIO_CONNECT
+        || ngx_http_rtbus_sio_find_nsp(rlcf, &packet.nsp) == NULL)
+    {
+        return;
+    }
+
+    if (packet.json.len
+        && rtbus_json_object(rmcf->worker->hub.json, packet.json.data,
+                             packet.json.len, auth, 1, &reason)
+           != RTBUS_OK)
+    {
+        return;
+    }
+
+    rc = ngx_http_rtbus_sio_request_grant(r, &auth[0].value, &grant);
+
+    if (rc == NGX_ERROR) {
+        text->failed = 1;
+        return;
+    }
+
+    ngx_http_rtbus_text_lit(text, ",");
+
+    if (rc == NGX_DECLINED) {
+        ngx_http_rtbus_text_lit(text, "null");
+        return;
+    }
+
+    ngx_http_rtbus_access_write(text, &grant);
 }
 
 
@@ -848,7 +1193,7 @@ ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
     u_char                      pid[NGX_HTTP_RTBUS_PID_LEN];
     u_char                      mine[NGX_HTTP_RTBUS_PID_LEN];
 
-    car = &sio->eio.ws.carrier;
+    car = sio->eio.carrier;
 
     raw = &auth[0].value.raw;
 
@@ -869,7 +1214,7 @@ ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
     }
 
     if (CRYPTO_memcmp(pid, mine, NGX_HTTP_RTBUS_PID_LEN) != 0) {
-        ngx_log_error(NGX_LOG_INFO, car->connection->log, 0,
+        ngx_log_error(NGX_LOG_INFO, car->log, 0,
                       "client sent a pid that proves nothing");
 
         ngx_memzero(socket->sid, NGX_HTTP_RTBUS_SID_LEN);
@@ -878,7 +1223,7 @@ ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
 
     raw = &auth[1].value.raw;
 
-    cursor->data = ngx_pnalloc(car->request->pool, raw->len);
+    cursor->data = ngx_pnalloc(car->pool, raw->len);
     if (cursor->data == NULL) {
         return NGX_ERROR;
     }
@@ -906,7 +1251,7 @@ ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket, u_char *pid)
     text.len = socket->nsp->name.len + 1 + user->len + 1
                + NGX_HTTP_RTBUS_SID_LEN;
 
-    text.data = ngx_alloc(text.len, car->connection->log);
+    text.data = ngx_alloc(text.len, car->log);
     if (text.data == NULL) {
         return NGX_ERROR;
     }
@@ -921,7 +1266,7 @@ ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket, u_char *pid)
     *p++ = '\0';
     ngx_memcpy(p, socket->sid, NGX_HTTP_RTBUS_SID_LEN);
 
-    rc = ngx_http_rtbus_crypto_mac(md, &text, car->connection->log);
+    rc = ngx_http_rtbus_crypto_mac(md, &text, car->log);
 
     ngx_free(text.data);
 
@@ -1006,6 +1351,26 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
 }
 
 
+static ngx_http_rtbus_nsp_t *
+ngx_http_rtbus_sio_find_nsp(ngx_http_rtbus_loc_conf_t *conf, rtbus_str_t *name)
+{
+    ngx_uint_t             i;
+    ngx_http_rtbus_nsp_t  *nsp;
+
+    nsp = conf->namespaces->elts;
+
+    for (i = 0; i < conf->namespaces->nelts; i++) {
+        if (nsp[i].name.len == name->len
+            && ngx_memcmp(nsp[i].name.data, name->data, name->len) == 0)
+        {
+            return &nsp[i];
+        }
+    }
+
+    return NULL;
+}
+
+
 static ngx_http_rtbus_socket_t *
 ngx_http_rtbus_sio_find(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp)
 {
@@ -1032,7 +1397,7 @@ ngx_http_rtbus_sio_find(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp)
 static ngx_int_t
 ngx_http_rtbus_sio_fail(ngx_http_rtbus_sio_t *sio, const char *reason)
 {
-    ngx_http_rtbus_carrier_close(&sio->eio.ws.carrier,
+    ngx_http_rtbus_carrier_close(sio->eio.carrier,
                                  RTBUS_WS_PROTOCOL_ERROR, reason);
 
     return NGX_ERROR;
@@ -1042,7 +1407,7 @@ ngx_http_rtbus_sio_fail(ngx_http_rtbus_sio_t *sio, const char *reason)
 static ngx_int_t
 ngx_http_rtbus_sio_nomem(ngx_http_rtbus_sio_t *sio)
 {
-    ngx_http_rtbus_carrier_close(&sio->eio.ws.carrier, RTBUS_WS_INTERNAL,
+    ngx_http_rtbus_carrier_close(sio->eio.carrier, RTBUS_WS_INTERNAL,
                                  "no memory");
 
     return NGX_ERROR;

@@ -60,7 +60,9 @@ static const ngx_rtbus_format_t  ngx_http_rtbus_sse_format = {
 
 static const ngx_http_rtbus_transport_t  ngx_http_rtbus_sse_transport = {
     ngx_http_rtbus_sse_flush,
-    ngx_http_rtbus_sse_close
+    ngx_http_rtbus_sse_close,
+    NULL,
+    NULL
 };
 
 
@@ -141,7 +143,7 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
     if (ngx_http_rtbus_carrier_init(&sse->carrier, r) != NGX_OK
         || ngx_http_rtbus_client_init(&sse->client, &sse->carrier,
                                       &ngx_http_rtbus_sse_protocol,
-                                      &entry->id)
+                                      &entry->grant)
            != NGX_OK
         || ngx_http_rtbus_client_sid(&sse->client, sse->sid) != NGX_OK)
     {
@@ -354,7 +356,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
     sse = ev->data;
     car = &sse->carrier;
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->connection->log, 0,
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
                    "rtbus sse heartbeat unsent:%uz", car->unsent);
 
     if (car->closed) {
@@ -367,14 +369,14 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 
         /* there is no pong: a client is alive as long as it takes bytes */
 
-        if (sse->waited == car->connection->sent + 1) {
+        if (sse->waited == car->request->connection->sent + 1) {
             car->broken = 1;
             ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
                                         "ping timeout");
             return;
         }
 
-        sse->waited = car->connection->sent + 1;
+        sse->waited = car->request->connection->sent + 1;
         ngx_add_timer(ev, car->conf->ping_timeout);
         return;
     }
@@ -458,7 +460,8 @@ ngx_http_rtbus_sse_flush(ngx_http_rtbus_carrier_t *car)
 #if (NGX_HTTP_V2)
                 r->stream == NULL &&
 #endif
-                ngx_handle_write_event(car->connection->write, 0) != NGX_OK)
+                ngx_handle_write_event(car->request->connection->write, 0)
+                != NGX_OK)
             {
                 return NGX_ERROR;
             }

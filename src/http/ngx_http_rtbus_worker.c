@@ -3,6 +3,7 @@
 #include "ngx_http_rtbus_carrier.h"
 #include "ngx_http_rtbus_command.h"
 #include "ngx_http_rtbus_sender.h"
+#include "ngx_http_rtbus_session.h"
 #include "rtbus_ws.h"
 
 
@@ -44,7 +45,7 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     ngx_http_rtbus_command_init(worker);
     ngx_http_rtbus_sender_init(worker);
 
-    return NGX_OK;
+    return ngx_http_rtbus_session_init(worker, cycle);
 }
 
 
@@ -52,6 +53,9 @@ void
 ngx_http_rtbus_worker_close(ngx_http_rtbus_worker_t *worker)
 {
     ngx_http_rtbus_link_t  *link;
+
+    ngx_http_rtbus_session_close(worker);
+    ngx_http_rtbus_sender_close(worker);
 
     ngx_rtbus_hub_close(&worker->hub);
     ngx_http_rtbus_command_close(worker);
@@ -82,6 +86,8 @@ ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
 
     worker->draining = 1;
     worker->drain_until = ngx_current_msec + worker->drain_time;
+
+    worker->relay->drain_handler(worker);
 
     if (worker->ncarriers) {
 
@@ -119,7 +125,7 @@ ngx_http_rtbus_worker_goodbye(ngx_event_t *ev)
     {
         car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, queue);
 
-        if (car->closing) {
+        if (car->closing || car->busy) {
             continue;
         }
 

@@ -52,13 +52,18 @@ static ngx_int_t ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p,
 static ngx_int_t ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_ws_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
+static void ngx_http_rtbus_ws_resume(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_ws_set_timer(ngx_http_rtbus_carrier_t *car,
+    ngx_msec_t ms);
 static void ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws);
 static void ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws);
 
 
 static const ngx_http_rtbus_transport_t  ngx_http_rtbus_ws_transport = {
     ngx_http_rtbus_ws_flush,
-    ngx_http_rtbus_ws_close
+    ngx_http_rtbus_ws_close,
+    ngx_http_rtbus_ws_resume,
+    ngx_http_rtbus_ws_set_timer
 };
 
 
@@ -254,7 +259,6 @@ ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
     cln->data = ws;
 
     ws->carrier.transport = &ngx_http_rtbus_ws_transport;
-    ws->carrier.reads = 1;
 
     return ngx_http_rtbus_carrier_init(&ws->carrier, r);
 }
@@ -499,7 +503,7 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
     ngx_http_rtbus_carrier_t  *car;
 
     car = &ws->carrier;
-    rev = car->connection->read;
+    rev = car->request->connection->read;
 
     if (car->closed) {
         /* the close handshake was not completed in time */
@@ -567,7 +571,7 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
         ws->pinged = 0;
 
         if (!ws->carrier.closed) {
-            ngx_add_timer(ws->carrier.connection->read,
+            ngx_add_timer(ws->carrier.request->connection->read,
                           ws->carrier.conf->ping_interval);
         }
     }
@@ -633,7 +637,7 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
 
             /* the message was one that has to be answered first */
 
-            ws->rest.data = ngx_alloc(last - p, ws->carrier.connection->log);
+            ws->rest.data = ngx_alloc(last - p, ws->carrier.log);
 
             if (ws->rest.data == NULL) {
                 ws->failed = 1;
@@ -670,7 +674,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
             if (ws->control == NULL) {
                 ws->control = ngx_alloc(RTBUS_WS_MAX_CONTROL,
-                                        ws->carrier.connection->log);
+                                        ws->carrier.log);
                 if (ws->control == NULL) {
                     goto nomem;
                 }
@@ -766,7 +770,7 @@ ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         size = ngx_max(ws->length + len, 2 * ws->size);
         size = ngx_min(size, ws->carrier.conf->max_message);
 
-        message = ngx_alloc(size, ws->carrier.connection->log);
+        message = ngx_alloc(size, ws->carrier.log);
         if (message == NULL) {
             return NGX_ERROR;
         }
@@ -819,7 +823,8 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
         if (ws->carrier.closed) {
             /* that was the answer to ours, and the end */
-            ngx_post_event(ws->carrier.connection->write, &ngx_posted_events);
+            ngx_post_event(ws->carrier.request->connection->write,
+                           &ngx_posted_events);
             return NGX_ERROR;
         }
 
@@ -878,7 +883,7 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car)
     ngx_connection_t       *c;
     ngx_http_rtbus_link_t  *link;
 
-    c = car->connection;
+    c = car->request->connection;
 
     while (car->first && c->write->ready) {
 
@@ -989,9 +994,25 @@ ngx_http_rtbus_ws_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
         return;
     }
 
-    ngx_add_timer(car->connection->read, NGX_HTTP_RTBUS_WS_LINGER);
+    ngx_add_timer(car->request->connection->read, NGX_HTTP_RTBUS_WS_LINGER);
 
     ngx_http_rtbus_ws_closing(ws);
+}
+
+
+static void
+ngx_http_rtbus_ws_resume(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_post_event(car->request->connection->read, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_rtbus_ws_set_timer(ngx_http_rtbus_carrier_t *car, ngx_msec_t ms)
+{
+    if (!car->closed) {
+        ngx_add_timer(car->request->connection->read, ms);
+    }
 }
 
 
@@ -1012,9 +1033,11 @@ ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws)
     }
 
     if (ws->failed
-        && ngx_shutdown_socket(car->connection->fd, NGX_WRITE_SHUTDOWN) == -1)
+        && ngx_shutdown_socket(car->request->connection->fd,
+                               NGX_WRITE_SHUTDOWN)
+           == -1)
     {
-        ngx_connection_error(car->connection, ngx_socket_errno,
+        ngx_connection_error(car->request->connection, ngx_socket_errno,
                              ngx_shutdown_socket_n " failed");
         ngx_http_rtbus_ws_finalize(ws);
     }

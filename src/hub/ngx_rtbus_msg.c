@@ -170,6 +170,7 @@ ngx_rtbus_frame_extend(ngx_rtbus_frame_t *frame, size_t len, u_char **more)
 
     copy->format = frame->format;
     copy->payload = header;
+    copy->tail = frame->tail;
 
     return copy;
 }

@@ -318,3 +318,33 @@ rtbus_ws_write_header(uint8_t *dst, unsigned opcode, uint64_t len)
 
     return dst;
 }
+
+
+size_t
+rtbus_ws_read_header(const uint8_t *p, uint64_t *len)
+{
+    size_t  i, n;
+
+    switch (p[1]) {
+
+    case RTBUS_WS_LENGTH16:
+        n = 2;
+        break;
+
+    case RTBUS_WS_LENGTH64:
+        n = 8;
+        break;
+
+    default:
+        *len = p[1];
+        return 2;
+    }
+
+    *len = 0;
+
+    for (i = 0; i < n; i++) {
+        *len = *len << 8 | p[2 + i];
+    }
+
+    return 2 + n;
+}

@@ -102,6 +102,10 @@ int rtbus_ws_parse_close(const uint8_t *p, size_t len, unsigned *code,
 
 uint8_t *rtbus_ws_write_header(uint8_t *dst, unsigned opcode, uint64_t len);
 
+/* what the above has written is read back: the header's length, *len is set */
+
+size_t rtbus_ws_read_header(const uint8_t *p, uint64_t *len);
+
 /*
  * Sec-WebSocket-Accept for a Sec-WebSocket-Key (section 4.2.2) needs SHA-1 and
  * is done by the layer that has it; here is only what it appends to the key.

@@ -1,7 +1,7 @@
-// What the scripts of socketio_client.t share: TAP on stdout, waiting for
-// conditions, Redis, nginx's processes.  The suite gives its ports and files as
-// one JSON argument, and with "client" the package to take for
-// socket.io-client.
+// What the scripts of socketio_client.t and polling_client.t share: TAP on
+// stdout, waiting for conditions, Redis, nginx's processes.  The suite gives its
+// ports and files as one JSON argument, with "client" the package to take for
+// socket.io-client, and "transports": "websocket" alone if there are none.
 
 'use strict';
 
@@ -88,7 +88,8 @@ function client(options = {}) {
 
     const socket = io(`http://127.0.0.1:${conf.ports[node || 0]}${nsp || '/'}`, {
         path: path || '/socket.io/',
-        transports: [ 'websocket' ],
+        ...(conf.transports === 'default' ? {}
+            : { transports: conf.transports || [ 'websocket' ] }),
         forceNew: true,
         reconnectionDelay: 30,
         reconnectionDelayMax: 300,
@@ -103,7 +104,23 @@ function client(options = {}) {
 // the network goes away, with no word from either side
 
 function cut(socket) {
-    socket.io.engine.transport.ws._socket.destroy();
+    if (!socket.io.engine.transport.ws) {
+
+        // what has come is handed out first
+
+        setImmediate(() => cut_transport(socket.io.engine.transport));
+        return;
+    }
+
+    cut_transport(socket.io.engine.transport);
+}
+
+function cut_transport(transport) {
+    if (transport.ws) {
+        transport.ws._socket.destroy();
+    } else {
+        transport.onClose();
+    }
 }
 
 function token(claims, secret = conf.secret) {
@@ -183,7 +200,11 @@ class Redis {
 }
 
 
-// nginx
+// nginx; "together": so many nodes behind one proxy share all that happens
+
+function nodes() {
+    return [ ...Array(conf.together || 1).keys() ];
+}
 
 function master(node = 0) {
     return Number(fs.readFileSync(conf.pids[node], 'latin1'));
@@ -211,28 +232,32 @@ function workers(node = 0) {
 }
 
 
-async function kill_workers(node = 0) {
-    const old = workers(node);
+async function kill_workers(node) {
+    const where = node === undefined ? nodes() : [ node ];
+    const old = where.flatMap(workers);
 
     for (const pid of old) {
         process.kill(pid, 'SIGKILL');
     }
 
     await wait('new workers', () => {
-        const now = workers(node);
+        const now = where.flatMap(workers);
 
         return now.length === old.length && !now.some(p => old.includes(p));
     });
 }
 
 
-async function reload(node = 0) {
-    const old = workers(node);
+async function reload(node) {
+    const where = node === undefined ? nodes() : [ node ];
+    const old = where.flatMap(workers);
 
-    process.kill(master(node), 'SIGHUP');
+    for (const node of where) {
+        process.kill(master(node), 'SIGHUP');
+    }
 
     await wait('new workers', () => {
-        const now = workers(node);
+        const now = where.flatMap(workers);
 
         return now.length && !now.some(p => old.includes(p));
     });

@@ -22,7 +22,8 @@ async function connecting() {
     ok(socket.connected, 'connect');
     ok(/^[\w-]{20}$/.test(socket.id), 'id');
     is(socket.recovered, modern ? false : undefined, 'nothing to recover');
-    is(socket.io.engine.transport.name, 'websocket', 'transport');
+    ok(await wait('transport', () => socket.io.engine.transport.name
+        === (conf.transport || 'websocket')), 'transport');
 
     const [ hello, cursor ] = await connected;
 

@@ -813,7 +813,7 @@ test_write(void)
     long                bad;
     size_t              i, n;
     uint8_t             t[RTBUS_WS_MAX_HEADER + 4], *end;
-    uint64_t            len;
+    uint64_t            len, back;
     const uint8_t      *p;
     rtbus_ws_parser_t   ws;
 
@@ -842,6 +842,8 @@ test_write(void)
             end = rtbus_ws_write_header(t, RTBUS_WS_BINARY, len);
 
             bad += end - t != rtbus_ws_header_len(len);
+            bad += (long) rtbus_ws_read_header(t, &back) != end - t;
+            bad += back != len;
 
             t[1] |= MASKED;
             memcpy(end, MASK, 4);

@@ -1,0 +1,159 @@
+
+/*
+ * The long-polling transport of Engine.IO: a carrier that outlives the requests
+ * that serve it.  A GET waits and takes what is queued, a POST brings packets.
+ *
+ * A request is a call, whose answer goes back by a function of its own: to a
+ * client of this worker, or to the worker that has the client.  The transport
+ * knows two callbacks, "packet in" and, of its carrier, "ended".
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_POLL_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_POLL_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_carrier.h"
+#include "ngx_http_rtbus_text.h"
+#include "rtbus_eio.h"
+
+
+/* refusals; codes and words are those of the reference server */
+
+typedef enum {
+    NGX_HTTP_RTBUS_EIO_TRANSPORT = 0,
+    NGX_HTTP_RTBUS_EIO_SID,
+    NGX_HTTP_RTBUS_EIO_METHOD,
+    NGX_HTTP_RTBUS_EIO_REQUEST,
+    NGX_HTTP_RTBUS_EIO_FORBIDDEN,
+    NGX_HTTP_RTBUS_EIO_VERSION,
+    NGX_HTTP_RTBUS_EIO_AWAY,         /* ours: 503 */
+    NGX_HTTP_RTBUS_EIO_OK            /* no refusal */
+} ngx_http_rtbus_eio_error_e;
+
+
+typedef struct ngx_http_rtbus_poll_s       ngx_http_rtbus_poll_t;
+typedef struct ngx_http_rtbus_poll_call_s  ngx_http_rtbus_poll_call_t;
+
+
+/*
+ * Answers a call, which is no more then.  The text, NULL for the "ok" of a POST
+ * and with an error, is handed over.
+ */
+typedef void (*ngx_http_rtbus_poll_answer_pt)(
+    ngx_http_rtbus_poll_call_t *call, ngx_http_rtbus_eio_error_e error,
+    ngx_http_rtbus_text_t *text);
+
+
+typedef void (*ngx_http_rtbus_poll_abort_pt)(
+    ngx_http_rtbus_poll_call_t *call);
+
+
+struct ngx_http_rtbus_poll_call_s {
+    ngx_http_rtbus_poll_answer_pt    answer;
+    ngx_http_request_t              *request;  /* NULL: another worker's */
+
+    /* set by who is to answer; the client is gone, or NULL: it was answered */
+
+    ngx_http_rtbus_poll_abort_pt     abort;
+    void                            *data;
+};
+
+
+struct ngx_http_rtbus_poll_s {
+    ngx_http_rtbus_carrier_t         carrier;  /* the first member */
+
+    /* set by the protocol */
+
+    ngx_int_t                      (*packet_handler)(
+                                         ngx_http_rtbus_poll_t *poll,
+                                         rtbus_eio_packet_t *packet);
+    void                           (*timer_handler)(
+                                         ngx_http_rtbus_poll_t *poll);
+
+    /* may be read */
+
+    ngx_http_rtbus_poll_call_t      *get;      /* the one that waits, or NULL */
+    ngx_http_rtbus_poll_call_t      *post;     /* ... whose packets are taken */
+
+    /* private */
+
+    ngx_event_t                      timer;
+    ngx_msec_t                       due;      /* when it should come */
+    ngx_msec_t                       late;     /* ... and how much later it
+                                                  has come */
+    ngx_event_t                      next;     /* posted: packets go on, or the
+                                                  end */
+    const u_char                    *pos;      /* packets still to be taken;
+                                                  NULL: none has come */
+    const u_char                    *last;
+};
+
+
+/*
+ * poll is zeroed memory of the pool, which is destroyed at its end.  NGX_OK or
+ * NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_poll_init(ngx_http_rtbus_poll_t *poll,
+    ngx_http_request_t *r, ngx_pool_t *pool, ngx_log_t *log);
+
+/*
+ * A GET, which is answered later, never from within.  NGX_OK; NGX_BUSY: there
+ * is one already, which ends it all, and the caller has to answer.
+ */
+
+ngx_int_t ngx_http_rtbus_poll_get(ngx_http_rtbus_poll_t *poll,
+    ngx_http_rtbus_poll_call_t *call);
+
+/*
+ * A POST, in two steps: it is there (as above, or NGX_DECLINED: nothing is
+ * taken any more), its body is there as a whole.  The body may be written to,
+ * and has to stay as long as the call.
+ */
+
+ngx_int_t ngx_http_rtbus_poll_post(ngx_http_rtbus_poll_t *poll,
+    ngx_http_rtbus_poll_call_t *call);
+void ngx_http_rtbus_poll_body(ngx_http_rtbus_poll_t *poll, ngx_str_t *body);
+
+/* the timer is due, and will be handled as soon as can be */
+
+ngx_uint_t ngx_http_rtbus_poll_due(ngx_http_rtbus_poll_t *poll);
+
+/* answers a GET that waits with a "noop" */
+
+void ngx_http_rtbus_poll_noop(ngx_http_rtbus_poll_t *poll);
+
+/* ends it at once: calls that wait are refused, the pool is no more */
+
+void ngx_http_rtbus_poll_done(ngx_http_rtbus_poll_t *poll);
+
+/*
+ * Another carrier goes on in its place: calls that wait are refused, the pool
+ * stays.
+ */
+
+void ngx_http_rtbus_poll_stop(ngx_http_rtbus_poll_t *poll);
+
+/* writes a frame's packets, each in its polling form, to a payload */
+
+void ngx_http_rtbus_poll_write(ngx_http_rtbus_text_t *text,
+    ngx_rtbus_frame_t *frame);
+
+
+/*
+ * A call of our own client, NULL: no memory; and from then on the request, which
+ * is counted, waits until it is answered or the client is gone: NGX_DONE, or
+ * NGX_ERROR.
+ */
+
+ngx_http_rtbus_poll_call_t *ngx_http_rtbus_poll_create(ngx_http_request_t *r);
+ngx_int_t ngx_http_rtbus_poll_wait(ngx_http_rtbus_poll_call_t *call);
+
+/* the answer for a request, that a content handler has to return */
+
+ngx_int_t ngx_http_rtbus_poll_reply(ngx_http_request_t *r,
+    ngx_http_rtbus_eio_error_e error, ngx_http_rtbus_text_t *text);
+
+
+#endif /* _NGX_HTTP_RTBUS_POLL_H_INCLUDED_ */

@@ -1,0 +1,100 @@
+
+/*
+ * Sessions over long-polling: each has an id that names the worker that owns
+ * it, and lives there between its requests.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_SESSION_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_SESSION_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_eio.h"
+#include "ngx_http_rtbus_relay.h"
+
+
+/* the id: that of the owner's mailbox, and random characters */
+#define NGX_HTTP_RTBUS_SESSION_ID                                             \
+    (NGX_RTBUS_MAILBOX_ID_LEN + NGX_HTTP_RTBUS_SID_LEN)
+
+
+typedef struct ngx_http_rtbus_upgrade_s  ngx_http_rtbus_upgrade_t;
+
+
+typedef struct {
+    ngx_http_rtbus_poll_t         poll;      /* the first member */
+    ngx_http_rtbus_eio_t         *eio;
+    ngx_str_node_t                node;      /* worker->sessions */
+    ngx_str_t                     user;      /* of all of its requests */
+    ngx_str_t                     place;     /* location of all of them */
+    ngx_str_t                     addr;      /* of the client, for the log */
+    ngx_log_t                     log;
+    const uint8_t                *grant;     /* of the post, the last taken */
+    ngx_http_rtbus_relay_from_t   answered;  /* the last poll by relay */
+
+    ngx_http_rtbus_upgrade_t     *upgrade;   /* the WebSocket that wants it, */
+    ngx_http_rtbus_relay_from_t   upgrader;  /* ... or that of another worker */
+    ngx_event_t                   noop;      /* timer: the poll is to end, or
+                                                the session that has moved */
+    ngx_msec_t                    probed_at;
+
+    u_char                        sid[NGX_HTTP_RTBUS_SESSION_ID];
+    unsigned                      used:1;    /* by a second request */
+    unsigned                      probed:1;  /* polls are not to wait */
+    unsigned                      upgraded:1;
+} ngx_http_rtbus_session_t;
+
+
+/* answers a request with "transport=polling" as its content handler */
+
+ngx_int_t ngx_http_rtbus_session_request(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers);
+
+
+/* sessions of a worker: NGX_OK or NGX_ERROR; the end of those that are left */
+
+ngx_int_t ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
+    ngx_cycle_t *cycle);
+void ngx_http_rtbus_session_close(ngx_http_rtbus_worker_t *worker);
+
+/*
+ * What the next CONNECT packet of a post is granted, as the worker that has its
+ * request says: NGX_OK, or NGX_DECLINED: nothing is said.
+ */
+
+ngx_int_t ngx_http_rtbus_session_grant(ngx_http_rtbus_carrier_t *car,
+    rtbus_json_value_t *value);
+
+/* does the id (of the right length) say that this worker has the session */
+
+ngx_uint_t ngx_http_rtbus_session_ours(ngx_http_rtbus_worker_t *worker,
+    ngx_str_t *sid);
+
+/* for upgrades: */
+
+/* NULL: there is none of that id */
+
+ngx_http_rtbus_session_t *ngx_http_rtbus_session_find(
+    ngx_http_rtbus_worker_t *worker, ngx_str_t *sid);
+
+/* may the request use our session of that id: _OK, and *s is set */
+
+ngx_http_rtbus_eio_error_e ngx_http_rtbus_session_lookup(
+    ngx_http_request_t *r, ngx_str_t *sid, ngx_http_rtbus_session_t **s);
+
+/* adds the id, and who has sent the request to where: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_session_describe(ngx_http_request_t *r,
+    ngx_str_t *sid, ngx_http_rtbus_text_t *text);
+
+/* answers a question with an error, or _OK */
+
+void ngx_http_rtbus_session_refuse(ngx_http_rtbus_worker_t *worker,
+    ngx_http_rtbus_relay_from_t *from, ngx_http_rtbus_eio_error_e error);
+
+ngx_uint_t ngx_http_rtbus_session_same(ngx_http_rtbus_relay_from_t *one,
+    ngx_http_rtbus_relay_from_t *other);
+ngx_uint_t ngx_http_rtbus_session_is(ngx_str_t *kind, const char *name);
+
+
+#endif /* _NGX_HTTP_RTBUS_SESSION_H_INCLUDED_ */

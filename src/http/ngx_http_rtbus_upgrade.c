@@ -1,0 +1,943 @@
+
+#include "ngx_http_rtbus_upgrade.h"
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_reply.h"
+
+
+/* ms that a WebSocket may take to finish the upgrade, and for each step of it */
+#define NGX_HTTP_RTBUS_UPGRADE_TIMEOUT  10000
+#define NGX_HTTP_RTBUS_UPGRADE_STEP     5000
+
+/* ms that a poll may wait while there is a WebSocket */
+#define NGX_HTTP_RTBUS_UPGRADE_NOOP     100
+
+
+/* a WebSocket that is to get a session; memory of its request */
+
+struct ngx_http_rtbus_upgrade_s {
+    ngx_http_rtbus_ws_t                   ws;       /* the first member */
+    const ngx_http_rtbus_eio_handlers_t  *handlers;
+
+    ngx_http_rtbus_session_t             *session;  /* ours, or NULL */
+
+    ngx_http_request_t                   *request;
+    ngx_http_rtbus_worker_t              *worker;
+    ngx_http_rtbus_relay_ask_t           *ask;
+    uint64_t                              ref;      /* by which the owner knows
+                                                       this one; 0: not yet */
+    ngx_str_t                             key;      /* of the handshake */
+    void                                (*ended)(ngx_http_rtbus_carrier_t *car);
+    u_char                                sid[NGX_HTTP_RTBUS_SESSION_ID];
+    unsigned                              probed:1;
+    unsigned                              done:1;   /* it has the session */
+};
+
+
+static ngx_http_rtbus_eio_error_e ngx_http_rtbus_upgrade_free(
+    ngx_http_rtbus_session_t *s);
+static ngx_int_t ngx_http_rtbus_upgrade_accept(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_eio_error_e error);
+static ngx_int_t ngx_http_rtbus_upgrade_ask(ngx_http_rtbus_upgrade_t *u);
+static void ngx_http_rtbus_upgrade_answered(void *data, ngx_int_t rc,
+    rtbus_str_t *answer);
+static void ngx_http_rtbus_upgrade_cleanup(void *data);
+static void ngx_http_rtbus_upgrade_leave(ngx_http_rtbus_upgrade_t *u);
+static ngx_int_t ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws,
+    u_char *p, size_t len);
+static void ngx_http_rtbus_upgrade_timer(ngx_http_rtbus_ws_t *ws);
+static void ngx_http_rtbus_upgrade_nothing(ngx_http_rtbus_carrier_t *car);
+static void ngx_http_rtbus_upgrade_ended(ngx_http_rtbus_carrier_t *car);
+static ngx_int_t ngx_http_rtbus_upgrade_begin(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_text_t *text, const char *kind);
+static void ngx_http_rtbus_upgrade_tell(ngx_http_rtbus_upgrade_t *u,
+    const char *kind);
+
+static ngx_int_t ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u);
+static void ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_eio_t *eio);
+static void ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc,
+    rtbus_str_t *answer);
+static ngx_int_t ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u,
+    rtbus_str_t *answer);
+static ngx_int_t ngx_http_rtbus_upgrade_queue(ngx_http_rtbus_upgrade_t *u,
+    rtbus_json_value_t *value);
+
+static void ngx_http_rtbus_upgrade_expire(ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_upgrade_unprobed(ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_upgrade_noop(ngx_event_t *ev);
+static void ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_relay_from_t *from);
+static void ngx_http_rtbus_upgrade_forget(ngx_event_t *ev);
+
+
+ngx_int_t
+ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
+    const ngx_http_rtbus_eio_handlers_t *handlers)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                    key;
+    ngx_http_cleanup_t          *cln;
+    ngx_http_rtbus_session_t    *s;
+    ngx_http_rtbus_upgrade_t    *u;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_eio_error_e   error;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    error = NGX_HTTP_RTBUS_EIO_OK;
+    s = NULL;
+
+    if (sid->len != NGX_HTTP_RTBUS_SESSION_ID) {
+        error = NGX_HTTP_RTBUS_EIO_SID;
+
+    } else if (ngx_http_rtbus_session_ours(rmcf->worker, sid)) {
+        error = ngx_http_rtbus_session_lookup(r, sid, &s);
+
+        if (error == NGX_HTTP_RTBUS_EIO_OK) {
+            error = ngx_http_rtbus_upgrade_free(s);
+        }
+    }
+
+    if ((error != NGX_HTTP_RTBUS_EIO_OK && error != NGX_HTTP_RTBUS_EIO_REQUEST)
+        || r->headers_in.upgrade == NULL)
+    {
+        if (error == NGX_HTTP_RTBUS_EIO_OK) {
+            error = NGX_HTTP_RTBUS_EIO_REQUEST;
+        }
+
+        return ngx_http_rtbus_poll_reply(r, error, NULL);
+    }
+
+    ngx_str_null(&key);
+
+    rc = ngx_http_rtbus_ws_handshake(r, &key);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_upgrade_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    u = cln->data;
+    ngx_memzero(u, sizeof(ngx_http_rtbus_upgrade_t));
+
+    cln->handler = ngx_http_rtbus_upgrade_cleanup;
+
+    u->handlers = handlers;
+    u->request = r;
+    u->worker = rmcf->worker;
+    u->key = key;
+    ngx_memcpy(u->sid, sid->data, NGX_HTTP_RTBUS_SESSION_ID);
+
+    if (s == NULL) {
+        return ngx_http_rtbus_upgrade_ask(u);
+    }
+
+    if (error == NGX_HTTP_RTBUS_EIO_OK) {
+        u->session = s;
+        s->upgrade = u;
+    }
+
+    rc = ngx_http_rtbus_upgrade_accept(u, error);
+
+    return (rc == NGX_OK) ? NGX_DONE : rc;
+}
+
+
+/* may a WebSocket try to get the session: _OK or _REQUEST */
+
+static ngx_http_rtbus_eio_error_e
+ngx_http_rtbus_upgrade_free(ngx_http_rtbus_session_t *s)
+{
+    ngx_http_rtbus_upgrade_t  *u;
+
+    ngx_http_rtbus_upgrade_expire(s);
+
+    u = s->upgrade;
+
+    if (u && !u->done && u->ws.carrier.closing) {
+
+        /* it is about to go */
+        ngx_http_rtbus_upgrade_leave(u);
+    }
+
+    return (s->upgrade || s->upgrader.ref || s->poll.carrier.closing)
+           ? NGX_HTTP_RTBUS_EIO_REQUEST : NGX_HTTP_RTBUS_EIO_OK;
+}
+
+
+/* one that is too late is told so as the reference server does */
+
+static ngx_int_t
+ngx_http_rtbus_upgrade_accept(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_eio_error_e error)
+{
+    ngx_int_t             rc;
+    ngx_http_rtbus_ws_t  *ws;
+
+    ws = &u->ws;
+
+    ws->carrier.kind = NGX_RTBUS_STAT_SOCKETIO;
+    ws->carrier.room_handler = ngx_http_rtbus_upgrade_nothing;
+    ws->carrier.leave_handler = ngx_http_rtbus_upgrade_nothing;
+    ws->carrier.ended_handler = ngx_http_rtbus_upgrade_ended;
+
+    ws->message_handler = ngx_http_rtbus_upgrade_message;
+    ws->timer_handler = ngx_http_rtbus_upgrade_timer;
+
+    if (ngx_http_rtbus_ws_init(ws, u->request) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_rtbus_ws_accept(ws, &u->key);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ws->carrier.transport->timer(&ws->carrier, NGX_HTTP_RTBUS_UPGRADE_TIMEOUT);
+
+    if (error != NGX_HTTP_RTBUS_EIO_OK) {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_POLICY,
+                                     "session has a WebSocket already");
+    }
+
+    return NGX_OK;
+}
+
+
+/* the owner has to say first whether there is such a session */
+
+static ngx_int_t
+ngx_http_rtbus_upgrade_ask(ngx_http_rtbus_upgrade_t *u)
+{
+    ngx_str_t               sid, owner;
+    ngx_event_t            *rev;
+    ngx_http_request_t     *r;
+    ngx_http_rtbus_text_t   text;
+
+    r = u->request;
+
+    ngx_http_rtbus_relay_begin(u->worker->relay, &text, "upgrade");
+
+    sid.data = u->sid;
+    sid.len = NGX_HTTP_RTBUS_SESSION_ID;
+
+    if (ngx_http_rtbus_session_describe(r, &sid, &text) != NGX_OK) {
+        ngx_http_rtbus_text_free(&text);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    owner.data = u->sid;
+    owner.len = NGX_RTBUS_MAILBOX_ID_LEN;
+
+    u->ask = ngx_http_rtbus_relay_ask(u->worker->relay, &owner, &text,
+                                      NGX_HTTP_RTBUS_UPGRADE_STEP,
+                                      ngx_http_rtbus_upgrade_answered, u);
+    if (u->ask == NULL) {
+        return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_AWAY, NULL);
+    }
+
+    /* should the client go away now, or should there be no answer */
+
+    u->ref = ngx_http_rtbus_relay_ref(u->ask);
+
+    rev = r->connection->read;
+    r->read_event_handler = ngx_http_test_reading;
+
+    if (rev->ready) {
+        ngx_post_event(rev, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_rtbus_upgrade_answered(void *data, ngx_int_t rc, rtbus_str_t *answer)
+{
+    ngx_http_rtbus_upgrade_t *u = data;
+
+    uint64_t                     error;
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    rtbus_json_member_t          m[] = { rtbus_json_member("error") };
+    ngx_http_rtbus_eio_error_e   e;
+
+    u->ask = NULL;
+
+    r = u->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    e = (rc == NGX_DECLINED) ? NGX_HTTP_RTBUS_EIO_SID
+                             : NGX_HTTP_RTBUS_EIO_AWAY;
+
+    if (rc == NGX_OK) {
+        rtbus_json_members(answer, m, 1);
+
+        if (rtbus_json_uint(&m[0].value.raw, &error) == RTBUS_OK
+            && error <= NGX_HTTP_RTBUS_EIO_OK)
+        {
+            e = error;
+        }
+
+        if (e != NGX_HTTP_RTBUS_EIO_OK) {
+            /* there is nothing to take back */
+            u->ref = 0;
+        }
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    if (e == NGX_HTTP_RTBUS_EIO_OK || e == NGX_HTTP_RTBUS_EIO_REQUEST) {
+        rc = ngx_http_rtbus_upgrade_accept(u, e);
+
+        if (rc == NGX_OK) {
+            rc = NGX_DONE;
+        }
+
+    } else {
+        rc = ngx_http_rtbus_poll_reply(r, e, NULL);
+    }
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_rtbus_upgrade_cleanup(void *data)
+{
+    ngx_http_rtbus_upgrade_t *u = data;
+
+    if (u->ask) {
+        ngx_http_rtbus_relay_cancel(u->ask);
+        u->ask = NULL;
+    }
+
+    ngx_http_rtbus_upgrade_leave(u);
+}
+
+
+/* it will not have the session */
+
+static void
+ngx_http_rtbus_upgrade_leave(ngx_http_rtbus_upgrade_t *u)
+{
+    ngx_http_rtbus_session_t  *s;
+
+    s = u->session;
+
+    if (u->done) {
+        return;
+    }
+
+    if (s) {
+        s->upgrade = NULL;
+        u->session = NULL;
+
+        ngx_http_rtbus_upgrade_unprobed(s);
+    }
+
+    if (u->ref) {
+        ngx_http_rtbus_upgrade_tell(u, "left");
+        u->ref = 0;
+    }
+}
+
+
+static void
+ngx_http_rtbus_upgrade_nothing(ngx_http_rtbus_carrier_t *car)
+{
+}
+
+
+/* the end of one that has a session of ours is the session's */
+
+static void
+ngx_http_rtbus_upgrade_ended(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_session_t  *s;
+    ngx_http_rtbus_upgrade_t  *u;
+
+    u = (ngx_http_rtbus_upgrade_t *) car;
+
+    if (!u->done) {
+        return;
+    }
+
+    u->ended(car);
+
+    s = u->session;
+
+    if (s) {
+        u->session = NULL;
+        ngx_http_rtbus_poll_done(&s->poll);
+    }
+}
+
+
+static void
+ngx_http_rtbus_upgrade_timer(ngx_http_rtbus_ws_t *ws)
+{
+    ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_POLICY,
+                                 "no upgrade in time");
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+{
+    ngx_str_t                  owner;
+    ngx_http_rtbus_text_t      text;
+    ngx_http_rtbus_upgrade_t  *u;
+
+    u = (ngx_http_rtbus_upgrade_t *) ws;
+
+    if (len == 6 && ngx_memcmp(p, "2probe", 6) == 0 && !u->probed) {
+
+        u->probed = 1;
+        ws->carrier.busy = 1;
+
+        if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_TEXT, (u_char *) "3probe", 6)
+            != NGX_OK)
+        {
+            goto nomem;
+        }
+
+        if (u->session) {
+            ngx_http_rtbus_upgrade_probed(u->session);
+
+        } else if (u->ref) {
+            ngx_http_rtbus_upgrade_tell(u, "probe");
+        }
+
+        return NGX_OK;
+    }
+
+    if (len != 1 || p[0] != RTBUS_EIO_UPGRADE) {
+
+        /* another one may try at once */
+
+        ngx_http_rtbus_upgrade_leave(u);
+
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_PROTOCOL_ERROR,
+                                     "neither probe nor upgrade");
+        return NGX_ERROR;
+    }
+
+    if (u->session) {
+        return ngx_http_rtbus_upgrade_switch(u);
+    }
+
+    if (u->ref == 0) {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
+                                     "session has ended");
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_rtbus_upgrade_begin(u, &text, "take") != NGX_OK) {
+        goto nomem;
+    }
+
+    owner.data = u->sid;
+    owner.len = NGX_RTBUS_MAILBOX_ID_LEN;
+
+    u->ask = ngx_http_rtbus_relay_ask(u->worker->relay, &owner, &text,
+                                      NGX_HTTP_RTBUS_UPGRADE_STEP,
+                                      ngx_http_rtbus_upgrade_taken, u);
+    if (u->ask == NULL) {
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
+                                     "owner of the session is out of reach");
+        return NGX_ERROR;
+    }
+
+    /* what the client sends next is for the session */
+
+    ngx_http_rtbus_carrier_hold(&ws->carrier);
+
+    return NGX_OK;
+
+nomem:
+
+    ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
+
+    return NGX_ERROR;
+}
+
+
+/* "upgrade" is the number by which the owner knows who this is */
+
+static ngx_int_t
+ngx_http_rtbus_upgrade_begin(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_text_t *text, const char *kind)
+{
+    ngx_http_rtbus_relay_begin(u->worker->relay, text, kind);
+
+    ngx_http_rtbus_text_lit(text, ",\"id\":");
+    ngx_http_rtbus_text_quote(text, u->sid, NGX_HTTP_RTBUS_SESSION_ID);
+    ngx_http_rtbus_text_lit(text, ",\"upgrade\":");
+    ngx_http_rtbus_text_number(text, u->ref);
+
+    if (text->failed) {
+        ngx_http_rtbus_text_free(text);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_upgrade_tell(ngx_http_rtbus_upgrade_t *u, const char *kind)
+{
+    ngx_str_t              owner;
+    ngx_http_rtbus_text_t  text;
+
+    if (ngx_http_rtbus_upgrade_begin(u, &text, kind) != NGX_OK) {
+        return;
+    }
+
+    ngx_http_rtbus_relay_refer(u->worker->relay, &text, 0);
+
+    owner.data = u->sid;
+    owner.len = NGX_RTBUS_MAILBOX_ID_LEN;
+
+    (void) ngx_http_rtbus_relay_tell(u->worker->relay, &owner, &text, NULL,
+                                     NULL);
+}
+
+
+/* at the owner: what was on the one carrier is on the other one */
+
+static ngx_int_t
+ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u)
+{
+    ngx_http_rtbus_session_t  *s;
+
+    s = u->session;
+
+    if (s->poll.post || s->poll.carrier.closing) {
+        ngx_http_rtbus_carrier_close(&u->ws.carrier, RTBUS_WS_PROTOCOL_ERROR,
+                                     "upgrade in the middle of a post");
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_poll_stop(&s->poll);
+
+    if (s->noop.timer_set) {
+        ngx_del_timer(&s->noop);
+    }
+
+    s->upgraded = 1;
+
+    ngx_http_rtbus_carrier_move(&u->ws.carrier, &s->poll.carrier);
+
+    ngx_http_rtbus_upgrade_start(u, s->eio);
+
+    s->eio->handlers->moved(s->eio);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_eio_t *eio)
+{
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = &u->ws.carrier;
+
+    u->done = 1;
+    car->busy = 0;
+
+    u->ended = car->ended_handler;
+    car->ended_handler = ngx_http_rtbus_upgrade_ended;
+
+    ngx_http_rtbus_eio_attach(eio, &u->ws);
+
+    car->transport->timer(car, eio->pinged ? car->conf->ping_timeout
+                                           : car->conf->ping_interval);
+}
+
+
+/* at another worker: the session has come, or there is none */
+
+static void
+ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc, rtbus_str_t *answer)
+{
+    ngx_http_rtbus_upgrade_t *u = data;
+
+    ngx_http_rtbus_carrier_t  *car;
+
+    u->ask = NULL;
+
+    car = &u->ws.carrier;
+
+    ngx_http_set_log_request(car->log, u->request);
+
+    ngx_http_rtbus_carrier_release(car);
+
+    if (car->closing) {
+        return;
+    }
+
+    if (rc != NGX_OK || ngx_http_rtbus_upgrade_import(u, answer) != NGX_OK) {
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
+                                     "session did not come");
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u, rtbus_str_t *answer)
+{
+    rtbus_json_member_t    m[] = { rtbus_json_member("session"),
+                                   rtbus_json_member("queue"),
+                                   rtbus_json_member("opened"),
+                                   rtbus_json_member("pinged") };
+    uint64_t               n;
+    ngx_http_rtbus_eio_t  *eio;
+
+    rtbus_json_members(answer, m, 4);
+
+    if (m[0].value.type != RTBUS_JSON_OBJECT) {
+        return NGX_ERROR;
+    }
+
+    eio = ngx_http_rtbus_eio_create(u->request->pool, &u->ws.carrier,
+                                    u->handlers);
+    if (eio == NULL) {
+        u->ws.carrier.ended_handler = ngx_http_rtbus_upgrade_ended;
+        return NGX_ERROR;
+    }
+
+    if (rtbus_json_uint(&m[2].value.raw, &n) == RTBUS_OK) {
+        eio->opened -= (ngx_msec_t) n;
+    }
+
+    eio->pinged = (rtbus_json_uint(&m[3].value.raw, &n) == RTBUS_OK && n);
+
+    ngx_http_rtbus_upgrade_start(u, eio);
+
+    if (ngx_http_rtbus_upgrade_queue(u, &m[1].value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return u->handlers->import(eio, &m[0].value.raw);
+}
+
+
+/* packets that had no poll to go with */
+
+static ngx_int_t
+ngx_http_rtbus_upgrade_queue(ngx_http_rtbus_upgrade_t *u,
+    rtbus_json_value_t *value)
+{
+    size_t               len, header;
+    u_char              *text;
+    ngx_int_t            rc;
+    ngx_str_t            raw, data;
+    ngx_uint_t           opcode;
+    const u_char        *pos, *last;
+    ngx_rtbus_frame_t   *frame;
+    rtbus_eio_packet_t   packet;
+
+    if (value->type != RTBUS_JSON_STRING || value->raw.len == 2) {
+        return NGX_OK;
+    }
+
+    text = ngx_alloc(value->raw.len, u->ws.carrier.log);
+    if (text == NULL) {
+        return NGX_ERROR;
+    }
+
+    pos = text;
+    last = text + rtbus_json_unquote(text, &value->raw);
+
+    for ( ;; ) {
+        rc = rtbus_eio_next(&packet, &pos, last);
+
+        if (rc != RTBUS_OK) {
+            rc = (rc == RTBUS_AGAIN) ? NGX_OK : NGX_ERROR;
+            break;
+        }
+
+        data.data = packet.data.data - 1;
+        data.len = packet.data.len + 1;
+        opcode = RTBUS_WS_TEXT;
+
+        if (packet.type == RTBUS_EIO_BINARY) {
+            raw.data = packet.data.data;
+            raw.len = packet.data.len;
+            opcode = RTBUS_WS_BINARY;
+
+            if (ngx_decode_base64(&data, &raw) != NGX_OK) {
+                rc = NGX_ERROR;
+                break;
+            }
+        }
+
+        header = rtbus_ws_header_len(data.len);
+        len = header + data.len;
+
+        frame = ngx_rtbus_frame_create(len);
+        if (frame == NULL) {
+            rc = NGX_ERROR;
+            break;
+        }
+
+        (void) rtbus_ws_write_header(frame->data, opcode, data.len);
+        ngx_memcpy(frame->data + header, data.data, data.len);
+
+        ngx_http_rtbus_carrier_push(&u->ws.carrier, frame);
+        ngx_rtbus_frame_unref(frame);
+    }
+
+    ngx_free(text);
+
+    return rc;
+}
+
+
+/* the owner's side */
+
+ngx_http_rtbus_eio_error_e
+ngx_http_rtbus_upgrade_asked(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_relay_from_t *from)
+{
+    ngx_http_rtbus_eio_error_e  error;
+
+    error = ngx_http_rtbus_upgrade_free(s);
+
+    if (error == NGX_HTTP_RTBUS_EIO_OK) {
+        s->used = 1;
+        s->probed_at = ngx_current_msec;
+        s->upgrader = *from;
+    }
+
+    return error;
+}
+
+
+/* the worker of the WebSocket may be no more */
+
+static void
+ngx_http_rtbus_upgrade_expire(ngx_http_rtbus_session_t *s)
+{
+    if (s->upgrader.ref
+        && (ngx_msec_int_t) (ngx_current_msec - s->probed_at)
+           > NGX_HTTP_RTBUS_UPGRADE_TIMEOUT + NGX_HTTP_RTBUS_UPGRADE_STEP)
+    {
+        s->upgrader.ref = 0;
+        ngx_http_rtbus_upgrade_unprobed(s);
+    }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
+    rtbus_str_t *message, ngx_http_rtbus_relay_from_t *from)
+{
+    rtbus_json_member_t          m[] = { rtbus_json_member("upgrade") };
+    ngx_http_rtbus_relay_from_t  upgrader;
+
+    if (!ngx_http_rtbus_session_is(kind, "probe")
+        && !ngx_http_rtbus_session_is(kind, "take")
+        && !ngx_http_rtbus_session_is(kind, "left"))
+    {
+        return NGX_DECLINED;
+    }
+
+    rtbus_json_members(message, m, 1);
+
+    upgrader = *from;
+
+    if (rtbus_json_uint(&m[0].value.raw, &upgrader.ref) != RTBUS_OK
+        || upgrader.ref == 0
+        || !ngx_http_rtbus_session_same(&upgrader, &s->upgrader)
+        || s->upgraded)
+    {
+        ngx_http_rtbus_session_refuse(s->poll.carrier.worker, from,
+                                      NGX_HTTP_RTBUS_EIO_REQUEST);
+        return NGX_OK;
+    }
+
+    if (ngx_http_rtbus_session_is(kind, "probe")) {
+        ngx_http_rtbus_upgrade_probed(s);
+
+    } else if (ngx_http_rtbus_session_is(kind, "left")) {
+        s->upgrader.ref = 0;
+        ngx_http_rtbus_upgrade_unprobed(s);
+
+    } else {
+        ngx_http_rtbus_upgrade_give(s, from);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The client goes on over WebSocket once its poll is over.  A poll that comes
+ * after the probe may have to wait for as long as the upgrade is under way.
+ *
+ * From the answer to the probe up to its "upgrade" the stock client must not
+ * lose the WebSocket: it would wait for a ping, with neither transport.  So none
+ * of the two is sent away meanwhile, should a worker leave.
+ */
+
+static void
+ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s)
+{
+    s->probed = 1;
+    s->poll.carrier.busy = 1;
+
+    s->noop.handler = ngx_http_rtbus_upgrade_noop;
+    s->noop.data = s;
+    s->noop.log = &s->log;
+    s->noop.cancelable = 1;
+
+    ngx_http_rtbus_poll_noop(&s->poll);
+}
+
+
+static void
+ngx_http_rtbus_upgrade_unprobed(ngx_http_rtbus_session_t *s)
+{
+    s->probed = 0;
+    s->poll.carrier.busy = 0;
+}
+
+
+void
+ngx_http_rtbus_upgrade_hurry(ngx_http_rtbus_session_t *s)
+{
+    ngx_http_rtbus_upgrade_expire(s);
+
+    if (s->probed && !s->poll.carrier.closing) {
+        ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_UPGRADE_NOOP);
+    }
+}
+
+
+static void
+ngx_http_rtbus_upgrade_noop(ngx_event_t *ev)
+{
+    ngx_http_rtbus_session_t  *s;
+
+    s = ev->data;
+
+    ngx_http_rtbus_poll_noop(&s->poll);
+}
+
+
+void
+ngx_http_rtbus_upgrade_cancel(ngx_http_rtbus_session_t *s)
+{
+    ngx_http_rtbus_upgrade_t  *u;
+
+    if (s->noop.timer_set) {
+        ngx_del_timer(&s->noop);
+    }
+
+    u = s->upgrade;
+
+    if (u && !u->done) {
+        ngx_http_rtbus_upgrade_leave(u);
+
+        if (!u->probed) {
+            ngx_http_rtbus_carrier_close(&u->ws.carrier, RTBUS_WS_INTERNAL,
+                                         "session has ended");
+        }
+    }
+}
+
+
+/* the session leaves for another worker */
+
+static void
+ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_relay_from_t *from)
+{
+    ngx_str_t                  to;
+    ngx_http_rtbus_link_t     *link;
+    ngx_http_rtbus_text_t      text, queue;
+    ngx_http_rtbus_worker_t   *worker;
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = &s->poll.carrier;
+    worker = car->worker;
+
+    if (s->poll.post || car->closing) {
+        ngx_http_rtbus_session_refuse(worker, from,
+                                      NGX_HTTP_RTBUS_EIO_REQUEST);
+        return;
+    }
+
+    ngx_http_rtbus_text_init(&queue, &s->log);
+
+    for (link = car->first; link; link = link->next) {
+        ngx_http_rtbus_poll_write(&queue, link->frame);
+    }
+
+    ngx_http_rtbus_relay_begin(worker->relay, &text, "answer");
+
+    ngx_http_rtbus_text_lit(&text, ",\"opened\":");
+    ngx_http_rtbus_text_number(&text, ngx_current_msec - s->eio->opened);
+    ngx_http_rtbus_text_lit(&text, ",\"pinged\":");
+    ngx_http_rtbus_text_number(&text, s->eio->pinged);
+    ngx_http_rtbus_text_lit(&text, ",\"queue\":");
+    ngx_http_rtbus_text_quote(&text, queue.data, queue.len);
+    ngx_http_rtbus_text_lit(&text, ",\"session\":");
+
+    to.data = from->from;
+    to.len = NGX_RTBUS_MAILBOX_ID_LEN;
+
+    s->eio->handlers->export(s->eio, &to, &text);
+
+    text.failed |= queue.failed;
+
+    ngx_http_rtbus_text_free(&queue);
+
+    /* should it not arrive the client comes back with its cursor */
+
+    (void) ngx_http_rtbus_relay_answer(worker->relay, from, &text, NULL, NULL);
+
+    /* who comes late is told that it is elsewhere, not that there is none */
+
+    ngx_http_rtbus_poll_stop(&s->poll);
+    car->ended_handler(car);
+    ngx_http_rtbus_carrier_leave(car);
+
+    s->upgraded = 1;
+
+    s->noop.handler = ngx_http_rtbus_upgrade_forget;
+    s->noop.data = s;
+    s->noop.log = &s->log;
+    s->noop.cancelable = 1;
+
+    ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_UPGRADE_TIMEOUT);
+}
+
+
+static void
+ngx_http_rtbus_upgrade_forget(ngx_event_t *ev)
+{
+    ngx_http_rtbus_session_t  *s;
+
+    s = ev->data;
+
+    ngx_http_rtbus_poll_done(&s->poll);
+}
