@@ -18,6 +18,7 @@ static ngx_rtbus_channel_t *ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub,
 static ngx_int_t ngx_rtbus_hub_ask(ngx_rtbus_sub_t *sub);
 static void ngx_rtbus_hub_answer(void *data, ngx_int_t rc);
 static void ngx_rtbus_hub_linger_handler(ngx_event_t *ev);
+static void ngx_rtbus_hub_destroy(ngx_rtbus_channel_t *ch);
 
 static void ngx_rtbus_hub_ready(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
@@ -105,6 +106,16 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
 void
 ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
 {
+    ngx_queue_t          *q;
+    ngx_rtbus_channel_t  *ch;
+
+    ngx_rtbus_canary_close(&hub->canary);
+
+    /* those whose calls fail want to try again, or leave their channels */
+
+    ngx_rtbus_redis_cmd_close(&hub->cmd);
+    ngx_rtbus_redis_sub_close(&hub->sub);
+
     if (hub->linger.timer_set) {
         ngx_del_timer(&hub->linger);
     }
@@ -113,9 +124,13 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
         ngx_del_timer(&hub->retry);
     }
 
-    ngx_rtbus_canary_close(&hub->canary);
-    ngx_rtbus_redis_cmd_close(&hub->cmd);
-    ngx_rtbus_redis_sub_close(&hub->sub);
+    while (!ngx_queue_empty(&hub->lingering)) {
+        q = ngx_queue_head(&hub->lingering);
+        ch = ngx_queue_data(q, ngx_rtbus_channel_t, queue);
+
+        ngx_rtbus_hub_destroy(ch);
+    }
+
     ngx_rtbus_mailbox_close(&hub->mailbox);
     ngx_rtbus_forward_close(hub);
 
@@ -476,14 +491,27 @@ ngx_rtbus_hub_linger_handler(ngx_event_t *ev)
         ngx_log_debug1(NGX_LOG_DEBUG_CORE, hub->log, 0,
                        "rtbus channel \"%V\" has no listener", &ch->name);
 
-        ngx_queue_remove(q);
-        ngx_rtbus_redis_sub_remove(&hub->sub, &ch->topic);
-        ngx_rtbus_history_stop(ch);
-        ngx_rtbus_hub_drop_kept(ch);
-        ngx_free(ch);
-
-        ngx_rtbus_stat_sub(hub->stat, channels, 1);
+        ngx_rtbus_hub_destroy(ch);
     }
+}
+
+
+/* of a channel that lingers */
+
+static void
+ngx_rtbus_hub_destroy(ngx_rtbus_channel_t *ch)
+{
+    ngx_rtbus_hub_t  *hub;
+
+    hub = ch->hub;
+
+    ngx_queue_remove(&ch->queue);
+    ngx_rtbus_redis_sub_remove(&hub->sub, &ch->topic);
+    ngx_rtbus_history_stop(ch);
+    ngx_rtbus_hub_drop_kept(ch);
+    ngx_free(ch);
+
+    ngx_rtbus_stat_sub(hub->stat, channels, 1);
 }
 
 

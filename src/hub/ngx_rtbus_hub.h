@@ -228,7 +228,10 @@ struct ngx_rtbus_hub_s {
 
 ngx_int_t ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log);
 
-/* at the worker's exit: closes the links to Redis; there is no client left */
+/*
+ * At the worker's exit: closes the links to Redis and frees the channels that
+ * linger; there is no client left, or nobody cares for it any more.
+ */
 
 void ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub);
 

@@ -925,12 +925,27 @@ begin(void)
 }
 
 
-static void
-end(void)
+/* no channel is left but the mailbox */
+
+static ngx_uint_t
+alone(void)
 {
-    ngx_uint_t                i;
     ngx_rbtree_t             *tree;
     ngx_rtbus_redis_topic_t  *topic;
+
+    tree = &fuzz_hub.sub.topics;
+    topic = (ngx_rtbus_redis_topic_t *) ngx_rbtree_min(tree->root,
+                                                       tree->sentinel);
+
+    return topic == &fuzz_hub.mailbox.topic
+           && ngx_rbtree_next(tree, tree->root) == NULL;
+}
+
+
+static void
+end(ngx_uint_t linger)
+{
+    ngx_uint_t  i;
 
     for (i = 0; i < FUZZ_SUBS; i++) {
         if (fuzz_subs[i].used) {
@@ -938,19 +953,16 @@ end(void)
         }
     }
 
-    later(6000);
+    /* at the end of a worker channels may linger still */
 
-    /* no channel is left but the mailbox */
-
-    tree = &fuzz_hub.sub.topics;
-    topic = (ngx_rtbus_redis_topic_t *) ngx_rbtree_min(tree->root,
-                                                       tree->sentinel);
-
-    must(topic == &fuzz_hub.mailbox.topic
-         && ngx_rbtree_next(tree, tree->root) == NULL);
+    if (linger) {
+        later(6000);
+        must(alone());
+    }
 
     ngx_rtbus_hub_close(&fuzz_hub);
 
+    must(alone());
     must(fuzz_links[0] == NULL && fuzz_links[1] == NULL);
     must(ngx_event_find_timer() == NGX_TIMER_INFINITE);
 }
@@ -984,7 +996,7 @@ play(const uint8_t *data, size_t size, size_t piece)
         p = step(p, last);
     }
 
-    end();
+    end(size & 1);
 
     return fuzz_trace;
 }
