@@ -7,7 +7,9 @@
 #
 #   make build   build/ngx_http_rtbus_module.so for the nginx installed here
 #   make asan    all suites with AddressSanitizer on the whole of nginx, and
-#                UBSan on the module
+#                UBSan on the module; what is not freed at a worker's end is
+#                an error, too
+#   make valgrind  some suites under valgrind's memcheck
 #   make unit    unit tests of src/wire
 #   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each
 #   make layers  includes between the folders of src
@@ -36,7 +38,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
             -fno-omit-frame-pointer
 
 # what the suites need of nginx
-ASAN_CONFIGURE := --with-compat --with-debug --with-threads \
+FULL_CONFIGURE := --with-compat --with-debug --with-threads \
                   --with-http_v2_module --with-http_ssl_module \
                   --with-http_auth_request_module --with-http_realip_module \
                   --with-http_stub_status_module --with-http_sub_module
@@ -69,11 +71,12 @@ $(BUILD)/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
 	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" ./.ci/build $(BUILD)
 
 # a whole nginx with AddressSanitizer, each allocation on its own: pools would
-# hide what is written beside it
+# hide what is written beside it.  The module stays in memory up to the end, for
+# the leak check to tell whose the memory was
 
 $(BUILD)/asan/sbin/nginx: .ci/build .ci/nginx-source Makefile
 	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
-		NGINX_SRC=$$src NGINX_CONFIGURE="$(ASAN_CONFIGURE)" CC="$(CC)" \
+		NGINX_SRC=$$src NGINX_CONFIGURE="$(FULL_CONFIGURE)" CC="$(CC)" \
 		RTBUS_CFLAGS="-fsanitize=address -fno-omit-frame-pointer \
 			-DNGX_DEBUG_PALLOC=1 -O1 -g" \
 		./.ci/build $(BUILD)/asan/sbin nginx
@@ -81,9 +84,20 @@ $(BUILD)/asan/sbin/nginx: .ci/build .ci/nginx-source Makefile
 $(BUILD)/asan/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
 		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
 	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
-		NGINX_SRC=$$src NGINX_CONFIGURE="$(ASAN_CONFIGURE)" CC="$(CC)" \
+		NGINX_SRC=$$src NGINX_CONFIGURE="$(FULL_CONFIGURE)" CC="$(CC)" \
 		RTBUS_CFLAGS="$(SANITIZE) -DNGX_DEBUG_PALLOC=1 -O1 -g" \
-		./.ci/build $(BUILD)/asan
+		RTBUS_LDFLAGS="-Wl,-z,nodelete" ./.ci/build $(BUILD)/asan
+
+# the same for valgrind, the module with it
+
+$(BUILD)/valgrind/nginx: .ci/build .ci/nginx-source Makefile config \
+		ngx_http_rtbus_module.c conf/rtbus.lua \
+		$(wildcard src/*/*.c) $(HEADERS)
+	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
+		NGINX_SRC=$$src NGINX_CONFIGURE="$(FULL_CONFIGURE)" CC="$(CC)" \
+		RTBUS_CFLAGS="-DNGX_DEBUG_PALLOC=1 -O1 -g" \
+		RTBUS_LDFLAGS="-Wl,-z,nodelete" \
+		./.ci/build $(BUILD)/valgrind nginx
 
 $(BUILD)/producer: demo/producer.c
 	@mkdir -p $(BUILD)
@@ -110,6 +124,25 @@ asan: test-deps $(BUILD)/asan/sbin/nginx $(BUILD)/asan/ngx_http_rtbus_module.so 
 	RTBUS_MODULE=$(BUILD)/asan/ngx_http_rtbus_module.so \
 	TEST_NGINX_BINARY=$(BUILD)/asan/sbin/nginx RTBUS_SANITIZED=1 \
 		prove -It/lib $(T)
+
+# memcheck tells only what a process has done that was wrong
+
+VALGRIND := valgrind -q --leak-check=full --errors-for-leak-kinds=definite \
+            --show-leak-kinds=definite --num-callers=30 \
+            --suppressions=$(CURDIR)/t/valgrind.supp \
+            --log-file=$(BUILD)/valgrind/log/%p
+
+valgrind: T = t/ws_subscribe.t t/sse.t t/socketio.t t/state.t t/submit.t
+
+valgrind: valgrind-deps $(BUILD)/valgrind/nginx node_modules
+	@rm -rf $(BUILD)/valgrind/log && mkdir -p $(BUILD)/valgrind/log
+	RTBUS_MODULE=$(BUILD)/valgrind/ngx_http_rtbus_module.so \
+	TEST_NGINX_BINARY=$(BUILD)/valgrind/nginx \
+	RTBUS_VALGRIND="$(VALGRIND)" prove -It/lib $(T)
+	@! cat $(BUILD)/valgrind/log/* | grep -a .
+
+valgrind-deps:
+	@./.ci/deps valgrind
 
 
 unit: $(UNITS)
@@ -196,4 +229,4 @@ clean:
 	rm -rf build
 
 .PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps \
-        fuzz-run layers bench types clean
+        fuzz-run valgrind valgrind-deps layers bench types clean

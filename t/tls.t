@@ -93,6 +93,10 @@ http {
         location / {
             proxy_pass https://127.0.0.1:8443;
             proxy_http_version 1.1;
+
+            # nginx does not free the session at the end
+            proxy_ssl_session_reuse off;
+
             proxy_set_header Upgrade \$http_upgrade;
             proxy_set_header Connection \$http_connection;
         }

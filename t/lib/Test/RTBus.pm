@@ -69,6 +69,7 @@ package Test::RTBus;
 #
 #	RTBUS_MODULE		the module, if not build/ of this checkout
 #	RTBUS_SANITIZED		nginx has sanitizers, see "make asan"
+#	RTBUS_VALGRIND		a command that runs nginx, see "make valgrind"
 #	TEST_NGINX_BINARY	/usr/sbin/nginx or the first in PATH
 #	TEST_NGINX_GLOBALS	load_module goes in front, unless it speaks of
 #				ngx_http_rtbus_module already
@@ -157,26 +158,38 @@ sub _set_binary {
 	my $dynamic = !defined $ENV{TEST_NGINX_MODULES}
 		&& `$nginx -V 2>&1` =~ /--with-\S+=dynamic/;
 
-	return unless $ENV{RTBUS_SANITIZED} || $dynamic;
+	return unless $ENV{RTBUS_SANITIZED} || $ENV{RTBUS_VALGRIND} || $dynamic;
 	return if $^C;
 
-	my $env = '';
+	my $real = _quote(abs_path($nginx));
+	my ($run, $short) = ($real, '');
 
 	if ($ENV{RTBUS_SANITIZED}) {
 		my %set = (
 			ASAN_OPTIONS => $ENV{ASAN_OPTIONS}
-				|| 'detect_leaks=0:detect_odr_violation=0',
+				|| 'detect_odr_violation=0',
+			LSAN_OPTIONS => $ENV{LSAN_OPTIONS}
+				|| 'print_suppressions=0:suppressions='
+					. dirname(abs_path(__FILE__))
+					. '/../../lsan.supp',
 			UBSAN_OPTIONS => $ENV{UBSAN_OPTIONS}
 				|| 'print_stacktrace=1:print_summary=1',
 		);
 
-		$env = join ' ', 'env',
-			map { "$_=" . _quote($set{$_}) } sort keys %set;
+		$run = join ' ', 'env', (map { "$_=" . _quote($set{$_}) }
+			sort keys %set), $real;
+
+		# one that only reads its configuration frees nothing
+
+		$short = "ASAN_OPTIONS="
+			. _quote("$set{ASAN_OPTIONS}:detect_leaks=0");
+
+	} elsif ($ENV{RTBUS_VALGRIND}) {
+		$run = "$ENV{RTBUS_VALGRIND} $real";
 	}
 
 	my $file = tempdir('rtbus-nginx-XXXXXXXX', TMPDIR => 1, CLEANUP => 1)
 		. '/nginx';
-	my $real = _quote(abs_path($nginx));
 
 	open my $fh, '>', $file or die "Can't write $file: $!\n";
 	print $fh <<SCRIPT;
@@ -187,7 +200,11 @@ if [ "\$1" = -V ]; then
 	exit
 fi
 
-exec $env $real "\$@"
+case " \$* " in
+	*" -t "* | *" -s "*) exec env $short $real "\$@"
+esac
+
+exec $run "\$@"
 SCRIPT
 	close $fh or die "Can't write $file: $!\n";
 	chmod 0755, $file;
@@ -230,7 +247,8 @@ sub _set_globals {
 	# a binary upgrade passes on only what is named
 
 	if ($ENV{RTBUS_SANITIZED} && $globals !~ /env ASAN_OPTIONS/) {
-		$globals .= "\nenv ASAN_OPTIONS; env UBSAN_OPTIONS;";
+		$globals .= "\nenv ASAN_OPTIONS; env LSAN_OPTIONS;"
+			. " env UBSAN_OPTIONS;";
 	}
 
 	$ENV{TEST_NGINX_GLOBALS} = "$globals\n";
