@@ -23,7 +23,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http proxy gzip ssi stub_status /)
-	->has_daemon('redis-server')->plan(147);
+	->has_daemon('redis-server')->plan(148);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -366,6 +366,27 @@ is($beat->next_event()->{event}, 'e', 'event between heartbeats');
 my $comments = () = $beat->comments();
 ok($beat->wait_comments($comments + 2), 'heartbeats after an event');
 is(join('', $beat->comments()), '', 'heartbeats say nothing');
+
+# an event that is about to go out when a heartbeat is due is no reason to wait
+# as for a client that does not read
+
+my @beats = map { client('/beat') } 1 .. 30;
+
+for my $n (1 .. 200) {
+	$redis->event('job:beat', 'n', $n);
+	select undef, undef, undef, 0.002;
+}
+
+$redis->event('job:beat', 'last', 1);
+$_->wait_event('last') for @beats;
+
+my %seen = map { my $n = () = $_->comments(); $_->fd() => $n } @beats;
+
+ok(select_loop(\@beats, sub {
+	!grep { $_->comments() < $seen{$_->fd()} + 2 } @beats;
+}, 5), 'heartbeats go on after events');
+
+$_->drop() for @beats;
 
 # both protocols at one location
 

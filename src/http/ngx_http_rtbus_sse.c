@@ -365,7 +365,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
         return;
     }
 
-    if (car->unsent) {
+    if (car->inflight) {
 
         /* there is no pong: a client is alive as long as it takes bytes */
 
@@ -383,6 +383,13 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 
     sse->waited = 0;
 
+    ngx_add_timer(ev, car->conf->ping_interval);
+
+    if (car->unsent) {
+        /* an event goes out at the end of this turn, which is as good */
+        return;
+    }
+
     frame = ngx_rtbus_frame_create(3);
 
     if (frame == NULL) {
@@ -394,8 +401,6 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 
     ngx_http_rtbus_carrier_send(car, frame);
     ngx_rtbus_frame_unref(frame);
-
-    ngx_add_timer(ev, car->conf->ping_interval);
 }
 
 
