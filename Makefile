@@ -10,6 +10,8 @@
 #                UBSan on the module; what is not freed at a worker's end is
 #                an error, too
 #   make valgrind  some suites under valgrind's memcheck
+#   make soak    clients of all kinds, faults and reloads, TIME seconds of each
+#                part: nobody misses anything, no process grows or is stuck
 #   make unit    unit tests of src/wire
 #   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each
 #   make layers  includes between the folders of src
@@ -21,7 +23,9 @@
 # Variables: NGINX_SRC   source tree of nginx; Debian's nginx-dev by default
 #            CC          compiler
 #            T           suites to run, t/ by default
-#            TIME        seconds of each fuzzer, 60 by default
+#            TIME        seconds of each fuzzer and of each part of the soak,
+#                        60 by default
+#            SOAK        more options of bench/check, for soak
 #            SCHEMA      conf/events.schema.json by default
 #            TYPES       conf/events.d.ts by default
 
@@ -110,6 +114,7 @@ $(BUILD)/bench/%: bench/%.c bench/io.c bench/proto.c $(wildcard bench/*.h)
 	$(CC) -O2 -g -W -Wall -Wextra -Wno-unused-parameter -o $@.$$$$ \
 		$(filter %.c,$^) -lhiredis $(BENCH_LIBS) && mv $@.$$$$ $@
 
+$(BUILD)/bench/check: bench/watch.c
 $(BUILD)/bench/floor: BENCH_LIBS = -lcrypto
 
 
@@ -219,6 +224,19 @@ layers:
 bench: deps build
 	@BUILD=$(BUILD) ./bench/bench $(BENCH)
 
+# a worker that lives through all; reloads; whatever there is
+
+SOAK_OPTIONS = --soak --time $(TIME) --rate 200 --clients 20 --channels 48
+
+soak: deps build
+	@for part in "--workers 1 --faults redis,cut,freeze" \
+			"--faults reload --every 5" \
+			"--faults worker,freeze,reload,upgrade,redis,cut"; do \
+		set -- $(SOAK_OPTIONS) $$part $(SOAK); \
+		echo "bench/check $$*"; \
+		BUILD=$(BUILD) ./bench/check "$$@" || exit; \
+	done
+
 types:
 	@mkdir -p $(BUILD)
 	@./.ci/types $(SCHEMA) > $(BUILD)/types.new
@@ -229,4 +247,4 @@ clean:
 	rm -rf build
 
 .PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps \
-        fuzz-run valgrind valgrind-deps layers bench types clean
+        fuzz-run valgrind valgrind-deps layers bench soak types clean

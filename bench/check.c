@@ -25,6 +25,26 @@
  * Then a while without faults: now live events may not be lost either, and no
  * connection ends.
  *
+ * All the time nginx is looked at, too:
+ *
+ *   - a worker that has to leave is gone in time
+ *   - no counter of rtbus_status ever goes back, whatever becomes of workers;
+ *     in the calm its numbers of workers and connections are the real ones
+ *
+ * With --soak memory and descriptors are judged, too.
+ *
+ * Memory is anonymous memory: of the master, and of those workers that do not
+ * leave, their mean, once a second.  From a third of the time on a straight
+ * line is fitted to each of the two by least squares.  It may rise by SOAK_RISE
+ * KB, which is for the holes that a heap gets, and SOAK_SLOPE KB more for each
+ * minute.  Where workers are killed or have to leave it is the master, from
+ * which all of them are made, that would grow; where they are not, each lives
+ * through all.
+ *
+ * In the end all clients go.  Then rtbus_status has no connection, no
+ * subscription and no channel any more, and a worker has as many descriptors
+ * as before the first client came.
+ *
  * One thread, one epoll loop; nginx and Redis are its children.
  */
 
@@ -33,7 +53,6 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -58,6 +77,7 @@
 
 #include "io.h"
 #include "proto.h"
+#include "watch.h"
 
 
 #define MAX_CHANNELS      64
@@ -68,12 +88,19 @@
 #define PENDING           256           /* unanswered commands of a producer */
 #define LOG_LINES         48            /* kept of each client */
 #define SHOWN             6             /* violations shown in full */
+#define MAX_WORKERS       256           /* with those that leave */
 
 #define TICK              2             /* all times are milliseconds */
 #define SILENCE           20000         /* a server that says nothing */
 #define CATCH_UP          30000         /* until all are at the end */
 #define CALM_TIME         1500
 #define HUSH              1000          /* at most, before Redis is killed */
+#define LOOK              1000          /* at nginx's processes */
+#define TELL              10            /* looks */
+#define LEAVE             12000         /* a worker that has to */
+
+#define SOAK_RISE         1024          /* KB, in all */
+#define SOAK_SLOPE        32            /* KB more for each minute */
 #define MAXLEN            "1000000000"
 
 
@@ -238,12 +265,21 @@ typedef struct {
 /*
  * RUNNING is what takes the time.  Then all producers STOP; QUIET and LAST
  * have one event each per channel; in the CALM nothing is broken; END has one
- * event more.
+ * event more.  When it is EMPTY all clients are gone.
  */
 
 typedef enum {
-    STARTING, RUNNING, STOPPING, QUIET, LAST, CALM, END, VERIFY
+    STARTING, RUNNING, STOPPING, QUIET, LAST, CALM, END, EMPTY, VERIFY
 } phase_e;
+
+
+/* a worker that was told to leave, or says so */
+
+typedef struct {
+    pid_t                pid;
+    int64_t              since;
+    int                  late;
+} leaver_t;
 
 
 static struct {
@@ -261,20 +297,31 @@ static struct {
     const char          *dir;
     const char          *aof;
     const char          *faults;
+    double               every;         /* seconds, 0: at random */
     const char          *log;
+    int                  soak;
     int                  verbose;
 
     int64_t              zero;
     int64_t              now;
     phase_e              phase;
+    int                  ready;         /* the library is there */
+    int64_t              began;         /* to run */
+    int64_t              ended;
     int64_t              until;
     int                  step;          /* of the phase */
+    int64_t              since;         /* nothing changes any more */
     int                  stop;
 
     int                  redis_port;
     int                  nginx_port;
     pid_t                redis_pid;
     pid_t                nginx_pid;
+    int                  daemon;        /* nginx is one, to be upgraded */
+    pid_t                launcher;      /* that has made it one */
+    pid_t                nginx_old;     /* the one before the upgrade */
+    int                  upgrade;       /* step of it, 0: none */
+    int64_t              upgraded;      /* it was begun */
     int64_t              redis_start;   /* it is down until */
     int64_t              redis_kill;    /* TERM was not enough */
     int64_t              hush;          /* producers pause until then */
@@ -296,7 +343,27 @@ static struct {
     unsigned             waiting;
 
     int                  lossy;         /* Redis may forget */
+
+    /* nginx, looked at */
+
+    int64_t              look;          /* the next one */
+    leaver_t             leavers[MAX_WORKERS];
+    int                  nleavers;
+    int64_t              slowest;       /* of those that have left */
+
+    int64_t              ask;           /* for the status, next */
+    int64_t              asked;         /* the one that was answered last */
+    int                  asking;
+    metrics_t            metrics;
+
+    series_t             memory[2];     /* of the MASTER, of WORKERS */
+    series_t             fds[2];
+    int                  fds_first;     /* of a worker without clients */
+    int                  fds_last;
 } g;
+
+
+enum { MASTER = 0, WORKERS };
 
 
 static const char *const  modes[] = {
@@ -321,11 +388,13 @@ static struct {
     uint64_t  connects, resumes, recovered, drops, closed, shutdowns;
     uint64_t  joins, leaves, unavailable, states, syncs, deaf, too_slow;
     uint64_t  http_states;
-    uint64_t  kills, freezes, reloads, redis_term, redis_kill, redis_freeze;
+    uint64_t  kills, freezes, reloads, upgrades;
+    uint64_t  redis_term, redis_kill, redis_freeze;
     uint64_t  cut_sub, cut_cmd, trims, remakes;
     uint64_t  gaps, lost;
     uint64_t  missing, doubles, order, violations;
     uint64_t  snapshots, entries;
+    uint64_t  left, status;
 } count;
 
 
@@ -3249,7 +3318,7 @@ spawn(char *const argv[], const char *log)
 
     unsetenv("NGINX");
 
-    setenv("ASAN_OPTIONS", "detect_leaks=0:detect_odr_violation=0", 0);
+    setenv("ASAN_OPTIONS", "detect_odr_violation=0", 0);
     setenv("UBSAN_OPTIONS", "print_stacktrace=1:print_summary=1", 0);
 
     execvp(argv[0], argv);
@@ -3310,7 +3379,8 @@ nginx_start(void)
     fprintf(f,
         "load_module %s;\n"
         "%s"
-        "daemon off;\n"
+        "daemon %s;\n"
+        "env ASAN_OPTIONS; env LSAN_OPTIONS; env UBSAN_OPTIONS;\n"
         "worker_processes %d;\n"
         "pid nginx.pid;\n"
         "error_log error.log %s;\n"
@@ -3336,12 +3406,13 @@ nginx_start(void)
         "            rtbus_send_buffer 24k;\n"
         "            rtbus_message_rate 1000r/s;\n"
         "        }\n"
+        "        location = /status { rtbus_status; }\n"
         "        location ~ ^/state/(.+)$ { rtbus_state $1; }\n"
         "        location ~ ^/publish/(.+)$ { rtbus_publish $1; }\n"
         "    }\n"
         "}\n",
-        g.module, getuid() ? "" : "user root;\n", g.workers, g.log,
-        g.redis_port, g.nginx_port);
+        g.module, getuid() ? "" : "user root;\n", g.daemon ? "on" : "off",
+        g.workers, g.log, g.redis_port, g.nginx_port);
 
     fclose(f);
 
@@ -3350,49 +3421,69 @@ nginx_start(void)
         NULL
     };
 
-    g.nginx_pid = spawn(argv, log);
+    if (g.daemon) {
+        g.launcher = spawn(argv, log);
+
+    } else {
+        g.nginx_pid = spawn(argv, log);
+    }
 }
 
 
-/* the workers, also those that leave */
+/* whom nginx.pid names; 0: nobody yet */
 
-static int
-workers(pid_t *pids, int max)
+static pid_t
+nginx_master(void)
 {
-    int             n, parent;
-    DIR            *dir;
-    char            file[300], line[512], *p, state;
-    FILE           *f;
-    struct dirent  *d;
+    int    pid;
+    char   file[PATH_MAX];
+    FILE  *f;
 
-    n = 0;
-    dir = opendir("/proc");
-
-    while (dir && n < max && (d = readdir(dir))) {
-
-        if (!isdigit((unsigned char) d->d_name[0])) {
-            continue;
-        }
-
-        snprintf(file, sizeof(file), "/proc/%s/stat", d->d_name);
-        f = fopen(file, "r");
-
-        if (f == NULL) {
-            continue;
-        }
-
-        p = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
-        fclose(f);
-
-        if (p && sscanf(p + 1, " %c %d", &state, &parent) == 2
-            && parent == g.nginx_pid && state != 'Z')
-        {
-            pids[n++] = atoi(d->d_name);
-        }
+    if (!g.daemon) {
+        return g.nginx_pid;
     }
 
-    if (dir) {
-        closedir(dir);
+    snprintf(file, sizeof(file), "%s/nginx.pid", g.dir);
+    f = fopen(file, "r");
+
+    if (f == NULL) {
+        return 0;
+    }
+
+    if (fscanf(f, "%d", &pid) != 1) {
+        pid = 0;
+    }
+
+    fclose(f);
+
+    return pid;
+}
+
+
+/* the workers, also those that leave; of both masters, if there are two */
+
+static int
+workers(pid_t *pids)
+{
+    int    i, n;
+    pid_t  master;
+
+    n = children(g.nginx_pid, pids, MAX_WORKERS);
+
+    if (g.nginx_old) {
+        n += children(g.nginx_old, pids + n, MAX_WORKERS - n);
+    }
+
+    /* a new master is a child of the old one */
+
+    master = nginx_master();
+
+    for (i = 0; i < n && pids[i] != master; i++) {
+        /* void */
+    }
+
+    if (i < n) {
+        pids[i] = pids[--n];
     }
 
     return n;
@@ -3415,12 +3506,340 @@ reap(void)
                 die("Redis has ended, see %s/redis.log", g.dir);
             }
 
+        } else if (pid == g.nginx_old) {
+            g.nginx_old = 0;
+
+        } else if (pid == g.launcher) {
+            g.launcher = 0;
+
+            if (status != 0) {
+                die("nginx did not start, see %s/nginx.out", g.dir);
+            }
+
         } else if (pid == g.nginx_pid) {
             g.nginx_pid = 0;
 
             if (g.phase != VERIFY) {
                 die("nginx has ended, see %s/error.log", g.dir);
             }
+        }
+    }
+}
+
+
+/* ------------------------------------------------------- nginx, looked at */
+
+
+static void
+leave(pid_t pid)
+{
+    int  i;
+
+    for (i = 0; i < g.nleavers; i++) {
+        if (g.leavers[i].pid == pid) {
+            return;
+        }
+    }
+
+    if (g.nleavers == MAX_WORKERS) {
+        die("there are more than %d old workers", MAX_WORKERS);
+    }
+
+    g.leavers[g.nleavers].pid = pid;
+    g.leavers[g.nleavers].since = g.now;
+    g.leavers[g.nleavers++].late = 0;
+}
+
+
+/* before a reload */
+
+static void
+leave_all(void)
+{
+    int    i, n;
+    pid_t  pids[MAX_WORKERS];
+
+    n = workers(pids);
+
+    for (i = 0; i < n; i++) {
+        leave(pids[i]);
+    }
+}
+
+
+static void
+look_at_leavers(pid_t *pids, int n)
+{
+    int        i, k;
+    int64_t    since;
+    leaver_t  *l;
+
+    for (i = 0; i < n; i++) {
+        if (is_leaving(pids[i])) {
+            leave(pids[i]);
+        }
+    }
+
+    for (i = 0; i < g.nleavers; /* void */) {
+        l = &g.leavers[i];
+        since = g.now - l->since;
+
+        for (k = 0; k < n && pids[k] != l->pid; k++) {
+            /* void */
+        }
+
+        if (k == n) {
+            count.left++;
+
+            if (since > g.slowest) {
+                g.slowest = since;
+            }
+
+            *l = g.leavers[--g.nleavers];
+            continue;
+        }
+
+        if (since > LEAVE && !l->late) {
+            l->late = 1;
+            violation(NULL, -1, "worker %d had to leave %d s ago, and is "
+                      "still there", (int) l->pid, LEAVE / 1000);
+        }
+
+        i++;
+    }
+}
+
+
+/* pids: of those workers that do not leave; the greatest number is answered */
+
+static int
+look_at_use(pid_t *pids, int n)
+{
+    int     i, k, fds, max;
+    long    kb;
+    double  memory, sum, time;
+
+    time = g.now / 1000.0;
+    memory = 0;
+    sum = 0;
+    max = 0;
+
+    for (i = 0, k = 0; i < n; i++) {
+        kb = memory_kb(pids[i]);
+        fds = descriptors(pids[i]);
+
+        if (kb == -1 || fds == -1) {
+            continue;
+        }
+
+        k++;
+        memory += kb;
+        sum += fds;
+
+        if (fds > max) {
+            max = fds;
+        }
+    }
+
+    if (g.phase != RUNNING || k == 0) {
+        return max;
+    }
+
+    series_add(&g.memory[WORKERS], time, memory / k);
+    series_add(&g.fds[WORKERS], time, sum / k);
+    series_add(&g.memory[MASTER], time, memory_kb(g.nginx_pid));
+    series_add(&g.fds[MASTER], time, descriptors(g.nginx_pid));
+
+    if (g.memory[WORKERS].n % TELL == 0) {
+        say("a worker has %.0f KB, %.1f descriptors", memory / k, sum / k);
+    }
+
+    return max;
+}
+
+
+static void
+counter_back(const char *name, double from, double to)
+{
+    violation(NULL, -1, "the counter %s goes back from %.15g to %.15g", name,
+              from, to);
+}
+
+
+static void
+status_answer(http_t *h, int status, str_t body)
+{
+    g.asking = 0;
+
+    if (status == 0 || g.upgrade) {
+        /* cut off, or nobody knows by which nginx it was answered */
+        return;
+    }
+
+    if (status != 200) {
+        violation(NULL, -1, "the status was answered with %d", status);
+        return;
+    }
+
+    count.status++;
+    g.asked = h->since;
+
+    metrics_read(&g.metrics, body, counter_back);
+}
+
+
+static void
+status_ask(void)
+{
+    buf_t    request;
+    http_t  *h;
+
+    memset(&request, 0, sizeof(request));
+    putf(&request, "GET /status HTTP/1.0\r\nHost: check\r\n\r\n");
+
+    h = http_request(&request, status_answer);
+
+    if (h) {
+        h->chan = -1;
+        g.asking = 1;
+
+    } else {
+        free(request.data);
+    }
+}
+
+
+/* what the status has to say, clients: of each protocol */
+
+static int
+status_is(double clients, int report)
+{
+    int     ok;
+    double  value;
+    size_t  i;
+
+    struct {
+        const char  *name;
+        double       value;
+    } want[] = {
+        { "rtbus_workers", g.workers },
+        { "rtbus_leaving_workers", 0 },
+        { "rtbus_redis_up{link=\"pubsub\"}", 1 },
+        { "rtbus_redis_up{link=\"command\"}", 1 },
+        { "rtbus_connections{transport=\"websocket\"}", clients },
+        { "rtbus_connections{transport=\"sse\"}", clients },
+        { "rtbus_connections{transport=\"socketio\"}", clients },
+        { "rtbus_send_queue_bytes", 0 },
+        { "rtbus_subscriptions", 0 },
+        { "rtbus_channels", 0 }
+    };
+
+    /* the last three are known where there are no clients */
+
+    i = sizeof(want) / sizeof(want[0]) - (clients ? 3 : 0);
+    ok = 1;
+
+    while (i--) {
+        value = metrics_value(&g.metrics, want[i].name);
+
+        if (value == want[i].value) {
+            continue;
+        }
+
+        ok = 0;
+
+        if (report) {
+            violation(NULL, -1, "%s is %.15g, and should be %.15g",
+                      want[i].name, value, want[i].value);
+        }
+    }
+
+    return ok;
+}
+
+
+static void
+look(void)
+{
+    int    i, k, n, fds;
+    pid_t  pids[MAX_WORKERS];
+
+    n = workers(pids);
+
+    look_at_leavers(pids, n);
+
+    if (!g.soak) {
+        return;
+    }
+
+    for (i = 0, k = 0; i < n; i++) {
+        if (!is_leaving(pids[i])) {
+            pids[k++] = pids[i];
+        }
+    }
+
+    fds = look_at_use(pids, k);
+
+    if (g.asking) {
+        /* a connection of ours is one of them */
+        return;
+    }
+
+    if (g.phase == STARTING) {
+        g.fds_first = fds;
+
+    } else if (g.phase == EMPTY) {
+        g.fds_last = fds;
+    }
+}
+
+
+static void
+look_tick(void)
+{
+    int  pause;
+
+    if (g.nginx_pid == 0 || !g.ready) {
+        return;
+    }
+
+    pause = (g.phase == RUNNING) ? LOOK : LOOK / 10;
+
+    if (g.now >= g.look) {
+        g.look = g.now + pause;
+        look();
+    }
+
+    if (g.now >= g.ask && !g.asking && !g.upgrade) {
+        g.ask = g.now + pause;
+        status_ask();
+    }
+}
+
+
+/* the verdict on memory */
+
+static void
+soaked(void)
+{
+    int                       i;
+    fit_t                     fit;
+    double                    from, most;
+    static const char *const  names[] = { "the master", "a worker" };
+
+    from = (g.began + (g.ended - g.began) / 3) / 1000.0;
+
+    for (i = MASTER; i <= WORKERS; i++) {
+        series_fit(&g.memory[i], from, &fit);
+        most = SOAK_RISE + SOAK_SLOPE * fit.time / 60;
+
+        if (fit.n < 2) {
+            violation(NULL, -1, "there are no samples of memory");
+
+        } else if (fit.rise > most) {
+            violation(NULL, -1, "the memory of %s has grown by %.0f KB in "
+                      "%.0f s, at most %.0f KB would be well", names[i],
+                      fit.rise, fit.time, most);
         }
     }
 }
@@ -3501,9 +3920,14 @@ static void
 fault_worker(rng_t *r)
 {
     int    i, n;
-    pid_t  pids[256];
+    pid_t  pids[MAX_WORKERS];
 
-    n = workers(pids, 256);
+    if (g.upgrade == 1) {
+        /* a new master looks like a worker */
+        return;
+    }
+
+    n = workers(pids);
 
     if (n && !chance(r, 8)) {
         pids[0] = pids[below(r, n)];
@@ -3522,9 +3946,13 @@ static void
 fault_freeze(rng_t *r)
 {
     int    n;
-    pid_t  pids[256];
+    pid_t  pids[MAX_WORKERS];
 
-    n = workers(pids, 256);
+    if (g.upgrade == 1) {
+        return;
+    }
+
+    n = workers(pids);
 
     if (n) {
         n = below(r, n);
@@ -3538,14 +3966,93 @@ fault_freeze(rng_t *r)
 static void
 fault_reload(rng_t *r)
 {
-    if (g.now < g.reload) {
+    if (g.now < g.reload || g.upgrade) {
         return;
     }
+
+    leave_all();
 
     g.reload = g.now + 1500;
     kill(g.nginx_pid, SIGHUP);
     count.reloads++;
     say("reload");
+}
+
+
+static void
+fault_upgrade(rng_t *r)
+{
+    if (g.now < g.reload || g.upgrade) {
+        return;
+    }
+
+    kill(g.nginx_pid, SIGUSR2);
+
+    g.upgrade = 1;
+    g.upgraded = g.now;
+    count.upgrades++;
+    say("upgrade");
+}
+
+
+/*
+ * First there are two masters with their workers, then the old workers leave,
+ * then their master.
+ */
+
+static void
+upgrade_tick(void)
+{
+    pid_t  pid, pids[MAX_WORKERS];
+
+    if (g.now - g.upgraded > CATCH_UP) {
+        die("nginx is not upgraded, see %s/error.log", g.dir);
+    }
+
+    switch (g.upgrade) {
+
+    case 1:
+        pid = nginx_master();
+
+        if (pid == 0 || pid == g.nginx_pid
+            || children(pid, pids, MAX_WORKERS) < g.workers)
+        {
+            return;
+        }
+
+        leave_all();
+
+        g.nginx_old = g.nginx_pid;
+        g.nginx_pid = pid;
+        g.upgrade = 2;
+
+        kill(g.nginx_old, SIGWINCH);
+        say("workers of the old nginx leave");
+
+        return;
+
+    case 2:
+        if (children(g.nginx_old, pids, MAX_WORKERS) == 1) {
+            g.upgrade = 3;
+            kill(g.nginx_old, SIGQUIT);
+        }
+
+        return;
+
+    default: /* 3 */
+
+        if (g.nginx_old) {
+            return;
+        }
+
+        /* counters begin anew with a new binary */
+
+        g.metrics.n = 0;
+
+        g.reload = g.now + 1500;
+        g.upgrade = 0;
+        say("upgraded");
+    }
 }
 
 
@@ -3664,6 +4171,7 @@ static const struct {
     { "worker", 25, fault_worker },
     { "freeze", 10, fault_freeze },
     { "reload", 12, fault_reload },
+    { "upgrade", 8, fault_upgrade },
     { "redis", 15, fault_redis },
     { "freeze", 4, fault_redis_freeze },
     { "cut", 14, fault_cut_sub },
@@ -3731,8 +4239,13 @@ faults_tick(void)
         say("Redis started");
     }
 
+    if (g.upgrade) {
+        upgrade_tick();
+    }
+
     if (g.phase == RUNNING && g.now > g.fault) {
-        g.fault = g.now + 100 + below(&g.fault_rng, 900);
+        g.fault += g.every ? (int64_t) (g.every * 1000)
+                           : g.now - g.fault + 100 + below(&g.fault_rng, 900);
         fault();
     }
 }
@@ -3746,11 +4259,8 @@ library_asked(link_t *l, call_t *call, redisReply *reply)
 {
     g.waiting--;
 
-    if (reply && reply->type == REDIS_REPLY_INTEGER && g.phase == STARTING) {
-        g.phase = RUNNING;
-        g.until = g.now + (int64_t) (g.time * 1000);
-        g.fault = g.now + 1000;
-        g.paid = g.now;
+    if (reply && reply->type == REDIS_REPLY_INTEGER) {
+        g.ready = 1;
     }
 }
 
@@ -3851,21 +4361,66 @@ begin_calm(void)
 }
 
 
+/* all clients go, if somebody looks at what they leave behind */
+
+static void
+empty(void)
+{
+    int  i;
+
+    if (!g.soak) {
+        g.phase = VERIFY;
+        return;
+    }
+
+    say("all clients go");
+
+    next_phase(EMPTY);
+
+    g.since = g.now;
+
+    for (i = 0; i < nclients; i++) {
+        io_close(&clients[i].io);
+        clients[i].state = IDLE;
+        clients[i].next = INT64_MAX;
+    }
+}
+
+
 static void
 phase_tick(void)
 {
     int    i;
-    pid_t  pids[256];
+    pid_t  pids[MAX_WORKERS];
 
     switch (g.phase) {
 
     case STARTING:
 
-        if (g.control.up && g.nginx_pid == 0) {
-            nginx_start();
+        if (g.control.up && g.nginx_pid == 0 && !g.launcher) {
+
+            if (g.daemon) {
+                g.nginx_pid = nginx_master();
+            }
+
+            if (g.nginx_pid == 0) {
+                nginx_start();
+            }
         }
 
-        if (g.nginx_pid && g.control.up && g.waiting == 0) {
+        if (g.ready && !g.asking && g.asked && status_is(0, 0)
+            && (!g.soak || g.fds_first))
+        {
+            g.phase = RUNNING;
+            g.began = g.now;
+            g.until = g.now + (int64_t) (g.time * 1000);
+            g.fault = g.now + 1000;
+            g.paid = g.now;
+
+            return;
+        }
+
+        if (!g.ready && g.nginx_pid && g.control.up && g.waiting == 0) {
             link_command(&g.control, library_asked,
                          "FCALL_RO rtbus_version 0");
             g.waiting++;
@@ -3886,6 +4441,7 @@ phase_tick(void)
         say("producers stop");
 
         thaw();
+        g.ended = g.now;
         g.phase = STOPPING;
         g.until = g.now + CATCH_UP;
 
@@ -3898,7 +4454,7 @@ phase_tick(void)
         }
 
         if (i == PRODUCERS && g.quiet.up && g.control.up
-            && g.control.calls == 0 && producers_idle())
+            && g.control.calls == 0 && producers_idle() && !g.upgrade)
         {
             next_phase(QUIET);
         }
@@ -3933,7 +4489,7 @@ phase_tick(void)
         if (g.step == 0) {
             g.step = finals(0);
 
-        } else if (all_done(0) && workers(pids, 256) == g.workers) {
+        } else if (all_done(0) && workers(pids) == g.workers) {
             say("all clients are at the end again");
             begin_calm();
             return;
@@ -3961,19 +4517,57 @@ phase_tick(void)
             say("all clients are at the end for good");
             g.step = 2;
             g.until = g.now + 300;
+            g.since = g.now;
         }
 
         if (g.step == 2) {
             if (g.now > g.until) {
-                g.phase = VERIFY;
+                g.step = 3;
+                g.until = g.now + CATCH_UP;
             }
 
+            return;
+        }
+
+        if (g.step == 3 && g.asked > g.since && status_is(g.clients, 0)) {
+            empty();
+            return;
+        }
+
+        break;
+
+    case EMPTY:
+
+        if (g.asked > g.since && status_is(0, 0)
+            && g.fds_last && g.fds_last <= g.fds_first)
+        {
+            say("nothing is left of the clients");
+            g.phase = VERIFY;
             return;
         }
 
         break;
 
     default:
+        return;
+    }
+
+    if (g.now > g.until && g.phase == END && g.step == 3) {
+        status_is(g.clients, 1);
+        empty();
+        return;
+    }
+
+    if (g.now > g.until && g.phase == EMPTY) {
+        status_is(0, 1);
+
+        if (g.fds_last > g.fds_first) {
+            violation(NULL, -1, "a worker has %d descriptors when all clients "
+                      "are gone, and had %d before they came", g.fds_last,
+                      g.fds_first);
+        }
+
+        g.phase = VERIFY;
         return;
     }
 
@@ -4263,10 +4857,37 @@ end(void)
         wait_end(&g.nginx_pid, "nginx", 15000);
     }
 
+    if (g.nginx_old) {
+        kill(g.nginx_old, SIGQUIT);
+        wait_end(&g.nginx_old, "the old nginx", 15000);
+    }
+
     if (g.redis_pid) {
         kill(g.redis_pid, SIGTERM);
         wait_end(&g.redis_pid, "Redis", 10000);
     }
+}
+
+
+static void
+report_use(const char *name, int who)
+{
+    int     i;
+    fit_t   fit[3];
+    double  third;
+
+    third = (g.ended - g.began) / 3000.0;
+
+    for (i = 0; i < 3; i++) {
+        series_fit(i == 2 ? &g.fds[who] : &g.memory[who],
+                   g.began / 1000.0 + (i == 0 ? 0 : third), &fit[i]);
+    }
+
+    printf("%-12s%.0f KB, %+.1f KB/min from %.0f s on (in all %+.0f KB), %.1f "
+           "descriptors, %+.2f/min\n", name, fit[1].mean,
+           fit[1].time ? fit[1].rise * 60 / fit[1].time : 0, third,
+           fit[1].rise, fit[2].mean,
+           fit[2].time ? fit[2].rise * 60 / fit[2].time : 0);
 }
 
 
@@ -4292,13 +4913,24 @@ report(void)
            count.unavailable, count.states, count.http_states, count.syncs,
            count.deaf);
     printf("faults      workers killed %" PRIu64 ", frozen %" PRIu64
-           ", reloads %" PRIu64 ", Redis ended %" PRIu64 ", killed %" PRIu64
-           ", frozen %" PRIu64 ", subscriptions cut %" PRIu64
-           ", commands cut %" PRIu64 ", trims %" PRIu64 ", deletes %" PRIu64
-           "\n", count.kills,
-           count.freezes, count.reloads, count.redis_term, count.redis_kill,
+           ", reloads %" PRIu64 ", upgrades %" PRIu64 ", Redis ended %" PRIu64
+           ", killed %" PRIu64 ", frozen %" PRIu64 ", subscriptions cut %"
+           PRIu64 ", commands cut %" PRIu64 ", trims %" PRIu64 ", deletes %"
+           PRIu64 "\n", count.kills, count.freezes, count.reloads,
+           count.upgrades, count.redis_term, count.redis_kill,
            count.redis_freeze, count.cut_sub, count.cut_cmd,
            count.trims, count.remakes);
+    printf("nginx       %" PRIu64 " old workers left, the slowest in %.1f s; "
+           "%" PRIu64 " looks at the status\n", count.left,
+           g.slowest / 1000.0, count.status);
+
+    if (g.soak) {
+        report_use("master", MASTER);
+        report_use("worker", WORKERS);
+        printf("descriptors %d of a worker before the first client, %d after "
+               "the last one\n", g.fds_first, g.fds_last);
+    }
+
     printf("verdict     missing %" PRIu64 ", doubled %" PRIu64
            ", out of order %" PRIu64 ", gaps %" PRIu64 " (%" PRIu64
            " events), snapshots checked %" PRIu64 ", violations %" PRIu64
@@ -4327,6 +4959,7 @@ options(int argc, char **argv)
         { "nginx", 1, NULL, 'n' }, { "redis", 1, NULL, 'R' },
         { "dir", 1, NULL, 'd' }, { "aof", 1, NULL, 'a' },
         { "faults", 1, NULL, 'f' }, { "log", 1, NULL, 'l' },
+        { "every", 1, NULL, 'e' }, { "soak", 0, NULL, 'S' },
         { "verbose", 0, NULL, 'v' }, { NULL, 0, NULL, 0 }
     };
 
@@ -4357,6 +4990,8 @@ options(int argc, char **argv)
         case 'a': g.aof = optarg; break;
         case 'f': g.faults = optarg; break;
         case 'l': g.log = optarg; break;
+        case 'e': g.every = atof(optarg); break;
+        case 'S': g.soak = 1; break;
         case 'v': g.verbose = 1; break;
         default: exit(2);
         }
@@ -4369,6 +5004,7 @@ options(int argc, char **argv)
     }
 
     g.lossy = strcmp(g.aof, "always") != 0;
+    g.daemon = strstr(g.faults, "upgrade") != NULL;
 }
 
 
@@ -4386,6 +5022,10 @@ main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
+
+    /* a daemon's parent leaves it, and so does a master that is upgraded */
+
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
 
     io_init();
 
@@ -4447,6 +5087,7 @@ main(int argc, char **argv)
         link_tick(&g.control);
 
         faults_tick();
+        look_tick();
         phase_tick();
         producers_tick();
 
@@ -4469,6 +5110,12 @@ main(int argc, char **argv)
 
     if (g.phase == VERIFY) {
         verify();
+
+        /* what is free already a sanitizer keeps for a while */
+
+        if (g.soak && getenv("RTBUS_SANITIZED") == NULL) {
+            soaked();
+        }
     }
 
     end();
