@@ -142,6 +142,11 @@ ngx_http_rtbus_body_read(ngx_http_request_t *r)
         rc = ngx_http_read_unbuffered_request_body(r);
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+
+            if (rc == NGX_HTTP_REQUEST_TIME_OUT) {
+                ngx_http_rtbus_refused(r, rc, "timeout");
+            }
+
             ngx_http_rtbus_body_finalize(r, rc);
             return;
         }

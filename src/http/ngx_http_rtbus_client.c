@@ -1262,6 +1262,10 @@ ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli)
         cli->tokens = (ms >= 1000) ? full
                                    : ngx_min(cli->tokens + ms * rate, full);
         cli->tokens_at = ngx_current_msec;
+
+        if (cli->tokens == full) {
+            cli->limited = 0;
+        }
     }
 
     if (cli->tokens < 1000) {

@@ -100,6 +100,8 @@ struct ngx_http_rtbus_client_s {
     unsigned                           moved:1;   /* has joined or left, and was
                                                      sent no cursor since */
     unsigned                           paused:1;  /* a replay waits for room */
+    unsigned                           limited:1; /* has sent too much, which
+                                                     is in the log */
 };
 
 

@@ -72,6 +72,8 @@ static void ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli,
     const char *name, ngx_str_t *channel);
 static ngx_int_t ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel, uint64_t *ack);
+static ngx_int_t ngx_http_rtbus_inbox_error(ngx_http_rtbus_client_t *cli,
+    const char *error, uint64_t *ack);
 
 
 static ngx_http_rtbus_inbox_event_t  ngx_http_rtbus_inbox_events[] = {
@@ -109,6 +111,14 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
                    "rtbus client event \"%V\" ack:%d", &in->name, ack != NULL);
 
     if (ngx_http_rtbus_client_rate(cli) != NGX_OK) {
+
+        if (cli->limited) {
+            /* a flood is worth one line of the log */
+            return ngx_http_rtbus_inbox_error(cli, "rate limited", ack);
+        }
+
+        cli->limited = 1;
+
         return ngx_http_rtbus_inbox_refuse(cli, "rate limited", ack);
     }
 
@@ -926,6 +936,17 @@ ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
 
 ngx_int_t
 ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
+    uint64_t *ack)
+{
+    ngx_log_error(NGX_LOG_INFO, cli->carrier->connection->log, 0,
+                  "client is refused, %s", error);
+
+    return ngx_http_rtbus_inbox_error(cli, error, ack);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_inbox_error(ngx_http_rtbus_client_t *cli, const char *error,
     uint64_t *ack)
 {
     ngx_str_t                 data;

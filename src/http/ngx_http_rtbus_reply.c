@@ -21,8 +21,6 @@ typedef struct {
 static ngx_table_elt_t *ngx_http_rtbus_add_header(ngx_http_request_t *r,
     const char *name, ngx_str_t *value);
 static ngx_int_t ngx_http_rtbus_admit_origin(ngx_http_request_t *r);
-static void ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
-    const char *error);
 static ngx_int_t ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, ngx_str_t *body, ngx_str_t *cache);
 static void ngx_http_rtbus_call_handler(void *data, redisReply *reply);
@@ -123,7 +121,7 @@ ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-static void
+void
 ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
     const char *error)
 {
@@ -142,6 +140,9 @@ ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
         /* what is not there was not refused */
         return;
     }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client is refused, status:%ui, %s", status, error);
 
     malformed = (status == NGX_HTTP_BAD_REQUEST
                  || status == NGX_HTTP_UNSUPPORTED_MEDIA_TYPE

@@ -46,6 +46,11 @@ ngx_int_t ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
 ngx_int_t ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *error, const char *name, ngx_str_t *value);
 
+/* logs and counts a refusal that ngx_http_rtbus_error() does not answer */
+
+void ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
+    const char *error);
+
 /* 405 with Allow: methods */
 
 ngx_int_t ngx_http_rtbus_not_allowed(ngx_http_request_t *r,
