@@ -29,7 +29,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(170);
+	->plan(176);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -572,6 +572,29 @@ abuse('bytes behind the handshake', sub {
 	refused => { rate_limited => 1000 },
 	closed => { protocol_error => 1 },
 );
+
+abuse('pings that are not waited for', sub {
+	my $ws = ws('/ws', rcvbuf => 4096);
+
+	# none of the answers is read
+
+	$ws->{timeout} = 60;
+	ok($ws->send_raw("\x89\x80\0\0\0\0" x 500000), 'pings: taken');
+	$ws->send_raw(frame(opcode => $PING, payload => 'last'));
+
+	my $n = 0;
+
+	while (my $f = $ws->recv(30)) {
+		$n++;
+		last if $f->{payload} eq 'last';
+	}
+
+	cmp_ok($n, '>', 1, 'pings: the last one is answered');
+	$ws->send_json({ event => 'x', ack => 1 });
+	ok($ws->wait_ack(1), 'pings: the client may stay');
+
+	return $ws;
+});
 
 ###############################################################################
 

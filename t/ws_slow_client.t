@@ -71,7 +71,7 @@ wait_redis($t);
 
 ###############################################################################
 
-my ($CLOSE, $PING) = (8, 9);
+my $CLOSE = 8;
 my $n = 0;
 
 my @good = map { client('/ws?job=1') } 1 .. 3;
@@ -172,10 +172,10 @@ is(($closing->read_close())[0], 4000, 'answer to a close frame');
 
 my $chatty = client('/ws', rcvbuf => 4096);
 
-$chatty->send_raw(frame(opcode => $PING, payload => 'x' x 100) x 100)
+$chatty->send_raw(frame(payload => '{"event":"x","ack":1}') x 100)
 	for 1 .. 50;
-error_log_like($t, qr/1013, client is too slow/, 'pongs are bounded');
-is(($chatty->read_close())[0], 1013, 'close code after pings');
+error_log_like($t, qr/1013, client is too slow/, 'answers are bounded');
+is(($chatty->read_close())[0], 1013, 'close code after messages');
 
 # much more than the buffers to many who do not read
 

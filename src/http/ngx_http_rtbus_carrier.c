@@ -209,6 +209,48 @@ ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
 }
 
 
+ngx_rtbus_frame_t *
+ngx_http_rtbus_carrier_last(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_link_t  *link;
+
+    if (car->first == NULL) {
+        return NULL;
+    }
+
+    link = (ngx_http_rtbus_link_t *) car->last;
+
+    if (link == car->first && (car->offset || car->inflight)) {
+        return NULL;
+    }
+
+    return link->frame;
+}
+
+
+void
+ngx_http_rtbus_carrier_replace(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame)
+{
+    ngx_rtbus_stat_t       *stat;
+    ngx_http_rtbus_link_t  *link;
+
+    stat = car->worker->hub.stat;
+    link = (ngx_http_rtbus_link_t *) car->last;
+
+    car->unsent -= link->frame->len;
+    ngx_rtbus_stat_sub(stat, send_queue, link->frame->len);
+
+    ngx_rtbus_frame_unref(link->frame);
+    ngx_rtbus_frame_ref(frame);
+
+    link->frame = frame;
+
+    car->unsent += frame->len;
+    ngx_rtbus_stat_add(stat, send_queue, frame->len);
+}
+
+
 void
 ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
 {

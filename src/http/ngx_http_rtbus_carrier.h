@@ -23,7 +23,7 @@
 
 
 struct ngx_http_rtbus_link_s {
-    ngx_http_rtbus_link_t             *next;
+    ngx_http_rtbus_link_t             *next;      /* the first member */
     ngx_rtbus_frame_t                 *frame;
 };
 
@@ -139,6 +139,15 @@ void ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
 /* the same without the limit, and also when closing: for goodbyes */
 
 void ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame);
+
+/* the frame queued last, NULL if some of it may have been sent */
+
+ngx_rtbus_frame_t *ngx_http_rtbus_carrier_last(ngx_http_rtbus_carrier_t *car);
+
+/* puts another frame (takes a reference) in the place of that one */
+
+void ngx_http_rtbus_carrier_replace(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame);
 
 /* drops n sent bytes off the queue */

@@ -9,7 +9,10 @@
 
 #define NGX_HTTP_RTBUS_WS_LINGER   5000    /* ms for the client's part of the
                                               close handshake */
-#define NGX_HTTP_RTBUS_WS_READS    16      /* reads in one call */
+#define NGX_HTTP_RTBUS_WS_READS    2       /* reads in one call: others, too,
+                                              want to be served */
+#define NGX_HTTP_RTBUS_WS_PONGS    4096    /* bytes that may wait for a pong to
+                                              be added to them */
 
 #define ngx_http_rtbus_ws_is(h, name)                                         \
     ((h)->key.len == sizeof(name) - 1                                         \
@@ -47,6 +50,10 @@ static ngx_int_t ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p,
 static ngx_int_t ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p,
     size_t len);
 static ngx_int_t ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p,
+    size_t len);
+static ngx_int_t ngx_http_rtbus_ws_pong(ngx_http_rtbus_ws_t *ws, u_char *p,
+    size_t len);
+static ngx_rtbus_frame_t *ngx_http_rtbus_ws_frame(ngx_uint_t opcode, u_char *p,
     size_t len);
 
 static ngx_int_t ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car);
@@ -806,7 +813,7 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
             return NGX_OK;
         }
 
-        if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_PONG, p, len) != NGX_OK) {
+        if (ngx_http_rtbus_ws_pong(ws, p, len) != NGX_OK) {
             ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
                                         "no memory");
             return NGX_ERROR;
@@ -843,22 +850,52 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 }
 
 
-ngx_int_t
-ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
-    size_t len)
-{
-    u_char             *data;
-    ngx_rtbus_frame_t  *frame;
+/*
+ * Who pings faster than it reads gets the last pong only (section 5.5.3): a
+ * frame takes much more memory than the bytes that it has.
+ */
 
-    frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
+static ngx_int_t
+ngx_http_rtbus_ws_pong(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
+{
+    ngx_rtbus_frame_t         *frame, *last;
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = &ws->carrier;
+
+    if (car->unsent <= NGX_HTTP_RTBUS_WS_PONGS) {
+        return ngx_http_rtbus_ws_send(ws, RTBUS_WS_PONG, p, len);
+    }
+
+    frame = ngx_http_rtbus_ws_frame(RTBUS_WS_PONG, p, len);
     if (frame == NULL) {
         return NGX_ERROR;
     }
 
-    data = rtbus_ws_write_header(frame->data, opcode, len);
+    last = ngx_http_rtbus_carrier_last(car);
 
-    if (len) {
-        ngx_memcpy(data, p, len);
+    if (last && last->data[0] == frame->data[0]) {
+        ngx_http_rtbus_carrier_replace(car, frame);
+
+    } else {
+        ngx_http_rtbus_carrier_send(car, frame);
+    }
+
+    ngx_rtbus_frame_unref(frame);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
+    size_t len)
+{
+    ngx_rtbus_frame_t  *frame;
+
+    frame = ngx_http_rtbus_ws_frame(opcode, p, len);
+    if (frame == NULL) {
+        return NGX_ERROR;
     }
 
     if (opcode == RTBUS_WS_CLOSE) {
@@ -871,6 +908,27 @@ ngx_http_rtbus_ws_send(ngx_http_rtbus_ws_t *ws, ngx_uint_t opcode, u_char *p,
     ngx_rtbus_frame_unref(frame);
 
     return NGX_OK;
+}
+
+
+static ngx_rtbus_frame_t *
+ngx_http_rtbus_ws_frame(ngx_uint_t opcode, u_char *p, size_t len)
+{
+    u_char             *data;
+    ngx_rtbus_frame_t  *frame;
+
+    frame = ngx_rtbus_frame_create(rtbus_ws_header_len(len) + len);
+    if (frame == NULL) {
+        return NULL;
+    }
+
+    data = rtbus_ws_write_header(frame->data, opcode, len);
+
+    if (len) {
+        ngx_memcpy(data, p, len);
+    }
+
+    return frame;
 }
 
 
