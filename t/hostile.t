@@ -29,7 +29,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(176);
+	->plan(194);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -572,6 +572,54 @@ abuse('bytes behind the handshake', sub {
 	refused => { rate_limited => 1000 },
 	closed => { protocol_error => 1 },
 );
+
+abuse('a flood of CONNECT packets', sub {
+	my $io = io('/io/');
+
+	# as much as a good client may do at once, and then some
+
+	$io->leave();
+	$io->send_raw((frame(payload => '40{"token":"a.b.c"}')
+		. frame(payload => '41')) x 20
+		. frame(payload => '40/x,') x 500);
+
+	my %got;
+
+	for (1 .. 520) {
+		my $p = $io->wait_packet(10, sub { $_[0]{type} =~ /^[04]$/ });
+		$got{$p ? $p->{type} ? $p->{data}{message} : 'ok' : 'none'}++;
+	}
+
+	is($got{ok}, 20, 'CONNECT: first ones');
+	cmp_ok($got{'rate limited'} || 0, '>', 300, 'CONNECT: most refused')
+		or diag(join ', ', map { "$_ $got{$_}" } sort keys %got);
+	ok($io->is_open(), 'CONNECT: it may stay');
+
+	return $io;
+},
+	refused => { rate_limited => 300, namespace => 10 },
+	log => qr/client is refused by Socket\.IO: rate limited/,
+);
+
+abuse('large CONNECT packets', sub {
+	my @all = map { io('/io/') } 1 .. 4;
+
+	# nothing of what they bring stays for the time of the connection
+
+	for my $io (@all) {
+		$io->leave();
+		$io->send_raw(join '', (frame(payload => '40{"token":"'
+			. 'x' x 60000 . '"}'), frame(payload => '41')) x 40);
+
+		is(($io->read_close())[0], 1002, 'large CONNECT: closed');
+	}
+
+	return @all;
+},
+	closed => { protocol_error => 4 },
+	log => qr/closes client, code:1002, too many CONNECT packets/,
+);
+
 
 abuse('pings that are not waited for', sub {
 	my $ws = ws('/ws', rcvbuf => 4096);

@@ -1248,31 +1248,44 @@ ngx_http_rtbus_client_other(ngx_rtbus_sub_t *sub, ngx_rtbus_channel_t *ch)
 ngx_int_t
 ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli)
 {
-    ngx_uint_t      rate, full;
-    ngx_msec_int_t  ms;
+    ngx_int_t   rc;
+    ngx_uint_t  rate;
 
     rate = cli->carrier->conf->message_rate;
-    full = rate * 1000;
 
-    ms = (ngx_msec_int_t) (ngx_current_msec - cli->tokens_at);
+    rc = ngx_http_rtbus_rate(&cli->tokens, &cli->tokens_at, rate, rate);
 
-    if (ms > 0) {
-        /* a bucket of one second */
-
-        cli->tokens = (ms >= 1000) ? full
-                                   : ngx_min(cli->tokens + ms * rate, full);
-        cli->tokens_at = ngx_current_msec;
-
-        if (cli->tokens == full) {
-            cli->limited = 0;
-        }
+    if (cli->tokens == (rate - 1) * 1000) {
+        /* it was full */
+        cli->limited = 0;
     }
 
-    if (cli->tokens < 1000) {
+    return rc;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_rate(ngx_uint_t *tokens, ngx_msec_t *at, ngx_uint_t rate,
+    ngx_uint_t room)
+{
+    ngx_uint_t      full;
+    ngx_msec_int_t  ms;
+
+    full = room * 1000;
+
+    ms = (ngx_msec_int_t) (ngx_current_msec - *at);
+
+    if (ms > 0) {
+        *tokens = ((ngx_uint_t) ms >= full / rate)
+                  ? full : ngx_min(*tokens + ms * rate, full);
+        *at = ngx_current_msec;
+    }
+
+    if (*tokens < 1000) {
         return NGX_DECLINED;
     }
 
-    cli->tokens -= 1000;
+    *tokens -= 1000;
 
     return NGX_OK;
 }

@@ -219,5 +219,13 @@ void ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli,
 
 ngx_int_t ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli);
 
+/*
+ * The same of a bucket that is filled at that rate and has room for so many
+ * tokens; they are in 1/1000.
+ */
+
+ngx_int_t ngx_http_rtbus_rate(ngx_uint_t *tokens, ngx_msec_t *at,
+    ngx_uint_t rate, ngx_uint_t room);
+
 
 #endif /* _NGX_HTTP_RTBUS_CLIENT_H_INCLUDED_ */

@@ -938,7 +938,7 @@ ngx_int_t
 ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
     uint64_t *ack)
 {
-    ngx_log_error(NGX_LOG_INFO, cli->carrier->connection->log, 0,
+    ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
                   "client is refused, %s", error);
 
     return ngx_http_rtbus_inbox_error(cli, error, ack);

@@ -11,7 +11,8 @@
 
 
 #define NGX_HTTP_RTBUS_SIO_TIMEOUT   45000  /* ms to connect to a namespace */
-#define NGX_HTTP_RTBUS_SIO_CONNECTS  1000   /* CONNECT packets of a session */
+#define NGX_HTTP_RTBUS_SIO_CONNECTS  1000   /* CONNECT packets of a session, a
+                                               KiB of one as one */
 
 /* "<sid>.<HMAC>", the latter 16 bytes in base64url */
 #define NGX_HTTP_RTBUS_PID_MAC       16
@@ -21,7 +22,10 @@
 typedef struct {
     ngx_http_rtbus_eio_t          eio;       /* the first member */
     ngx_queue_t                   sockets;
-    ngx_uint_t                    connects;
+    ngx_uint_t                    connects;  /* packets so far */
+    ngx_uint_t                    tokens;    /* of rtbus_message_rate, for
+                                                them, in 1/1000 */
+    ngx_msec_t                    tokens_at;
 
     /* a binary packet whose attachments are still to come; malloc'ed */
 
@@ -717,8 +721,10 @@ static ngx_int_t
 ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet)
 {
+    size_t                      length;
     ngx_int_t                   rc;
     ngx_str_t                   cursor;
+    ngx_uint_t                  rate, room;
     const char                 *error;
     rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
                                            rtbus_json_member("offset"),
@@ -730,8 +736,33 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     car = sio->eio.carrier;
 
-    if (++sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
+    rate = car->conf->message_rate;
+    room = rate + car->conf->namespaces->nelts;
+
+    if (sio->connects == 0) {
+        sio->tokens = room * 1000;
+        sio->tokens_at = ngx_current_msec;
+    }
+
+    /* what they say, and what the request says, is kept as long as that */
+
+    length = packet->json.len;
+
+    if (car->request) {
+        length += car->request->request_length;
+    }
+
+    sio->connects += 1 + length / 1024;
+
+    if (sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
         return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
+    }
+
+    if (ngx_http_rtbus_rate(&sio->tokens, &sio->tokens_at, rate, room)
+        != NGX_OK)
+    {
+        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
+                                                "rate limited");
     }
 
     if (packet->json.len
