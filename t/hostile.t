@@ -29,7 +29,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(194);
+	->plan(203);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -56,7 +56,10 @@ http {
     rtbus_ping     1h 1h;
     rtbus_drain    0;
 
+    rtbus_user     \$arg_user;
+
     rtbus_command  do;
+    rtbus_command  mine  job=id owner;
     rtbus_command  ask  reply=60s;
 
     rtbus_max_event  64k;
@@ -644,6 +647,46 @@ abuse('pings that are not waited for', sub {
 	return $ws;
 });
 
+abuse('long commands while Redis rests', sub {
+	my @all = map { ws("/fast?user=$_") } 1 .. 10;
+	my $long = 'x' x 60000;
+
+	$redis->pause();
+
+	my %got;
+
+	# all that is not refused waits for the owner of the job
+
+	for my $ws (@all) {
+		$ws->send_raw(join '', map { frame(payload => '{"event":"mine",'
+			. "\"data\":{\"id\":\"1\",\"long\":\"$long\"},\"ack\":$_}") }
+			1 .. 64);
+		$ws->send_json({ event => 'x', ack => 65 });
+		$ws->wait_ack(65);
+	}
+
+	$redis->resume();
+
+	for my $ws (@all) {
+		for my $n (1 .. 64) {
+			my $a = $ws->wait_ack($n);
+			$got{$a ? $a->{data}{error} : 'none'}++;
+		}
+	}
+
+	cmp_ok($got{forbidden} || 0, '>', 500, 'long commands: looked at');
+	cmp_ok($got{'too many requests'} || 0, '>', 50,
+		'long commands: with a limit')
+		or diag(join ', ', map { "$_ $got{$_}" } sort keys %got);
+
+	return @all;
+},
+	commands => { busy => 50, forbidden => 500 },
+	refused => { too_many_requests => 50 },
+	log => qr/client is refused, too many requests/,
+	rss => 80 * 1024,
+);
+
 ###############################################################################
 
 # nothing of it stays
@@ -738,7 +781,7 @@ sub abuse {
 		skip 'the memory is that of a sanitizer', 1
 			if $ENV{RTBUS_SANITIZED};
 
-		cmp_ok($rss, '<', 8192, "$name: memory");
+		cmp_ok($rss, '<', $want{rss} || 8192, "$name: memory");
 	}
 
 	my $seen = report();

@@ -7,6 +7,9 @@
 /* commands under way, of all the worker's clients */
 #define NGX_HTTP_RTBUS_MAX_COMMANDS  16384
 
+/* bytes of those that wait for Redis to say whose the job is */
+#define NGX_HTTP_RTBUS_MAX_PARCELS   (64 * 1024 * 1024)
+
 /* what the function takes for a dedupe id, see conf/rtbus.lua */
 #define NGX_HTTP_RTBUS_MAX_DEDUPE    200
 
@@ -17,6 +20,7 @@
 /* the call of a command, whole, until it is made; malloc'ed */
 
 typedef struct ngx_http_rtbus_parcel_s {
+    size_t         size;
     int            argc;
     const char    *argv[NGX_HTTP_RTBUS_COMMAND_ARGS];
     size_t         len[NGX_HTTP_RTBUS_COMMAND_ARGS];
@@ -47,6 +51,7 @@ static void ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel,
     const u_char *p, size_t len);
 static u_char *ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel,
     u_char *dst, ngx_str_t *value);
+static void ngx_http_rtbus_parcel_free(ngx_http_rtbus_command_t *cmd);
 static void ngx_http_rtbus_command_owned(void *data, ngx_int_t rc);
 static ngx_int_t ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd);
 static void ngx_http_rtbus_command_wait(ngx_http_rtbus_command_t *cmd);
@@ -224,11 +229,12 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
     ngx_uint_t answer, ngx_http_rtbus_command_pt handler, void *data,
     const char **error)
 {
-    u_char                     job_buf[RTBUS_CHANNEL_MAX];
-    u_char                     buf[NGX_HTTP_RTBUS_MAX_DEDUPE];
-    ngx_str_t                  job, dedupe;
-    ngx_uint_t                 wants;
-    ngx_http_rtbus_command_t  *cmd;
+    u_char                      job_buf[RTBUS_CHANNEL_MAX];
+    u_char                      buf[NGX_HTTP_RTBUS_MAX_DEDUPE];
+    ngx_str_t                   job, dedupe;
+    ngx_uint_t                  wants;
+    ngx_http_rtbus_command_t   *cmd;
+    ngx_http_rtbus_commands_t  *commands;
 
     dedupe.data = buf;
     dedupe.len = 0;
@@ -248,8 +254,11 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
         return NULL;
     }
 
-    if (asker->worker->commands.n == NGX_HTTP_RTBUS_MAX_COMMANDS
-        && ngx_queue_empty(&asker->worker->commands.orphans))
+    commands = &asker->worker->commands;
+
+    if ((commands->n == NGX_HTTP_RTBUS_MAX_COMMANDS
+         && ngx_queue_empty(&commands->orphans))
+        || commands->size > NGX_HTTP_RTBUS_MAX_PARCELS)
     {
         *error = "too many requests";
         return NULL;
@@ -509,12 +518,16 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
           + in->attachments.len + asker->user.len + asker->sid.len
           + asker->nsp.len + 2 * NGX_INT64_LEN;
 
-    parcel = ngx_alloc(offsetof(ngx_http_rtbus_parcel_t, text) + len,
-                       asker->log);
+    len += offsetof(ngx_http_rtbus_parcel_t, text);
+
+    parcel = ngx_alloc(len, asker->log);
     if (parcel == NULL) {
         return NULL;
     }
 
+    asker->worker->commands.size += len;
+
+    parcel->size = len;
     parcel->argc = 0;
     p = parcel->text;
 
@@ -606,6 +619,18 @@ ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel, u_char *dst,
 
 
 static void
+ngx_http_rtbus_parcel_free(ngx_http_rtbus_command_t *cmd)
+{
+    if (cmd->parcel) {
+        cmd->worker->commands.size -= cmd->parcel->size;
+
+        ngx_free(cmd->parcel);
+        cmd->parcel = NULL;
+    }
+}
+
+
+static void
 ngx_http_rtbus_command_owned(void *data, ngx_int_t rc)
 {
     ngx_http_rtbus_command_t  *cmd = data;
@@ -670,8 +695,7 @@ ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd)
         ngx_http_rtbus_command_wait(cmd);
 
     } else {
-        ngx_free(parcel);
-        cmd->parcel = NULL;
+        ngx_http_rtbus_parcel_free(cmd);
     }
 
     return NGX_OK;
@@ -687,8 +711,7 @@ ngx_http_rtbus_command_wait(ngx_http_rtbus_command_t *cmd)
 
     commands = &cmd->worker->commands;
 
-    ngx_free(cmd->parcel);
-    cmd->parcel = NULL;
+    ngx_http_rtbus_parcel_free(cmd);
 
     ngx_rbtree_insert(&commands->waiting, &cmd->node);
     cmd->waiting = 1;
@@ -914,9 +937,7 @@ ngx_http_rtbus_command_done(ngx_http_rtbus_command_t *cmd,
         ngx_rtbus_redis_cmd_cancel(cmd->call);
     }
 
-    if (cmd->parcel) {
-        ngx_free(cmd->parcel);
-    }
+    ngx_http_rtbus_parcel_free(cmd);
 
     commands->n--;
 

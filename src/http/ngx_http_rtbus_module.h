@@ -89,6 +89,7 @@ typedef struct ngx_http_rtbus_eio_handlers_s
 typedef struct {
     uint64_t                     number;      /* of the last one's ack */
     ngx_uint_t                   n;
+    size_t                       size;        /* of those not sent yet */
     ngx_rbtree_t                 waiting;     /* for a producer's answer */
     ngx_rbtree_node_t            waiting_sentinel;
     ngx_rbtree_t                 same;        /* ... that have an ackId */
