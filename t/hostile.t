@@ -29,7 +29,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(203);
+	->plan(215);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -689,6 +689,53 @@ abuse('long commands while Redis rests', sub {
 
 ###############################################################################
 
+abuse('replays that nobody takes', sub {
+	my @history = map { [ FCALL => 'rtbus_publish', 1, 'job:long', 'e',
+		'"' . 'x' x 1000 . '"', MAXLEN => 4000 ] } 1 .. 4000;
+
+	$redis->pipeline(splice @history, 0, 500) while @history;
+
+	my $all = '{"event":"subscribe","data":{"channel":"job:long",'
+		. '"after":"0-0"},"ack":1}';
+	my $replay = sub {
+		my $ws = ws('/ws');
+		my $n = 0;
+
+		$ws->send_text($all);
+
+		select_loop([ $ws ], sub { $n > 4000 }, 30,
+			sub { $n++ if $_[1]{message} =~ /"ack"|"e"/ });
+		$ws->drop();
+
+		return $n;
+	};
+
+	my $before = calls('xrange');
+	is($replay->(), 4001, 'replays: whole');
+	my $whole = calls('xrange') - $before;
+
+	# it has broken the rules, and waits to be cut off
+
+	my @bad = map { ws('/ws') } 1 .. 5;
+	$_->send_raw(frame(payload => $all) . frame(mask => 0)) for @bad;
+
+	is(($_->read_close())[0], 1002, 'replays: closed') for @bad;
+
+	# as long as one takes, so would theirs
+
+	$before = calls('xrange');
+	is($replay->(), 4001, 'replays: whole again');
+
+	cmp_ok(calls('xrange') - $before, '<', 1.5 * $whole,
+		'replays: not for those that are closed');
+
+	return @bad;
+},
+	log => qr/closes client, code:1002, frame without mask/,
+);
+
+###############################################################################
+
 # nothing of it stays
 
 ok(metrics_wait('rtbus_channels', 1, 30), 'channels are left');
@@ -723,6 +770,15 @@ sub io {
 	$io->{sid} = $p->{data}{sid};
 
 	return $io;
+}
+
+# how often Redis was sent that command
+
+sub calls {
+	my ($command) = @_;
+
+	return $redis->cmd('INFO', 'commandstats')
+		=~ /^cmdstat_\Q$command\E:calls=(\d+)/m ? $1 : 0;
 }
 
 sub post {

@@ -841,6 +841,10 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
     car = cli->carrier;
     own = NULL;
 
+    if (car->closing) {
+        return;
+    }
+
     if (frame && frame->cursor && cli->nsubs > 1) {
 
         /* where it stands in its other channels is this client's alone */
@@ -866,7 +870,7 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
     if (sub->joined) {
         ngx_http_rtbus_carrier_send(car, frame);
 
-    } else if (!car->closing) {
+    } else {
         /* a replay does not ask for more than there is room for */
         ngx_http_rtbus_carrier_push(car, frame);
     }
@@ -930,6 +934,11 @@ ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub, size_t size)
 
     cli = s->cli;
     car = cli->carrier;
+
+    if (car->closing) {
+        /* nothing is sent any more, so nothing is to be read for it */
+        return 0;
+    }
 
     limit = car->conf->send_buffer;
 
@@ -1047,6 +1056,10 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
 {
     ngx_str_t           cursor;
     ngx_rtbus_frame_t  *frame;
+
+    if (cli->carrier->closing) {
+        return;
+    }
 
     frame = NULL;
 
