@@ -29,7 +29,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(215);
+	->plan(221);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -733,6 +733,42 @@ abuse('replays that nobody takes', sub {
 },
 	log => qr/closes client, code:1002, frame without mask/,
 );
+
+abuse('positions that are not there yet', sub {
+	my $first = ws('/fast');
+	my @all = map { ws('/fast') } 1 .. 40;
+
+	$first->send_json({ event => 'subscribe', ack => 1,
+		data => { channel => 'job:future' } });
+	$first->wait_ack(1);
+
+	my $before = calls('xrange') + calls('xinfo|stream');
+
+	# all of them while the stream is looked at for the first one
+
+	$redis->pause();
+
+	for my $ws (@all) {
+		$ws->send_raw(frame(payload => '{"event":"subscribe","ack":1,'
+			. '"data":{"channel":"job:future",'
+			. '"after":"9999999999999-9"}}')
+			. frame(payload => '{"event":"x","ack":2}'));
+	}
+
+	$_->wait_ack(2) for @all;
+
+	$redis->resume();
+
+	is(scalar(grep { my $a = $_->wait_ack(1); $a && $a->{data}{ok} } @all),
+		40, 'positions: all have joined');
+	is(scalar(grep { $_->wait_event('sync:gap') } @all), 40,
+		'positions: all are told');
+
+	cmp_ok(calls('xrange') + calls('xinfo|stream') - $before, '<', 10,
+		'positions: the stream is looked at for all at once');
+
+	return @all;
+});
 
 ###############################################################################
 

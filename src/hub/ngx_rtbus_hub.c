@@ -608,7 +608,11 @@ ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch)
         if (sub->held) {
             sub->handlers->ready(sub);
 
-        } else if (ch->known && sub->read == NULL && !sub->paused) {
+        } else if (!ch->known) {
+            /* who was before it has asked the stream, for all of them */
+            sub->checked = 1;
+
+        } else if (sub->read == NULL && !sub->paused) {
             ngx_rtbus_hub_start(sub);
         }
     }
