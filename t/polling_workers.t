@@ -225,7 +225,7 @@ ok((wait_for {
 	my $status = $io->post('3', %second)->status();
 	$io = open_io('back') if $status == 400;
 	$status == 200;
-} 'Redis'), 'Redis is back');
+} 'Redis', 40), 'Redis is back');
 
 # no more sessions than connections
 
