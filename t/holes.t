@@ -373,7 +373,16 @@ add(3);
 add(4);
 wake(4);
 
-$ws = connect_ws();
+# the worker may not have read of the last one yet
+
+wait_for {
+	$ws = connect_ws();
+	return 1 if $ws->{cursor} eq "$channel\@$epoch-4";
+
+	$ws->drop();
+	return 0;
+} 'position';
+
 is($ws->{cursor}, "$channel\@$epoch-4", 'position after a linger');
 
 $sse = connect_sse();
