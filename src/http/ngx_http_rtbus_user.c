@@ -20,6 +20,7 @@ static ngx_int_t ngx_http_rtbus_jwt_token(ngx_http_request_t *r,
     ngx_str_t *token);
 static ngx_int_t ngx_http_rtbus_jwt_verify(ngx_http_request_t *r,
     ngx_str_t *token, ngx_http_rtbus_identity_t *id);
+static ngx_uint_t ngx_http_rtbus_jwt_hollow(ngx_str_t *token);
 static ngx_int_t ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt,
     ngx_str_t *user);
 static ngx_int_t ngx_http_rtbus_jwt_date(jwt_t *jwt, const char *name,
@@ -251,7 +252,8 @@ ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
     text = NULL;
 
     if (token->len > NGX_HTTP_RTBUS_MAX_TOKEN
-        || ngx_strlchr(token->data, token->data + token->len, '\0'))
+        || ngx_strlchr(token->data, token->data + token->len, '\0')
+        || ngx_http_rtbus_jwt_hollow(token))
     {
         reason = "malformed";
         goto refused;
@@ -338,6 +340,29 @@ refused:
     }
 
     return NGX_DECLINED;
+}
+
+
+/* libjwt writes a byte too many for a part that is empty */
+
+static ngx_uint_t
+ngx_http_rtbus_jwt_hollow(ngx_str_t *token)
+{
+    u_char      ch;
+    ngx_uint_t  i;
+
+    ch = '.';
+
+    for (i = 0; i < token->len; i++) {
+
+        if (ch == '.' && token->data[i] == '.') {
+            return 1;
+        }
+
+        ch = token->data[i];
+    }
+
+    return ch == '.';
 }
 
 
