@@ -137,14 +137,16 @@ VALGRIND := valgrind -q --leak-check=full --errors-for-leak-kinds=definite \
             --suppressions=$(CURDIR)/t/valgrind.supp \
             --log-file=$(BUILD)/valgrind/log/%p
 
-valgrind: T = t/ws_subscribe.t t/sse.t t/socketio.t t/state.t t/submit.t
+valgrind: T = t/ws_subscribe.t t/sse.t t/socketio.t t/state.t t/submit.t \
+              t/jwt.t
 
 valgrind: valgrind-deps $(BUILD)/valgrind/nginx node_modules
 	@rm -rf $(BUILD)/valgrind/log && mkdir -p $(BUILD)/valgrind/log
 	RTBUS_MODULE=$(BUILD)/valgrind/ngx_http_rtbus_module.so \
 	TEST_NGINX_BINARY=$(BUILD)/valgrind/nginx \
-	RTBUS_VALGRIND="$(VALGRIND)" prove -It/lib $(T)
-	@! cat $(BUILD)/valgrind/log/* | grep -a .
+	RTBUS_VALGRIND="$(VALGRIND)" prove -It/lib $(T); \
+		status=$$?; \
+		! cat $(BUILD)/valgrind/log/* | grep -a . && exit $$status
 
 valgrind-deps:
 	@./.ci/deps valgrind

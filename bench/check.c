@@ -4840,6 +4840,12 @@ end(void)
 
     thaw();
 
+    /* nginx would wait for a request that has not been sent yet */
+
+    for (i = 0; i < HTTP_SLOTS; i++) {
+        io_close(&https[i].io);
+    }
+
     /* some clients go before the workers do, others are told to */
 
     for (i = 0; i < nclients; i += 2) {
