@@ -435,7 +435,7 @@ ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf)
         ngx_str_set(&rmcf->prefix, "");
     }
 
-    if (rmcf->used && rmcf->redis.naddrs == 0) {
+    if (rmcf->used && rmcf->redis.nodes == NULL) {
 
         ngx_str_set(&url, "redis://127.0.0.1:6379/0");
 
@@ -760,7 +760,7 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_msec_t  *msec;
     ngx_uint_t   i;
 
-    if (rmcf->redis.naddrs) {
+    if (rmcf->redis.nodes) {
         return "is duplicate";
     }
 

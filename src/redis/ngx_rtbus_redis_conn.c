@@ -3,8 +3,6 @@
 #include "rtbus_number.h"
 
 
-#define NGX_RTBUS_REDIS_PORT         6379
-
 #define NGX_RTBUS_REDIS_DELAY_MIN    100
 #define NGX_RTBUS_REDIS_DELAY_MAX    5000
 
@@ -37,12 +35,8 @@
 #define NGX_RTBUS_REDIS_OUT_MAX      (64 * 1024 * 1024)
 
 
-static ngx_int_t ngx_rtbus_redis_conf_db(u_char *p, u_char *last,
-    ngx_uint_t *db);
-static ngx_int_t ngx_rtbus_redis_conf_unescape(ngx_conf_t *cf, ngx_str_t *dst,
-    u_char *p, u_char *last, char **err);
-
-static void ngx_rtbus_redis_conn_connect(ngx_event_t *ev);
+static void ngx_rtbus_redis_conn_locate(ngx_event_t *ev);
+static void ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_keepalive(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_conn_test(ngx_rtbus_redis_conn_t *rc);
@@ -76,197 +70,6 @@ static u_char  ngx_rtbus_redis_conn_buf[NGX_RTBUS_REDIS_READ_SIZE];
 
 
 ngx_int_t
-ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
-    ngx_str_t *url, char **err)
-{
-    u_char     *p, *last, *at, *colon, *host, *slash;
-    ngx_url_t   u;
-
-    ngx_memzero(&u, sizeof(ngx_url_t));
-
-    *err = "no memory";
-
-    conf->db = 0;
-    ngx_str_null(&conf->user);
-    ngx_str_null(&conf->password);
-
-    p = url->data;
-    last = p + url->len;
-
-    if (url->len >= 5 && ngx_strncasecmp(p, (u_char *) "unix:", 5) == 0) {
-
-        at = ngx_strlchr(p, last, '?');
-
-        u.url.data = p;
-        u.url.len = (at ? at : last) - p;
-
-        if (at) {
-            at++;
-
-            if (last - at < 3 || ngx_strncmp(at, "db=", 3) != 0) {
-                *err = "unknown parameter after the path";
-                return NGX_ERROR;
-            }
-
-            if (ngx_rtbus_redis_conf_db(at + 3, last, &conf->db) != NGX_OK) {
-                *err = "invalid database number";
-                return NGX_ERROR;
-            }
-        }
-
-        conf->name = *url;
-
-    } else if (url->len >= 8
-               && ngx_strncasecmp(p, (u_char *) "redis://", 8) == 0)
-    {
-        host = p + 8;
-
-        slash = ngx_strlchr(host, last, '/');
-
-        if (slash) {
-
-            if (slash + 1 != last
-                && ngx_rtbus_redis_conf_db(slash + 1, last, &conf->db)
-                   != NGX_OK)
-            {
-                *err = "invalid database number";
-                return NGX_ERROR;
-            }
-
-        } else {
-            slash = last;
-        }
-
-        for (at = slash - 1; at >= host; at--) {
-            if (*at == '@') {
-                break;
-            }
-        }
-
-        if (at >= host) {
-            colon = ngx_strlchr(host, at, ':');
-
-            if (colon == NULL) {
-                colon = at;
-
-            } else if (ngx_rtbus_redis_conf_unescape(cf, &conf->password,
-                                                     colon + 1, at, err)
-                       != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-
-            if (ngx_rtbus_redis_conf_unescape(cf, &conf->user, host, colon, err)
-                != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-
-            host = at + 1;
-        }
-
-        u.url.data = host;
-        u.url.len = slash - host;
-        u.default_port = NGX_RTBUS_REDIS_PORT;
-
-        conf->name.len = 8 + (last - host);
-        conf->name.data = ngx_pnalloc(cf->pool, conf->name.len);
-        if (conf->name.data == NULL) {
-            return NGX_ERROR;
-        }
-
-        p = ngx_cpymem(conf->name.data, "redis://", 8);
-        ngx_memcpy(p, host, last - host);
-
-    } else if (url->len >= 9
-               && ngx_strncasecmp(p, (u_char *) "rediss://", 9) == 0)
-    {
-        *err = "TLS is not supported";
-        return NGX_ERROR;
-
-    } else {
-        *err = "unknown scheme, must be \"redis://\" or \"unix:\"";
-        return NGX_ERROR;
-    }
-
-    if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
-
-        if (u.err) {
-            *err = u.err;
-        }
-
-        return NGX_ERROR;
-    }
-
-    conf->addrs = u.addrs;
-    conf->naddrs = u.naddrs;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_rtbus_redis_conf_db(u_char *p, u_char *last, ngx_uint_t *db)
-{
-    ngx_int_t  n;
-
-    n = ngx_atoi(p, last - p);
-
-    /* Redis keeps it as an int */
-
-    if (n == NGX_ERROR || n > 0x7fffffff) {
-        return NGX_ERROR;
-    }
-
-    *db = n;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_rtbus_redis_conf_unescape(ngx_conf_t *cf, ngx_str_t *dst, u_char *p,
-    u_char *last, char **err)
-{
-    u_char     *d;
-    ngx_int_t   n;
-
-    if (p == last) {
-        return NGX_OK;
-    }
-
-    d = ngx_pnalloc(cf->pool, last - p);
-    if (d == NULL) {
-        return NGX_ERROR;
-    }
-
-    dst->data = d;
-
-    while (p < last) {
-
-        if (*p != '%') {
-            *d++ = *p++;
-            continue;
-        }
-
-        n = (last - p > 2) ? ngx_hextoi(p + 1, 2) : NGX_ERROR;
-
-        if (n == NGX_ERROR) {
-            *err = "invalid percent-encoding in user or password";
-            return NGX_ERROR;
-        }
-
-        *d++ = (u_char) n;
-        p += 3;
-    }
-
-    dst->len = d - dst->data;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
 ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
 {
     rc->up = 0;
@@ -276,6 +79,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->reading = 0;
     rc->partial = 0;
     rc->exiting = 0;
+    rc->locating = 0;
 
     rc->log = *log;
     rc->log.handler = ngx_rtbus_redis_conn_log_error;
@@ -287,6 +91,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->peer.log = &rc->log;
     rc->peer.so_keepalive = 1;
 
+    rc->node = rc->locate_handler ? NULL : rc->conf->nodes;
     rc->addr = 0;
     rc->tries = 0;
     rc->greeting = 0;
@@ -298,7 +103,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     ngx_memzero(&rc->out, sizeof(ngx_buf_t));
 
     ngx_memzero(&rc->reconnect, sizeof(ngx_event_t));
-    rc->reconnect.handler = ngx_rtbus_redis_conn_connect;
+    rc->reconnect.handler = ngx_rtbus_redis_conn_locate;
     rc->reconnect.data = rc;
     rc->reconnect.log = &rc->log;
     rc->reconnect.cancelable = 1;
@@ -321,19 +126,11 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
 
 
 static void
-ngx_rtbus_redis_conn_connect(ngx_event_t *ev)
+ngx_rtbus_redis_conn_locate(ngx_event_t *ev)
 {
-    ngx_int_t                n;
-    ngx_uint_t               level, quiet;
-    ngx_addr_t              *addr;
-    ngx_connection_t        *c;
     ngx_rtbus_redis_conn_t  *rc;
 
     rc = ev->data;
-
-    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis connect, address:%ui, delay:%M",
-                   rc->addr, rc->delay);
 
     if (ngx_exiting) {
 
@@ -346,7 +143,53 @@ ngx_rtbus_redis_conn_connect(ngx_event_t *ev)
         }
     }
 
-    addr = &rc->conf->addrs[rc->addr];
+    if (rc->locate_handler == NULL || rc->tries) {
+        ngx_rtbus_redis_conn_connect(rc);
+        return;
+    }
+
+    rc->log.action = "looking for Redis";
+    rc->locating = 1;
+
+    rc->locate_handler(rc);
+}
+
+
+void
+ngx_rtbus_redis_conn_located(ngx_rtbus_redis_conn_t *rc,
+    ngx_rtbus_redis_node_t *node, const char *reason)
+{
+    if (!rc->locating) {
+        return;
+    }
+
+    if (node == NULL) {
+        ngx_rtbus_redis_conn_lost(rc, 0, reason, NULL);
+        return;
+    }
+
+    rc->locating = 0;
+
+    rc->node = node;
+    rc->addr %= node->naddrs;
+
+    ngx_rtbus_redis_conn_connect(rc);
+}
+
+
+static void
+ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_int_t          n;
+    ngx_uint_t         level, quiet;
+    ngx_addr_t        *addr;
+    ngx_connection_t  *c;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus redis connect, address:%ui, delay:%M",
+                   rc->addr, rc->delay);
+
+    addr = &rc->node->addrs[rc->addr];
 
     rc->peer.sockaddr = addr->sockaddr;
     rc->peer.socklen = addr->socklen;
@@ -356,7 +199,7 @@ ngx_rtbus_redis_conn_connect(ngx_event_t *ev)
 
     /* nginx logs a failed connect() itself, but it is no news each time */
 
-    quiet = (rc->failing || rc->tries + 1 < rc->conf->naddrs);
+    quiet = (rc->failing || rc->tries + 1 < rc->node->naddrs);
     level = rc->log.log_level;
 
     if (quiet) {
@@ -1233,7 +1076,7 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
     up = rc->up;
     c = rc->peer.connection;
 
-    last = (up || rc->tries + 1 >= rc->conf->naddrs);
+    last = (up || rc->locating || rc->tries + 1 >= rc->node->naddrs);
 
     level = NGX_LOG_INFO;
 
@@ -1242,7 +1085,9 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
 
         /* nginx has logged errors of system calls at this level already */
 
-        if (c && !c->read->error && !c->write->error) {
+        if (rc->locating
+            || (c && !c->read->error && !c->write->error))
+        {
             level = NGX_LOG_ERR;
         }
     }
@@ -1260,7 +1105,9 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
 
     rc->up = 0;
 
-    rc->addr = (rc->addr + 1) % rc->conf->naddrs;
+    if (rc->node) {
+        rc->addr = (rc->addr + 1) % rc->node->naddrs;
+    }
 
     if (last) {
         rc->tries = 0;
@@ -1320,6 +1167,7 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
         ngx_memzero(&rc->out, sizeof(ngx_buf_t));
     }
 
+    rc->locating = 0;
     rc->connected = 0;
     rc->greeting = 0;
     rc->broken = NULL;
@@ -1347,7 +1195,7 @@ ngx_rtbus_redis_conn_log_error(ngx_log_t *log, u_char *buf, size_t len)
     len -= p - buf;
     buf = p;
 
-    if (rc->peer.name && rc->conf->naddrs > 1) {
+    if (rc->node && rc->peer.name && rc->node->naddrs > 1) {
         p = ngx_snprintf(buf, len, ", address: %V", rc->peer.name);
     }
 

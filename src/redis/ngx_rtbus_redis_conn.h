@@ -31,27 +31,18 @@
 #include <ngx_event.h>
 #include <ngx_event_connect.h>
 #include <hiredis/hiredis.h>
+#include "ngx_rtbus_redis_url.h"
 
 
 typedef struct ngx_rtbus_redis_conn_s  ngx_rtbus_redis_conn_t;
 
 
-/* where Redis is; filled at configuration time, lives in cf->pool */
-
-typedef struct {
-    ngx_str_t                       name;       /* for the log: the URL less
-                                                   its user and password */
-    ngx_addr_t                     *addrs;
-    ngx_uint_t                      naddrs;
-    ngx_str_t                       user;       /* empty: plain AUTH password */
-    ngx_str_t                       password;   /* no user either: no AUTH */
-    ngx_uint_t                      db;
-    ngx_msec_t                      connect_timeout;
-    ngx_msec_t                      command_timeout;
-    ngx_msec_t                      rest;       /* of pub/sub after reading;
-                                                   0: it reads on */
-} ngx_rtbus_redis_conf_t;
-
+/*
+ * Where is Redis now?  Asked before each round of attempts; to be answered by
+ * ngx_rtbus_redis_conn_located(), at once or later.  An answer that comes when
+ * rc was closed meanwhile is ignored.
+ */
+typedef void (*ngx_rtbus_redis_locate_pt)(ngx_rtbus_redis_conn_t *rc);
 
 /* the connection is up; the handler may queue commands */
 typedef void (*ngx_rtbus_redis_up_pt)(ngx_rtbus_redis_conn_t *rc);
@@ -86,10 +77,12 @@ typedef void (*ngx_rtbus_redis_exiting_pt)(ngx_rtbus_redis_conn_t *rc);
 
 
 struct ngx_rtbus_redis_conn_s {
-    /* set by the owner before init, all handlers but raw and exiting required */
+    /* set by the owner before init; all handlers but locate, raw and exiting
+       required */
 
     ngx_rtbus_redis_conf_t         *conf;
     const char                     *role;       /* "pub/sub" or "command" */
+    ngx_rtbus_redis_locate_pt       locate_handler;  /* NULL: conf->nodes */
     ngx_rtbus_redis_up_pt           up_handler;
     ngx_rtbus_redis_raw_pt          raw_handler;
     ngx_rtbus_redis_reply_pt        reply_handler;
@@ -113,9 +106,12 @@ struct ngx_rtbus_redis_conn_s {
     unsigned                        partial:1;  /* the reader has a part of a
                                                    reply */
     unsigned                        exiting:1;  /* the owner was told */
+    unsigned                        locating:1; /* the locate handler is yet to
+                                                   be answered */
     ngx_log_t                       log;
     ngx_peer_connection_t           peer;
-    ngx_uint_t                      addr;       /* the one to try next */
+    ngx_rtbus_redis_node_t         *node;       /* where it is; or NULL */
+    ngx_uint_t                      addr;       /* of it, the one to try next */
     ngx_uint_t                      tries;      /* addresses tried in a row */
     ngx_uint_t                      greeting;   /* replies to AUTH, SELECT,
                                                    PING, SETNAME to come */
@@ -131,22 +127,20 @@ struct ngx_rtbus_redis_conn_s {
 
 
 /*
- * Reads an rtbus_redis URL into conf, except for the timeouts:
- * redis://[[user][:password]@]host[:port][/db] or unix:/path[?db=n].
- * Percent-encoding in user and password is decoded.  The name is resolved here,
- * at configuration time, to all of its addresses.  NGX_OK, or NGX_ERROR with
- * *err set to a static text for the log.
- */
-
-ngx_int_t ngx_rtbus_redis_conf_url(ngx_conf_t *cf,
-    ngx_rtbus_redis_conf_t *conf, ngx_str_t *url, char **err);
-
-/*
  * Starts the first attempt; log is the worker's (cycle->log), it outlives rc.
  * No handler is called from within.  NGX_OK, or NGX_ERROR: no memory.
  */
 
 ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
+
+/*
+ * Answers the locate handler: node, which stays valid until the next answer or
+ * until rc is closed; or NULL, with the reason for the log (static text): then
+ * it is asked again after the delay.
+ */
+
+void ngx_rtbus_redis_conn_located(ngx_rtbus_redis_conn_t *rc,
+    ngx_rtbus_redis_node_t *node, const char *reason);
 
 /*
  * Queues one command of argc strings; it leaves at the end of the loop turn
