@@ -47,6 +47,8 @@ static void ngx_http_rtbus_exit_process(ngx_cycle_t *cycle);
 
 static char *ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_int_t ngx_http_rtbus_redis_tls(ngx_str_t *param,
+    ngx_rtbus_redis_tls_t *tls);
 static ngx_int_t ngx_http_rtbus_first_line(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *line);
 static char *ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -801,6 +803,18 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
             continue;
 
+        } else if (ngx_http_rtbus_redis_tls(&value[i], rmcf->redis.tls)
+                   == NGX_OK)
+        {
+            if (rmcf->redis.tls == NULL) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "parameter \"%V\" needs \"rediss://\"",
+                                   &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+
         } else if (ngx_strcmp(value[i].data, "functions=off") == 0) {
             rmcf->functions = 0;
             continue;
@@ -824,7 +838,71 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
+    if (rmcf->redis.tls
+        && ngx_rtbus_redis_tls_init(cf, rmcf->redis.tls, &err) != NGX_OK)
+    {
+        if (err) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"rtbus_redis\"",
+                               err);
+        }
+
+        return NGX_CONF_ERROR;
+    }
+
     return NGX_CONF_OK;
+}
+
+
+/*
+ * A parameter that is for TLS, to be set if tls is not NULL: NGX_OK, or
+ * NGX_DECLINED: it is none of these.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_redis_tls(ngx_str_t *param, ngx_rtbus_redis_tls_t *tls)
+{
+    ngx_str_t   *value, *name;
+    ngx_uint_t   i;
+
+    static struct {
+        ngx_str_t  name;
+        size_t     offset;
+    } params[] = {
+        { ngx_string("cacert="), offsetof(ngx_rtbus_redis_tls_t, ca) },
+        { ngx_string("cert="), offsetof(ngx_rtbus_redis_tls_t, cert) },
+        { ngx_string("key="), offsetof(ngx_rtbus_redis_tls_t, key) },
+        { ngx_string("sni="), offsetof(ngx_rtbus_redis_tls_t, sni) }
+    };
+
+    if (ngx_strcmp(param->data, "verify=on") == 0
+        || ngx_strcmp(param->data, "verify=off") == 0)
+    {
+        if (tls) {
+            tls->verify = (param->data[8] == 'n');
+        }
+
+        return NGX_OK;
+    }
+
+    for (i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
+
+        name = &params[i].name;
+
+        if (param->len > name->len
+            && ngx_strncmp(param->data, name->data, name->len) == 0)
+        {
+            if (tls) {
+                value = (ngx_str_t *) ((u_char *) tls + params[i].offset);
+
+                value->data = param->data + name->len;
+                value->len = param->len - name->len;
+            }
+
+            return NGX_OK;
+        }
+    }
+
+    return NGX_DECLINED;
 }
 
 

@@ -38,6 +38,9 @@
 static void ngx_rtbus_redis_conn_locate(ngx_event_t *ev);
 static void ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_conn_secure(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_conn_secured(ngx_connection_t *c);
+static void ngx_rtbus_redis_conn_start(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_keepalive(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_conn_test(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_conn_greet(ngx_rtbus_redis_conn_t *rc);
@@ -245,15 +248,84 @@ ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc)
         return;
     }
 
-    rc->connected = 1;
-    rc->log.action = "greeting Redis";
-
     if (ngx_tcp_nodelay(c) != NGX_OK) {
         ngx_rtbus_redis_conn_lost(rc, 0, "setsockopt() failed", NULL);
         return;
     }
 
     ngx_rtbus_redis_conn_keepalive(rc);
+
+    if (rc->conf->tls) {
+        ngx_rtbus_redis_conn_secure(rc);
+        return;
+    }
+
+    ngx_rtbus_redis_conn_start(rc);
+}
+
+
+static void
+ngx_rtbus_redis_conn_secure(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_int_t          n;
+    ngx_connection_t  *c;
+
+    c = rc->peer.connection;
+
+    rc->log.action = "TLS handshaking with Redis";
+
+    n = ngx_rtbus_redis_tls_handshake(c, rc->conf->tls, &rc->node->host,
+                                      ngx_rtbus_redis_conn_secured);
+
+    if (n == NGX_ERROR) {
+        ngx_rtbus_redis_conn_lost(rc, 0, "TLS handshake failed", NULL);
+        return;
+    }
+
+    if (n == NGX_OK) {
+        ngx_rtbus_redis_conn_secured(c);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_conn_secured(ngx_connection_t *c)
+{
+    ngx_str_t                text;
+    const char              *reason;
+    ngx_rtbus_redis_conn_t  *rc;
+
+    rc = c->data;
+
+    if (c->write->timedout) {
+        ngx_rtbus_redis_conn_lost(rc, NGX_ETIMEDOUT, "no TLS handshake", NULL);
+        return;
+    }
+
+    reason = ngx_rtbus_redis_tls_verify(c, rc->conf->tls, &rc->node->host,
+                                        &text);
+
+    if (reason) {
+        ngx_rtbus_redis_conn_lost(rc, 0, reason, text.len ? &text : NULL);
+        return;
+    }
+
+    c->read->handler = ngx_rtbus_redis_conn_read_handler;
+    c->write->handler = ngx_rtbus_redis_conn_write_handler;
+
+    ngx_rtbus_redis_conn_start(rc);
+}
+
+
+static void
+ngx_rtbus_redis_conn_start(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_connection_t  *c;
+
+    c = rc->peer.connection;
+
+    rc->connected = 1;
+    rc->log.action = "greeting Redis";
 
     rc->partial = 0;
     rc->reader = redisReaderCreate();
@@ -1152,7 +1224,7 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
     }
 
     if (rc->peer.connection) {
-        ngx_close_connection(rc->peer.connection);
+        ngx_rtbus_redis_tls_close(rc->peer.connection);
         rc->peer.connection = NULL;
     }
 

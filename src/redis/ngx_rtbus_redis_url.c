@@ -44,7 +44,7 @@ ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
     *err = "no memory";
 
     conf->kind = NGX_RTBUS_REDIS_SINGLE;
-    conf->tls = 0;
+    conf->tls = NULL;
     conf->db = 0;
     ngx_str_null(&conf->master);
     ngx_str_null(&conf->user);
@@ -60,7 +60,8 @@ ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
         scheme = &ngx_rtbus_redis_schemes[i].name;
 
         if (scheme->len == 0) {
-            *err = "unknown scheme, must be \"redis://\" or \"unix:\"";
+            *err = "unknown scheme, must be \"redis://\", \"rediss://\" or "
+                   "\"unix:\"";
             return NGX_ERROR;
         }
 
@@ -72,11 +73,15 @@ ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
     }
 
     conf->kind = ngx_rtbus_redis_schemes[i].kind;
-    conf->tls = ngx_rtbus_redis_schemes[i].tls;
 
-    if (conf->tls) {
-        *err = "TLS is not supported";
-        return NGX_ERROR;
+    if (ngx_rtbus_redis_schemes[i].tls) {
+
+        conf->tls = ngx_pcalloc(cf->pool, sizeof(ngx_rtbus_redis_tls_t));
+        if (conf->tls == NULL) {
+            return NGX_ERROR;
+        }
+
+        conf->tls->verify = 1;
     }
 
     if (conf->kind == NGX_RTBUS_REDIS_SENTINEL) {

@@ -19,6 +19,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_rtbus_redis_tls.h"
 
 
 #define NGX_RTBUS_REDIS_PORT           6379
@@ -51,7 +52,7 @@ typedef struct {
     ngx_str_t                       name;       /* for the log: the URL less
                                                    its user and password */
     ngx_rtbus_redis_kind_e          kind;
-    ngx_uint_t                      tls;        /* unsigned  tls:1; */
+    ngx_rtbus_redis_tls_t          *tls;        /* NULL: there is none */
     ngx_rtbus_redis_node_t         *nodes;      /* the servers of the URL */
     ngx_uint_t                      nnodes;
     ngx_str_t                       master;     /* the name sentinels know */
@@ -66,8 +67,8 @@ typedef struct {
 
 
 /*
- * Reads a URL into conf, except for the timeouts.  Names are resolved here, to
- * all of their addresses.  NGX_OK, or NGX_ERROR with *err set to a static text
+ * Reads a URL into conf, except for the timeouts and what is beside the URL for
+ * TLS.  Names are resolved here, to all of their addresses.  NGX_OK, or NGX_ERROR with *err set to a static text
  * for the log.
  */
 
