@@ -345,7 +345,7 @@ ngx_rtbus_forward_subscribe(ngx_rtbus_hub_t *hub,
         return NGX_ERROR;
     }
 
-    pattern->topic.sn.str.data = p;
+    pattern->topic.name.data = p;
 
     /* only the prefix may have characters that mean something to Redis */
 
@@ -365,7 +365,7 @@ ngx_rtbus_forward_subscribe(ngx_rtbus_hub_t *hub,
         *p++ = '*';
     }
 
-    pattern->topic.sn.str.len = p - pattern->topic.sn.str.data;
+    pattern->topic.name.len = p - pattern->topic.name.data;
     pattern->handler = ngx_rtbus_forward_message;
 
     ngx_rtbus_redis_sub_add_pattern(&hub->sub, pattern);
@@ -418,7 +418,7 @@ ngx_rtbus_forward_message(ngx_rtbus_redis_sub_t *rs,
 
     if (rtbus_channel_check(channel.data, channel.len) != RTBUS_OK) {
         /* it may be anything: not for the log */
-        channel = pattern->topic.sn.str;
+        channel = pattern->topic.name;
     }
 
     reason = ngx_rtbus_hub_parse(hub, &event, data, len);
@@ -728,7 +728,7 @@ ngx_rtbus_forward_copied(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
 
     hash = ngx_murmur_hash2(data, len);
     from = ngx_crc32_short(source->channel.data, source->channel.len);
-    target = (uint32_t) ch->topic.sn.node.key;
+    target = ch->topic.hash;
 
     set = fwd->copies
           + (hash ^ target) % NGX_RTBUS_FORWARD_SETS * NGX_RTBUS_FORWARD_WAYS;

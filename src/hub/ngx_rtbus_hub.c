@@ -439,9 +439,9 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
     ch->kept_last = &ch->kept;
 
     ch->topic.handlers = &ngx_rtbus_hub_topic_handlers;
-    ch->topic.sn.node.key = hash;
-    ch->topic.sn.str.len = len;
-    ch->topic.sn.str.data = p;
+    ch->topic.hash = hash;
+    ch->topic.name.len = len;
+    ch->topic.name.data = p;
 
     ngx_rtbus_redis_sub_add(&hub->sub, &ch->topic);
 
@@ -1088,28 +1088,22 @@ ngx_rtbus_hub_retry_handler(ngx_event_t *ev)
 static void
 ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub)
 {
-    ngx_queue_t              *q, *next;
-    ngx_rbtree_t             *tree;
+    ngx_queue_t              *t, *q, *next;
     ngx_rtbus_sub_t          *sub;
-    ngx_rbtree_node_t        *node;
     ngx_rtbus_channel_t      *ch;
     ngx_rtbus_redis_topic_t  *topic;
 
-    tree = &hub->sub.topics;
-
-    if (!hub->cmd.conn.up || tree->root == tree->sentinel) {
+    if (!hub->cmd.conn.up) {
         return;
     }
 
-    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
-         node;
-         node = ngx_rbtree_next(tree, node))
+    for (t = ngx_queue_head(&hub->sub.ready);
+         t != ngx_queue_sentinel(&hub->sub.ready);
+         t = ngx_queue_next(t))
     {
-        topic = (ngx_rtbus_redis_topic_t *) node;
+        topic = ngx_queue_data(t, ngx_rtbus_redis_topic_t, queue);
 
-        if (topic->handlers != &ngx_rtbus_hub_topic_handlers
-            || !topic->ready)
-        {
+        if (topic->handlers != &ngx_rtbus_hub_topic_handlers) {
             continue;
         }
 

@@ -64,7 +64,7 @@ ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb, ngx_rtbus_redis_sub_t *sub,
     mb->log = log;
 
     mb->topic.handlers = &ngx_rtbus_mailbox_handlers;
-    mb->topic.sn.str = mb->name;
+    mb->topic.name = mb->name;
 
     ngx_rtbus_redis_sub_add(sub, &mb->topic);
 

@@ -10,6 +10,9 @@
  */
 #define NGX_RTBUS_REDIS_SUB_WINDOW  4096
 
+#define NGX_RTBUS_REDIS_SUB_TOPICS  64      /* slots at first, a power of 2 */
+#define NGX_RTBUS_REDIS_SUB_PATTERNS  8
+
 #define NGX_RTBUS_REDIS_SUB_RETRY   10000
 #define NGX_RTBUS_REDIS_SUB_LOG     60
 
@@ -29,12 +32,22 @@ typedef struct {
 
 
 static void ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
-    ngx_rbtree_t *tree, ngx_rtbus_redis_topic_t *topic);
+    ngx_rtbus_redis_topics_t *topics, ngx_rtbus_redis_topic_t *topic);
+static ngx_int_t ngx_rtbus_redis_topics_init(ngx_rtbus_redis_topics_t *topics,
+    ngx_uint_t slots, ngx_log_t *log);
+static void ngx_rtbus_redis_topics_close(ngx_rtbus_redis_topics_t *topics);
+static ngx_rtbus_redis_topic_t *ngx_rtbus_redis_topics_lookup(
+    ngx_rtbus_redis_topics_t *topics, ngx_str_t *name, uint32_t hash);
+static void ngx_rtbus_redis_topics_insert(ngx_rtbus_redis_topics_t *topics,
+    ngx_rtbus_redis_topic_t *topic, ngx_log_t *log);
+static void ngx_rtbus_redis_topics_grow(ngx_rtbus_redis_topics_t *topics,
+    ngx_log_t *log);
+static void ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
+    ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
-static void ngx_rtbus_redis_sub_unready(ngx_rtbus_redis_sub_t *rs,
-    ngx_rbtree_t *tree);
+static void ngx_rtbus_redis_sub_unready(ngx_queue_t *from, ngx_queue_t *lost);
 static void ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 static ngx_int_t ngx_rtbus_redis_sub_strings(redisReply *reply,
@@ -79,12 +92,10 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     rs->reconnects = 0;
     rs->started = 0;
 
-    ngx_rbtree_init(&rs->topics, &rs->sentinel, ngx_str_rbtree_insert_value);
-    ngx_rbtree_init(&rs->patterns, &rs->sentinel, ngx_str_rbtree_insert_value);
-
     ngx_queue_init(&rs->pending);
     ngx_queue_init(&rs->sent);
     ngx_queue_init(&rs->refused);
+    ngx_queue_init(&rs->ready);
 
     rs->requested = 0;
     rs->confirmed = 0;
@@ -118,6 +129,16 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     rs->conn.exiting_handler = rs->exiting_handler;
     rs->conn.data = rs;
 
+    if (ngx_rtbus_redis_topics_init(&rs->topics, NGX_RTBUS_REDIS_SUB_TOPICS,
+                                    log)
+        != NGX_OK
+        || ngx_rtbus_redis_topics_init(&rs->patterns,
+                                       NGX_RTBUS_REDIS_SUB_PATTERNS, log)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return ngx_rtbus_redis_conn_init(&rs->conn, log);
 }
 
@@ -126,8 +147,7 @@ ngx_rtbus_redis_topic_t *
 ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name,
     uint32_t hash)
 {
-    return (ngx_rtbus_redis_topic_t *)
-               ngx_str_rbtree_lookup(&rs->topics, name, hash);
+    return ngx_rtbus_redis_topics_lookup(&rs->topics, name, hash);
 }
 
 
@@ -152,15 +172,16 @@ ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
 
 
 static void
-ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs, ngx_rbtree_t *tree,
-    ngx_rtbus_redis_topic_t *topic)
+ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topics_t *topics, ngx_rtbus_redis_topic_t *topic)
 {
     topic->number = 0;
     topic->ready = 0;
     topic->refused = 0;
 
-    topic->sn.node.key = ngx_crc32_short(topic->sn.str.data, topic->sn.str.len);
-    ngx_rbtree_insert(tree, &topic->sn.node);
+    topic->hash = ngx_crc32_short(topic->name.data, topic->name.len);
+
+    ngx_rtbus_redis_topics_insert(topics, topic, &rs->conn.log);
 
     ngx_queue_insert_tail(&rs->pending, &topic->queue);
 
@@ -174,11 +195,8 @@ void
 ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic)
 {
-    ngx_rbtree_delete(&rs->topics, &topic->sn.node);
-
-    if (!topic->ready) {
-        ngx_queue_remove(&topic->queue);
-    }
+    ngx_rtbus_redis_topics_remove(&rs->topics, topic);
+    ngx_queue_remove(&topic->queue);
 
     if (topic->number) {
 
@@ -188,8 +206,134 @@ ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
          */
 
         (void) ngx_rtbus_redis_sub_send(rs, &ngx_rtbus_redis_unsubscribe,
-                                        &topic->sn.str);
+                                        &topic->name);
     }
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_topics_init(ngx_rtbus_redis_topics_t *topics, ngx_uint_t slots,
+    ngx_log_t *log)
+{
+    topics->n = 0;
+    topics->mask = slots - 1;
+    topics->slots = ngx_calloc(slots * sizeof(ngx_rtbus_redis_topic_t *), log);
+
+    return topics->slots ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_rtbus_redis_topics_close(ngx_rtbus_redis_topics_t *topics)
+{
+    if (topics->slots) {
+        ngx_free(topics->slots);
+        topics->slots = NULL;
+    }
+}
+
+
+static ngx_rtbus_redis_topic_t *
+ngx_rtbus_redis_topics_lookup(ngx_rtbus_redis_topics_t *topics,
+    ngx_str_t *name, uint32_t hash)
+{
+    ngx_rtbus_redis_topic_t  *topic;
+
+    if (topics->slots == NULL) {
+        return NULL;
+    }
+
+    for (topic = topics->slots[hash & topics->mask];
+         topic;
+         topic = topic->next)
+    {
+        if (topic->hash == hash
+            && topic->name.len == name->len
+            && ngx_memcmp(topic->name.data, name->data, name->len) == 0)
+        {
+            return topic;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+ngx_rtbus_redis_topics_insert(ngx_rtbus_redis_topics_t *topics,
+    ngx_rtbus_redis_topic_t *topic, ngx_log_t *log)
+{
+    ngx_rtbus_redis_topic_t  **slot;
+
+    if (topics->slots == NULL) {
+        return;
+    }
+
+    if (topics->n > topics->mask) {
+        ngx_rtbus_redis_topics_grow(topics, log);
+    }
+
+    slot = &topics->slots[topic->hash & topics->mask];
+
+    topic->next = *slot;
+    *slot = topic;
+
+    topics->n++;
+}
+
+
+/* without the memory for it everything is as slow as it is */
+
+static void
+ngx_rtbus_redis_topics_grow(ngx_rtbus_redis_topics_t *topics, ngx_log_t *log)
+{
+    ngx_uint_t                 i, n;
+    ngx_rtbus_redis_topic_t   *topic, *next, **slots, **slot;
+
+    n = (topics->mask + 1) * 2;
+
+    slots = ngx_calloc(n * sizeof(ngx_rtbus_redis_topic_t *), log);
+    if (slots == NULL) {
+        return;
+    }
+
+    for (i = 0; i <= topics->mask; i++) {
+
+        for (topic = topics->slots[i]; topic; topic = next) {
+            next = topic->next;
+            slot = &slots[topic->hash & (n - 1)];
+
+            topic->next = *slot;
+            *slot = topic;
+        }
+    }
+
+    ngx_free(topics->slots);
+
+    topics->slots = slots;
+    topics->mask = n - 1;
+}
+
+
+static void
+ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    ngx_rtbus_redis_topic_t  **slot;
+
+    if (topics->slots == NULL) {
+        return;
+    }
+
+    slot = &topics->slots[topic->hash & topics->mask];
+
+    while (*slot != topic) {
+        slot = &(*slot)->next;
+    }
+
+    *slot = topic->next;
+
+    topics->n--;
 }
 
 
@@ -197,6 +341,9 @@ void
 ngx_rtbus_redis_sub_close(ngx_rtbus_redis_sub_t *rs)
 {
     ngx_rtbus_redis_conn_close(&rs->conn);
+
+    ngx_rtbus_redis_topics_close(&rs->topics);
+    ngx_rtbus_redis_topics_close(&rs->patterns);
 
     if (rs->batch.posted) {
         ngx_delete_posted_event(&rs->batch);
@@ -236,7 +383,7 @@ ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc)
 static void
 ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 {
-    ngx_rbtree_node_t        *node;
+    ngx_queue_t               lost, *q;
     ngx_rtbus_redis_sub_t    *rs;
     ngx_rtbus_redis_topic_t  *topic;
 
@@ -257,52 +404,47 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
     rs->requested = 0;
     rs->confirmed = 0;
 
-    ngx_queue_init(&rs->pending);
-    ngx_queue_init(&rs->sent);
-    ngx_queue_init(&rs->refused);
-
     if (rs->changed_handler) {
         rs->changed_handler(rs);
     }
 
-    ngx_rtbus_redis_sub_unready(rs, &rs->patterns);
-    ngx_rtbus_redis_sub_unready(rs, &rs->topics);
+    ngx_queue_init(&lost);
 
-    if (rs->topics.root == rs->topics.sentinel) {
-        return;
-    }
+    ngx_rtbus_redis_sub_unready(&rs->ready, &lost);
+    ngx_rtbus_redis_sub_unready(&rs->sent, &lost);
+    ngx_rtbus_redis_sub_unready(&rs->refused, &lost);
+    ngx_rtbus_redis_sub_unready(&rs->pending, &lost);
 
-    for (node = ngx_rbtree_min(rs->topics.root, rs->topics.sentinel);
-         node;
-         node = ngx_rbtree_next(&rs->topics, node))
-    {
-        topic = (ngx_rtbus_redis_topic_t *) node;
-        topic->handlers->lost(rs, topic);
+    while (!ngx_queue_empty(&lost)) {
+        q = ngx_queue_head(&lost);
+        topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&rs->pending, q);
+
+        if (!topic->pattern) {
+            topic->handlers->lost(rs, topic);
+        }
     }
 }
 
 
 static void
-ngx_rtbus_redis_sub_unready(ngx_rtbus_redis_sub_t *rs, ngx_rbtree_t *tree)
+ngx_rtbus_redis_sub_unready(ngx_queue_t *from, ngx_queue_t *lost)
 {
-    ngx_rbtree_node_t        *node;
+    ngx_queue_t              *q;
     ngx_rtbus_redis_topic_t  *topic;
 
-    if (tree->root == tree->sentinel) {
-        return;
-    }
-
-    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
-         node;
-         node = ngx_rbtree_next(tree, node))
-    {
-        topic = (ngx_rtbus_redis_topic_t *) node;
+    while (!ngx_queue_empty(from)) {
+        q = ngx_queue_head(from);
+        topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
 
         topic->number = 0;
         topic->ready = 0;
         topic->refused = 0;
 
-        ngx_queue_insert_tail(&rs->pending, &topic->queue);
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(lost, q);
     }
 }
 
@@ -525,7 +667,7 @@ ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs, ngx_str_t *pattern,
     hash = ngx_crc32_short(pattern->data, pattern->len);
 
     found = (ngx_rtbus_redis_pattern_t *)
-                ngx_str_rbtree_lookup(&rs->patterns, pattern, hash);
+                ngx_rtbus_redis_topics_lookup(&rs->patterns, pattern, hash);
 
     if (found && found->topic.ready) {
         found->handler(rs, found, channel, message->data, message->len);
@@ -577,6 +719,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     if (error == NULL) {
         topic->ready = 1;
         topic->refused = 0;
+        ngx_queue_insert_tail(&rs->ready, q);
 
         if (!topic->pattern) {
             topic->handlers->ready(rs, topic);
@@ -606,7 +749,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
 
     ngx_log_error(level, &rs->conn.log, 0,
                   "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
-                  &topic->sn.str, &text);
+                  &topic->name, &text);
 
     if (!topic->pattern) {
         topic->handlers->refused(rs, topic);
@@ -637,7 +780,7 @@ ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev)
         command = topic->pattern ? &ngx_rtbus_redis_psubscribe
                                  : &ngx_rtbus_redis_subscribe;
 
-        if (ngx_rtbus_redis_sub_send(rs, command, &topic->sn.str) != NGX_OK) {
+        if (ngx_rtbus_redis_sub_send(rs, command, &topic->name) != NGX_OK) {
             return;
         }
 

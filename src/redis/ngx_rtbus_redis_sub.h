@@ -56,13 +56,14 @@ typedef struct {
 
 
 struct ngx_rtbus_redis_topic_s {
-    ngx_str_node_t                  sn;         /* sn.str: the name, caller's
-                                                   memory, zero-terminated not
-                                                   needed, must stay */
+    ngx_str_t                       name;       /* caller's memory, must stay */
     const ngx_rtbus_redis_topic_handlers_t
                                    *handlers;
-    ngx_queue_t                     queue;      /* of topics that are unready */
+    ngx_rtbus_redis_topic_t        *next;       /* in its slot */
+    ngx_queue_t                     queue;      /* pending, sent, refused or
+                                                   ready */
     uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
+    uint32_t                        hash;       /* ngx_crc32_short() of name */
     unsigned                        ready:1;
     unsigned                        refused:1;  /* its last SUBSCRIBE was */
     unsigned                        pattern:1;
@@ -76,10 +77,22 @@ typedef void (*ngx_rtbus_redis_pattern_pt)(ngx_rtbus_redis_sub_t *rs,
 
 
 struct ngx_rtbus_redis_pattern_s {
-    ngx_rtbus_redis_topic_t         topic;      /* sn.str: the pattern; there
+    ngx_rtbus_redis_topic_t         topic;      /* name: the pattern; there
                                                    are no handlers */
     ngx_rtbus_redis_pattern_pt      handler;
 };
+
+
+/*
+ * Topics by their names: a hash table, doubled when it has as many topics as
+ * slots, so that the cost of a message does not depend on their number.
+ */
+
+typedef struct {
+    ngx_rtbus_redis_topic_t       **slots;      /* malloc'ed; NULL: closed */
+    ngx_uint_t                      mask;       /* number of slots - 1 */
+    ngx_uint_t                      n;          /* topics */
+} ngx_rtbus_redis_topics_t;
 
 
 /* the connection has come up or is lost: conn.up says which */
@@ -93,16 +106,16 @@ struct ngx_rtbus_redis_sub_s {
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
     void                           *data;
 
-    /* may be read by the owner: conn.up, reconnects */
+    /* may be read by the owner: conn.up, reconnects, ready */
 
     ngx_rtbus_redis_conn_t          conn;
     ngx_uint_t                      reconnects; /* times up after the first */
+    ngx_queue_t                     ready;      /* topics that are */
 
     /* private */
 
-    ngx_rbtree_t                    topics;
-    ngx_rbtree_t                    patterns;
-    ngx_rbtree_node_t               sentinel;   /* of both */
+    ngx_rtbus_redis_topics_t        topics;
+    ngx_rtbus_redis_topics_t        patterns;
     ngx_queue_t                     pending;    /* topics to be requested, */
     ngx_queue_t                     sent;       /* to be confirmed, */
     ngx_queue_t                     refused;    /* to be tried again */
@@ -127,7 +140,7 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *name, uint32_t hash);
 
 /*
- * Adds a zeroed topic whose sn.str and handlers are set (the caller has looked
+ * Adds a zeroed topic whose name and handlers are set (the caller has looked
  * up that the name is new); it stays where it is until removed.  Whether Redis
  * is up does not matter.  ready or refused follows, never from within the call.
  */
@@ -135,7 +148,7 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 
-/* adds a zeroed pattern whose topic.sn.str (new as well) and handler are set */
+/* adds a zeroed pattern whose topic.name (new as well) and handler are set */
 
 void ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_pattern_t *pattern);

@@ -930,15 +930,14 @@ begin(void)
 static ngx_uint_t
 alone(void)
 {
-    ngx_rbtree_t             *tree;
     ngx_rtbus_redis_topic_t  *topic;
 
-    tree = &fuzz_hub.sub.topics;
-    topic = (ngx_rtbus_redis_topic_t *) ngx_rbtree_min(tree->root,
-                                                       tree->sentinel);
+    topic = &fuzz_hub.mailbox.topic;
 
-    return topic == &fuzz_hub.mailbox.topic
-           && ngx_rbtree_next(tree, tree->root) == NULL;
+    return fuzz_hub.sub.topics.n == 1
+           && ngx_rtbus_redis_sub_lookup(&fuzz_hub.sub, &topic->name,
+                                         topic->hash)
+              == topic;
 }
 
 
