@@ -32,7 +32,7 @@ my %command = commands($source);
 my %section = sections($readme);
 my @blocks = $readme =~ /^```nginx\n(.*?)^```$/msg;
 
-$t->plan(3 + 3 * keys(%section) + @blocks + 2);
+$t->plan(3 + 3 * keys(%section) + @blocks + 3);
 
 ###############################################################################
 
@@ -67,6 +67,13 @@ is((nginx_check($t, whole("rtbus_nonsense on;\n")))[0], 0,
 
 my %anchor = map { (s/[^\w -]//gr =~ tr/ /-/r, 1) } map { lc }
 	$readme =~ /^#+ (.*)$/mg;
+
+my @headings = ($readme =~ s/^```.*?^```$//msgr) =~ /^(#{1,2} .*)$/mg;
+my ($contents) = $readme =~ /^# Contents\n(.*?)^# /ms;
+
+is_deeply([ $contents =~ /^( *- \[.*?\])/mg ],
+	[ map { s/^# (.*)/- [$1]/r =~ s/^## (.*)/    - [$1]/r }
+		grep { !/^# (?:Name|Contents)$/ } @headings ], 'contents');
 
 is_deeply([ grep { !$anchor{$_} } $readme =~ /\]\(#([^)]*)\)/g ], [],
 	'links');
