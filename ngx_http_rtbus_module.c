@@ -25,6 +25,7 @@
 #include <openssl/rand.h>
 
 
+#define NGX_HTTP_RTBUS_DEFAULT   "default"       /* the bus without a name */
 #define NGX_HTTP_RTBUS_MAX_COALESCE  500 /* ms */
 #define NGX_HTTP_RTBUS_MAX_LINE  4096    /* bytes of a password or a secret */
 #define NGX_HTTP_RTBUS_SECRET    32      /* bytes of a random secret */
@@ -40,15 +41,24 @@ static char *ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
     ngx_http_rtbus_loc_conf_t *conf);
 static ngx_int_t ngx_http_rtbus_init(ngx_conf_t *cf);
+static void ngx_http_rtbus_init_buses(ngx_conf_t *cf,
+    ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_secret(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_process(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_rtbus_init_worker(ngx_cycle_t *cycle,
+    ngx_http_rtbus_main_conf_t *rmcf, ngx_http_rtbus_bus_t *bus,
+    ngx_uint_t first);
 static void ngx_http_rtbus_exit_process(ngx_cycle_t *cycle);
 
 static char *ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_http_rtbus_redis_tls(ngx_str_t *param,
     ngx_rtbus_redis_tls_t *tls);
+static char *ngx_http_rtbus_bus(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_http_rtbus_bus_t *ngx_http_rtbus_find_bus(ngx_conf_t *cf,
+    ngx_http_rtbus_main_conf_t *rmcf, ngx_str_t *name);
 static ngx_int_t ngx_http_rtbus_first_line(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *line);
 static char *ngx_http_rtbus_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -112,6 +122,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("rtbus_bus"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_rtbus_bus,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("rtbus_prefix"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_rtbus_prefix,
@@ -144,7 +161,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
-      offsetof(ngx_http_rtbus_main_conf_t, redis.rest),
+      offsetof(ngx_http_rtbus_main_conf_t, coalesce),
       &ngx_http_rtbus_coalesce_post },
 
     { ngx_string("rtbus_drain"),
@@ -394,6 +411,7 @@ ngx_http_rtbus_variables(ngx_conf_t *cf)
 static void *
 ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
 {
+    ngx_str_t                    name;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
     rmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_rtbus_main_conf_t));
@@ -404,18 +422,29 @@ ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
     /*
      * set by ngx_pcalloc():
      *
-     *     rmcf->redis = { 0 };
+     *     rmcf->nbuses = 0;
      *     rmcf->prefix = { 0, NULL };
      *     rmcf->forward = NULL;
      *     rmcf->max_event = 0;
-     *     rmcf->functions = 0;
      *     rmcf->schema = NULL;
      *     rmcf->used = 0;
      *     rmcf->stat = NULL;
-     *     rmcf->worker = NULL;
      */
 
-    rmcf->redis.rest = NGX_CONF_UNSET_MSEC;
+    if (ngx_array_init(&rmcf->buses, cf->pool, 1,
+                       sizeof(ngx_http_rtbus_bus_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    ngx_str_set(&name, NGX_HTTP_RTBUS_DEFAULT);
+
+    if (ngx_http_rtbus_find_bus(cf, rmcf, &name) == NULL) {
+        return NULL;
+    }
+
+    rmcf->coalesce = NGX_CONF_UNSET_MSEC;
     rmcf->drain = NGX_CONF_UNSET_MSEC;
 
     return rmcf;
@@ -427,29 +456,43 @@ ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_http_rtbus_main_conf_t *rmcf = conf;
 
-    char       *err;
-    ngx_str_t   url;
+    char                   *err;
+    ngx_str_t               url;
+    ngx_uint_t              i;
+    ngx_http_rtbus_bus_t  **bus;
 
-    ngx_conf_init_msec_value(rmcf->redis.rest, 0);
+    ngx_conf_init_msec_value(rmcf->coalesce, 0);
     ngx_conf_init_msec_value(rmcf->drain, 10000);
 
     if (rmcf->prefix.data == NULL) {
         ngx_str_set(&rmcf->prefix, "");
     }
 
-    if (rmcf->used && rmcf->redis.nodes == NULL) {
+    bus = rmcf->buses.elts;
+
+    if (bus[0]->redis.nodes == NULL) {
 
         ngx_str_set(&url, "redis://127.0.0.1:6379/0");
 
-        rmcf->redis.connect_timeout = 1000;
-        rmcf->redis.command_timeout = 2000;
-        rmcf->functions = 1;
-
-        if (ngx_rtbus_redis_conf_url(cf, &rmcf->redis, &url, &err) != NGX_OK) {
+        if (ngx_rtbus_redis_conf_url(cf, &bus[0]->redis, &url, &err)
+            != NGX_OK)
+        {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\"", err,
                                &url);
             return NGX_CONF_ERROR;
         }
+    }
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+
+        if (bus[i]->redis.nodes == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "unknown bus \"%V\" in %s:%ui", &bus[i]->name,
+                          bus[i]->file_name, bus[i]->line);
+            return NGX_CONF_ERROR;
+        }
+
+        bus[i]->redis.rest = rmcf->coalesce;
     }
 
     if (rmcf->used) {
@@ -489,6 +532,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
      *     rlcf->submit = NULL;
      */
 
+    rlcf->bus = NGX_CONF_UNSET_PTR;
     rlcf->subscribe = NGX_CONF_UNSET_PTR;
     rlcf->allow = NGX_CONF_UNSET_PTR;
     rlcf->commands = NGX_CONF_UNSET_PTR;
@@ -516,9 +560,12 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_rtbus_loc_conf_t *prev = parent;
     ngx_http_rtbus_loc_conf_t *conf = child;
 
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_http_rtbus_bus_t       **bus;
+    ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_rtbus_main_conf_t  *rmcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
 
     if (conf->handler && conf->handler != clcf->handler) {
 
@@ -528,6 +575,17 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                            "location \"%V\" has another content handler "
                            "beside that of rtbus", &clcf->name);
         return NGX_CONF_ERROR;
+    }
+
+    bus = rmcf->buses.elts;
+
+    ngx_conf_merge_ptr_value(conf->bus, prev->bus, bus[0]);
+
+    if (conf->handler
+        && conf->handler != ngx_http_rtbus_status_handler
+        && conf->handler != ngx_http_rtbus_health_handler)
+    {
+        conf->bus->used = 1;
     }
 
     ngx_conf_merge_ptr_value(conf->subscribe, prev->subscribe, NULL);
@@ -647,7 +705,43 @@ ngx_http_rtbus_init(ngx_conf_t *cf)
     rmcf->max_event = (rlcf->max_event == NGX_CONF_UNSET_SIZE)
                       ? 1024 * 1024 : rlcf->max_event;
 
+    ngx_http_rtbus_init_buses(cf, rmcf);
+
     return ngx_http_rtbus_init_secret(cf, rmcf);
+}
+
+
+static void
+ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
+{
+    ngx_uint_t              i;
+    ngx_http_rtbus_bus_t  **bus;
+
+    bus = rmcf->buses.elts;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+        rmcf->nbuses += bus[i]->used;
+    }
+
+    if (rmcf->nbuses == 0) {
+
+        if (rmcf->used) {
+            /* only the status or the health, of something */
+            bus[0]->used = 1;
+            rmcf->nbuses = 1;
+        }
+
+        return;
+    }
+
+    if (bus[0]->used && bus[0]->file_name == NULL && rmcf->buses.nelts > 1) {
+
+        /* likely, one is meant that has a name */
+
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "a location without \"rtbus_bus\" uses the Redis at "
+                      "127.0.0.1:6379, as all \"rtbus_redis\" have names");
+    }
 }
 
 
@@ -693,8 +787,9 @@ ngx_http_rtbus_init_secret(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
 static ngx_int_t
 ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
 {
-    ngx_http_rtbus_worker_t     *worker;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_uint_t                    i, first;
+    ngx_http_rtbus_bus_t        **bus;
+    ngx_http_rtbus_main_conf_t   *rmcf;
 
     if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
     {
@@ -707,6 +802,37 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    if (ngx_http_rtbus_crypto_init(&rmcf->secret, cycle->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    bus = rmcf->buses.elts;
+    first = 1;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+
+        if (!bus[i]->used) {
+            continue;
+        }
+
+        if (ngx_http_rtbus_init_worker(cycle, rmcf, bus[i], first) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        first = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_init_worker(ngx_cycle_t *cycle,
+    ngx_http_rtbus_main_conf_t *rmcf, ngx_http_rtbus_bus_t *bus,
+    ngx_uint_t first)
+{
+    ngx_http_rtbus_worker_t  *worker;
+
     worker = ngx_pcalloc(cycle->pool, sizeof(ngx_http_rtbus_worker_t));
     if (worker == NULL) {
         return NGX_ERROR;
@@ -714,25 +840,24 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
 
     worker->drain_time = rmcf->drain;
 
-    worker->hub.redis = &rmcf->redis;
+    worker->hub.redis = &bus->redis;
     worker->hub.prefix = rmcf->prefix;
     worker->hub.max_event = rmcf->max_event;
-    worker->hub.functions = rmcf->functions;
+    worker->hub.functions = bus->functions;
     worker->hub.rules = rmcf->forward;
     worker->hub.schema = rmcf->schema;
 
-    worker->hub.stat = ngx_rtbus_stat_attach(rmcf->stat, cycle);
+    worker->hub.stat = ngx_rtbus_stat_attach(rmcf->stat, &bus->name, first,
+                                             cycle);
     if (worker->hub.stat == NULL) {
         return NGX_ERROR;
     }
 
-    if (ngx_http_rtbus_crypto_init(&rmcf->secret, cycle->log) != NGX_OK
-        || ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK)
-    {
+    if (ngx_http_rtbus_worker_init(worker, cycle) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    rmcf->worker = worker;
+    bus->worker = worker;
 
     return NGX_OK;
 }
@@ -741,14 +866,25 @@ ngx_http_rtbus_init_process(ngx_cycle_t *cycle)
 static void
 ngx_http_rtbus_exit_process(ngx_cycle_t *cycle)
 {
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_uint_t                    i;
+    ngx_http_rtbus_bus_t        **bus;
+    ngx_http_rtbus_main_conf_t   *rmcf;
 
     rmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_rtbus_module);
 
-    if (rmcf && rmcf->worker) {
-        ngx_http_rtbus_worker_close(rmcf->worker);
-        ngx_http_rtbus_crypto_close();
+    if (rmcf == NULL || !rmcf->used) {
+        return;
     }
+
+    bus = rmcf->buses.elts;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+        if (bus[i]->worker) {
+            ngx_http_rtbus_worker_close(bus[i]->worker);
+        }
+    }
+
+    ngx_http_rtbus_crypto_close();
 }
 
 
@@ -757,22 +893,39 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_rtbus_main_conf_t *rmcf = conf;
 
-    char        *err;
-    ngx_str_t   *value, s;
-    ngx_msec_t  *msec;
-    ngx_uint_t   i;
-
-    if (rmcf->redis.nodes) {
-        return "is duplicate";
-    }
+    char                  *err;
+    ngx_str_t             *value, s;
+    ngx_msec_t            *msec;
+    ngx_uint_t             i;
+    ngx_http_rtbus_bus_t  *bus;
 
     value = cf->args->elts;
 
-    rmcf->redis.connect_timeout = 1000;
-    rmcf->redis.command_timeout = 2000;
-    rmcf->functions = 1;
+    ngx_str_set(&s, NGX_HTTP_RTBUS_DEFAULT);
 
-    if (ngx_rtbus_redis_conf_url(cf, &rmcf->redis, &value[1], &err)
+    for (i = 2; i < cf->args->nelts; i++) {
+        if (ngx_strncmp(value[i].data, "name=", 5) == 0) {
+            s.data = value[i].data + 5;
+            s.len = value[i].len - 5;
+        }
+    }
+
+    bus = ngx_http_rtbus_find_bus(cf, rmcf, &s);
+    if (bus == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (bus->redis.nodes) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"rtbus_redis\" is duplicate for the bus \"%V\"",
+                           &bus->name);
+        return NGX_CONF_ERROR;
+    }
+
+    bus->file_name = cf->conf_file->file.name.data;
+    bus->line = cf->conf_file->line;
+
+    if (ngx_rtbus_redis_conf_url(cf, &bus->redis, &value[1], &err)
         != NGX_OK)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"rtbus_redis\"", err);
@@ -784,18 +937,18 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         if (ngx_strncmp(value[i].data, "connect_timeout=", 16) == 0) {
             s.data = value[i].data + 16;
             s.len = value[i].len - 16;
-            msec = &rmcf->redis.connect_timeout;
+            msec = &bus->redis.connect_timeout;
 
         } else if (ngx_strncmp(value[i].data, "command_timeout=", 16) == 0) {
             s.data = value[i].data + 16;
             s.len = value[i].len - 16;
-            msec = &rmcf->redis.command_timeout;
+            msec = &bus->redis.command_timeout;
 
         } else if (ngx_strncmp(value[i].data, "password_file=", 14) == 0) {
             s.data = value[i].data + 14;
             s.len = value[i].len - 14;
 
-            if (ngx_http_rtbus_first_line(cf, &s, &rmcf->redis.password)
+            if (ngx_http_rtbus_first_line(cf, &s, &bus->redis.password)
                 != NGX_OK)
             {
                 return NGX_CONF_ERROR;
@@ -803,10 +956,10 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
             continue;
 
-        } else if (ngx_http_rtbus_redis_tls(&value[i], rmcf->redis.tls)
+        } else if (ngx_http_rtbus_redis_tls(&value[i], bus->redis.tls)
                    == NGX_OK)
         {
-            if (rmcf->redis.tls == NULL) {
+            if (bus->redis.tls == NULL) {
                 ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                    "parameter \"%V\" needs \"rediss://\"",
                                    &value[i]);
@@ -816,11 +969,14 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
 
         } else if (ngx_strcmp(value[i].data, "functions=off") == 0) {
-            rmcf->functions = 0;
+            bus->functions = 0;
             continue;
 
         } else if (ngx_strcmp(value[i].data, "functions=on") == 0) {
-            rmcf->functions = 1;
+            bus->functions = 1;
+            continue;
+
+        } else if (ngx_strncmp(value[i].data, "name=", 5) == 0) {
             continue;
 
         } else {
@@ -838,8 +994,8 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    if (rmcf->redis.tls
-        && ngx_rtbus_redis_tls_init(cf, rmcf->redis.tls, &err) != NGX_OK)
+    if (bus->redis.tls
+        && ngx_rtbus_redis_tls_init(cf, bus->redis.tls, &err) != NGX_OK)
     {
         if (err) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"rtbus_redis\"",
@@ -903,6 +1059,100 @@ ngx_http_rtbus_redis_tls(ngx_str_t *param, ngx_rtbus_redis_tls_t *tls)
     }
 
     return NGX_DECLINED;
+}
+
+
+static char *
+ngx_http_rtbus_bus(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t                   *value;
+    ngx_http_rtbus_bus_t        *bus;
+    ngx_http_rtbus_main_conf_t  *rmcf;
+
+    if (rlcf->bus != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
+
+    bus = ngx_http_rtbus_find_bus(cf, rmcf, &value[1]);
+    if (bus == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (bus->file_name == NULL) {
+
+        /* its rtbus_redis may be yet to come */
+
+        bus->file_name = cf->conf_file->file.name.data;
+        bus->line = cf->conf_file->line;
+    }
+
+    rlcf->bus = bus;
+
+    return NGX_CONF_OK;
+}
+
+
+/* the bus of that name, which is made if it is not there; NULL: logged */
+
+static ngx_http_rtbus_bus_t *
+ngx_http_rtbus_find_bus(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf,
+    ngx_str_t *name)
+{
+    u_char                 *p;
+    ngx_uint_t              i;
+    ngx_http_rtbus_bus_t   *bus, **elt;
+
+    elt = rmcf->buses.elts;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+        if (elt[i]->name.len == name->len
+            && ngx_strncmp(elt[i]->name.data, name->data, name->len) == 0)
+        {
+            return elt[i];
+        }
+    }
+
+    /* a name is the value of a label, and an argument */
+
+    for (p = name->data; p < name->data + name->len; p++) {
+        if ((*p < 'a' || *p > 'z') && (*p < 'A' || *p > 'Z')
+            && (*p < '0' || *p > '9') && *p != '_' && *p != '-' && *p != '.')
+        {
+            break;
+        }
+    }
+
+    if (name->len == 0 || name->len > NGX_RTBUS_STAT_NAME
+        || p != name->data + name->len)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid name of a bus \"%V\"", name);
+        return NULL;
+    }
+
+    bus = ngx_pcalloc(cf->pool, sizeof(ngx_http_rtbus_bus_t));
+    if (bus == NULL) {
+        return NULL;
+    }
+
+    bus->name = *name;
+    bus->functions = 1;
+    bus->redis.connect_timeout = 1000;
+    bus->redis.command_timeout = 2000;
+
+    elt = ngx_array_push(&rmcf->buses);
+    if (elt == NULL) {
+        return NULL;
+    }
+
+    *elt = bus;
+
+    return bus;
 }
 
 

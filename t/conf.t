@@ -59,6 +59,16 @@ my @good = (
 	'http: rtbus_redis redis://127.0.0.1 command_timeout=1m'
 		. ' connect_timeout=2s',
 	'http: rtbus_redis redis://127.0.0.1 password_file=password',
+	'http: rtbus_redis unix:/a; rtbus_redis unix:/b name=b;'
+		. ' rtbus_redis unix:/c name=A-z_0.9',
+	'http: rtbus_redis unix:/a name=a; rtbus_bus a',
+	'http: rtbus_bus a; rtbus_redis unix:/a name=a',
+	'http: rtbus_redis unix:/a name=default; rtbus_bus default',
+	'http: rtbus_redis unix:/a name=' . 'x' x 32,
+	'http: rtbus_redis unix:/a functions=off name=a connect_timeout=1s',
+	'http: rtbus_bus default',
+	'server: rtbus_bus default',
+	'rtbus_bus default',
 	"http: rtbus_redis unix:/tmp/r password_file=$d/password_crlf",
 
 	'http: rtbus_prefix app1:',
@@ -215,6 +225,16 @@ my @bad = (
 	[ 'http: rtbus_redis redis://127.0.0.1 password_file=password_long',
 		'password_long" is too long' ],
 	[ 'http: rtbus_redis unix:/a; rtbus_redis unix:/b', 'is duplicate' ],
+	[ 'http: rtbus_redis unix:/a; rtbus_redis unix:/b name=default',
+		'is duplicate for the bus "default"' ],
+	[ 'http: rtbus_redis unix:/a name=a; rtbus_redis unix:/b name=a',
+		'is duplicate for the bus "a"' ],
+	[ 'http: rtbus_redis unix:/a name=', 'invalid name of a bus ""' ],
+	[ 'http: rtbus_redis unix:/a "name=a b"',
+		'invalid name of a bus "a b"' ],
+	[ 'http: rtbus_redis unix:/a name=a"b', 'invalid name of a bus "a"b"' ],
+	[ 'http: rtbus_redis unix:/a name=' . 'x' x 33,
+		'invalid name of a bus "xx' ],
 	[ 'server: rtbus_redis unix:/a', $here ],
 	[ 'rtbus_redis unix:/a', $here ],
 	[ 'main: rtbus_redis unix:/a', $here ],
@@ -271,6 +291,16 @@ my @bad = (
 	[ 'http: rtbus_secret_file secret; rtbus_secret_file secret',
 		'is duplicate' ],
 	[ 'server: rtbus_secret_file secret', $here ],
+
+	[ 'http: rtbus_bus a', 'unknown bus "a" in \S+:\d+' ],
+	[ 'server: rtbus_bus a', 'unknown bus "a" in \S+:\d+' ],
+	[ 'rtbus_bus A', 'unknown bus "A" in \S+:\d+' ],
+	[ 'http: rtbus_redis unix:/a name=a; rtbus_bus b', 'unknown bus "b"' ],
+	[ 'rtbus_bus', $number ],
+	[ 'rtbus_bus default default', $number ],
+	[ 'rtbus_bus default; rtbus_bus default', 'is duplicate' ],
+	[ 'rtbus_bus ""', 'invalid name of a bus ""' ],
+	[ 'main: rtbus_bus default', $here ],
 
 	# rtbus
 
@@ -460,7 +490,7 @@ my @bad = (
 	[ 'server: rtbus_publish job:42', $here ],
 );
 
-$t->plan(@good + @bad + 2);
+$t->plan(@good + @bad + 5);
 
 ###############################################################################
 
@@ -485,6 +515,19 @@ unlike($output, qr/hunter2/, 'password of a bad URL not shown');
 
 ($ok, $output) = check('http: rtbus_redis redis://u:hunter2%@127.0.0.1');
 unlike($output, qr/hunter2/, 'bad password not shown');
+
+# a location that nobody has told which one
+
+my $warning = qr/\[warn\].*without "rtbus_bus" uses the Redis at 127\.0\.0\.1/;
+
+($ok, $output) = check('http: rtbus_redis unix:/a name=a');
+like($output, $warning, 'all have names');
+
+($ok, $output) = check('http: rtbus_redis unix:/a name=a; rtbus_bus a');
+unlike($output, $warning, 'it has been told');
+
+($ok, $output) = check('http: rtbus_redis unix:/a name=a; rtbus_redis unix:/b');
+unlike($output, $warning, 'one is without');
 
 ###############################################################################
 

@@ -22,11 +22,11 @@ ngx_int_t
 ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r, ngx_pool_t *pool, ngx_log_t *log)
 {
-    ngx_rtbus_stat_t            *stat;
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_rtbus_stat_t           *stat;
+    ngx_pool_cleanup_t         *cln;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     cln = ngx_pool_cleanup_add(pool, 0);
     if (cln == NULL) {
@@ -35,8 +35,8 @@ ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
 
     car->pool = pool;
     car->log = log;
-    car->worker = rmcf->worker;
-    car->conf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    car->worker = rlcf->bus->worker;
+    car->conf = rlcf;
 
     car->last = &car->first;
 

@@ -206,13 +206,12 @@ ngx_int_t
 ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
     ngx_str_t *cursor, ngx_http_rtbus_entry_pt handler)
 {
-    ngx_int_t                    rc;
-    ngx_str_t                    name;
-    const char                  *error;
-    ngx_http_cleanup_t          *cln;
-    ngx_http_rtbus_entry_t      *waiting;
-    ngx_http_rtbus_loc_conf_t   *rlcf;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_int_t                   rc;
+    ngx_str_t                   name;
+    const char                 *error;
+    ngx_http_cleanup_t         *cln;
+    ngx_http_rtbus_entry_t     *waiting;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     rc = ngx_http_rtbus_grant(r, NULL, &entry->grant);
 
@@ -264,11 +263,9 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
     waiting->handler = handler;
     waiting->request = r;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-
-    rc = ngx_http_rtbus_owners_ask(&rmcf->worker->hub, &waiting->grant.id.user,
-                                   &waiting->channels, &waiting->refused,
-                                   &waiting->owners,
+    rc = ngx_http_rtbus_owners_ask(&rlcf->bus->worker->hub,
+                                   &waiting->grant.id.user, &waiting->channels,
+                                   &waiting->refused, &waiting->owners,
                                    ngx_http_rtbus_enter_handler, waiting);
 
     if (rc == NGX_OK) {

@@ -99,7 +99,7 @@ typedef struct {
 } ngx_http_rtbus_commands_t;
 
 
-/* what a worker has while it lives; in cycle->pool */
+/* what a worker has of a bus while it lives; in cycle->pool */
 
 typedef struct {
     ngx_rtbus_hub_t              hub;
@@ -136,14 +136,29 @@ typedef struct {
 } ngx_http_rtbus_worker_t;
 
 
+/* a Redis of the configuration, and what is there for its clients */
+
 typedef struct {
-    ngx_rtbus_redis_conf_t       redis;
-    ngx_str_t                    redis_url;
+    ngx_str_t                    name;
+    ngx_rtbus_redis_conf_t       redis;       /* no nodes: not configured */
+    ngx_uint_t                   functions;   /* unsigned  functions:1; */
+    ngx_uint_t                   used;        /* by a location */
+    ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts,
+                                                 and if the bus is not used */
+    u_char                      *file_name;   /* where it was first named */
+    ngx_uint_t                   line;
+} ngx_http_rtbus_bus_t;
+
+
+typedef struct {
+    ngx_array_t                  buses;       /* ngx_http_rtbus_bus_t *, the
+                                                 default bus first */
+    ngx_uint_t                   nbuses;      /* that are used */
+    ngx_msec_t                   coalesce;
     ngx_str_t                    prefix;
     ngx_msec_t                   drain;
     ngx_array_t                 *forward;     /* rules, see ngx_rtbus_forward */
     size_t                       max_event;
-    ngx_uint_t                   functions;   /* unsigned  functions:1; */
     const rtbus_schema_t        *schema;      /* or NULL */
     ngx_str_t                    secret;      /* key of the pid */
     ngx_uint_t                   secret_file; /* it was configured */
@@ -153,12 +168,12 @@ typedef struct {
 
     ngx_uint_t                   used;        /* a directive was seen */
     ngx_rtbus_stat_zone_t       *stat;        /* NULL: nothing is used */
-    ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts */
 } ngx_http_rtbus_main_conf_t;
 
 
 typedef struct {
     ngx_http_handler_pt          handler;     /* of this location, or NULL */
+    ngx_http_rtbus_bus_t        *bus;
     ngx_uint_t                   protocols;
 
     ngx_array_t                 *subscribe;   /* ngx_http_rtbus_name_t */

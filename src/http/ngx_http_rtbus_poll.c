@@ -660,7 +660,7 @@ ngx_http_rtbus_poll_connection_handler(ngx_event_t *rev)
 {
     ngx_connection_t               *c;
     ngx_http_request_t             *r;
-    ngx_http_rtbus_main_conf_t     *rmcf;
+    ngx_http_rtbus_loc_conf_t      *rlcf;
     ngx_http_rtbus_poll_request_t  *pr;
 
     c = rev->data;
@@ -671,8 +671,8 @@ ngx_http_rtbus_poll_connection_handler(ngx_event_t *rev)
     if (c->close && !c->error) {
         c->close = 0;
 
-        rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-        ngx_http_rtbus_worker_drain(rmcf->worker);
+        rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+        ngx_http_rtbus_worker_drain(rlcf->bus->worker);
     }
 
     pr->handler(rev);
@@ -734,11 +734,11 @@ ngx_int_t
 ngx_http_rtbus_poll_reply(ngx_http_request_t *r,
     ngx_http_rtbus_eio_error_e error, ngx_http_rtbus_text_t *text)
 {
-    u_char                      *p;
-    size_t                       len;
-    ngx_str_t                    body, type;
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    u_char                     *p;
+    size_t                      len;
+    ngx_str_t                   body, type;
+    ngx_pool_cleanup_t         *cln;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (text) {
         body.len = text->len;
@@ -793,9 +793,9 @@ ngx_http_rtbus_poll_reply(ngx_http_request_t *r,
                   "client sent bad Engine.IO request: %s",
                   ngx_http_rtbus_poll_errors[error]);
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    ngx_rtbus_stat_refused(rmcf->worker->hub.stat,
+    ngx_rtbus_stat_refused(rlcf->bus->worker->hub.stat,
                            error == NGX_HTTP_RTBUS_EIO_FORBIDDEN
                            ? "forbidden" : ngx_http_rtbus_poll_errors[error],
                            error != NGX_HTTP_RTBUS_EIO_FORBIDDEN);

@@ -94,20 +94,18 @@ ngx_http_rtbus_publish_body(ngx_http_request_t *r, ngx_str_t *body)
 static ngx_int_t
 ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
 {
-    char                         err[RTBUS_SCHEMA_ERROR];
-    ngx_int_t                    rc;
-    ngx_str_t                   *channel;
-    const char                  *reason;
-    rtbus_event_t                ev;
-    const rtbus_schema_t        *schema;
-    ngx_http_rtbus_command_t     cmd;
-    ngx_http_rtbus_loc_conf_t   *rlcf;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    char                        err[RTBUS_SCHEMA_ERROR];
+    ngx_int_t                   rc;
+    ngx_str_t                  *channel;
+    const char                 *reason;
+    rtbus_event_t               ev;
+    const rtbus_schema_t       *schema;
+    ngx_http_rtbus_command_t    cmd;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (rmcf->worker == NULL) {
+    if (rlcf->bus->worker == NULL) {
         return ngx_http_rtbus_unavailable(r, NULL);
     }
 
@@ -130,7 +128,7 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
                                     "channel", channel);
     }
 
-    switch (rtbus_event_parse(rmcf->worker->hub.json, &ev, body->data,
+    switch (rtbus_event_parse(rlcf->bus->worker->hub.json, &ev, body->data,
                               body->len, &reason))
     {
     case RTBUS_OK:
@@ -147,7 +145,7 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         return ngx_http_rtbus_publish_bad(r, "id is not allowed");
     }
 
-    schema = rmcf->worker->hub.schema;
+    schema = rlcf->bus->worker->hub.schema;
 
     if (schema && rtbus_schema_event(schema, &ev, err) != RTBUS_OK) {
         return ngx_http_rtbus_publish_bad(r, err);
@@ -265,21 +263,21 @@ static ngx_int_t
 ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **reason)
 {
-    uint64_t                     n;
-    rtbus_json_value_t          *value;
-    rtbus_json_member_t          members[NGX_HTTP_RTBUS_OPTIONS] = {
+    uint64_t                    n;
+    rtbus_json_value_t         *value;
+    rtbus_json_member_t         members[NGX_HTTP_RTBUS_OPTIONS] = {
         rtbus_json_member("append"),
         rtbus_json_member("ttl"),
         rtbus_json_member("maxlen"),
         rtbus_json_member("set")
     };
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     /* the text was checked before: what can fail is memory */
 
-    if (rtbus_json_object(rmcf->worker->hub.json, body->data, body->len,
+    if (rtbus_json_object(rlcf->bus->worker->hub.json, body->data, body->len,
                           members, NGX_HTTP_RTBUS_OPTIONS, reason)
         != RTBUS_OK)
     {
@@ -390,16 +388,17 @@ static ngx_int_t
 ngx_http_rtbus_publish_key(ngx_http_request_t *r, ngx_str_t *channel,
     ngx_str_t *key)
 {
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     key->data = ngx_pnalloc(r->pool, NGX_RTBUS_HUB_MAX_KEY);
     if (key->data == NULL) {
         return NGX_ERROR;
     }
 
-    key->len = ngx_rtbus_hub_key(&rmcf->worker->hub, key->data, channel, "");
+    key->len = ngx_rtbus_hub_key(&rlcf->bus->worker->hub, key->data, channel,
+                                 "");
 
     return NGX_OK;
 }

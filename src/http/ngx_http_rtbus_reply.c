@@ -125,14 +125,8 @@ void
 ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
     const char *error)
 {
-    ngx_uint_t                   malformed;
-    ngx_http_rtbus_main_conf_t  *rmcf;
-
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-
-    if (rmcf->worker == NULL) {
-        return;
-    }
+    ngx_uint_t                  malformed;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (status == NGX_HTTP_NOT_FOUND
         && ngx_strcmp(error, "unknown event") != 0)
@@ -144,11 +138,17 @@ ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "client is refused, status:%ui, %s", status, error);
 
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (rlcf->bus->worker == NULL) {
+        return;
+    }
+
     malformed = (status == NGX_HTTP_BAD_REQUEST
                  || status == NGX_HTTP_UNSUPPORTED_MEDIA_TYPE
                  || status == NGX_HTTP_RTBUS_UPGRADE_REQUIRED);
 
-    ngx_rtbus_stat_refused(rmcf->worker->hub.stat, error, malformed);
+    ngx_rtbus_stat_refused(rlcf->bus->worker->hub.stat, error, malformed);
 }
 
 
@@ -172,9 +172,9 @@ ngx_http_rtbus_not_allowed(ngx_http_request_t *r, const char *methods)
 ngx_int_t
 ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
 {
-    ngx_str_t                    text;
-    ngx_uint_t                   level;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_str_t                   text;
+    ngx_uint_t                  level;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (reply == NULL) {
 
@@ -190,8 +190,8 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
         } else if (ngx_rtbus_library_missing(reply)) {
             ngx_str_set(&text, "function library rtbus is not loaded");
 
-            rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-            ngx_rtbus_hub_library_lost(&rmcf->worker->hub);
+            rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+            ngx_rtbus_hub_library_lost(&rlcf->bus->worker->hub);
 
         } else {
             text.data = (u_char *) reply->str;
@@ -433,13 +433,13 @@ ngx_int_t
 ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
     const size_t *argvlen, ngx_http_rtbus_call_pt handler, void *data)
 {
-    ngx_http_cleanup_t          *cln;
-    ngx_http_rtbus_call_t       *call;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_cleanup_t         *cln;
+    ngx_http_rtbus_call_t      *call;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (rmcf->worker == NULL) {
+    if (rlcf->bus->worker == NULL) {
         return NGX_DECLINED;
     }
 
@@ -454,9 +454,9 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
     call->handler = handler;
     call->data = data;
 
-    call->call = ngx_rtbus_redis_cmd_call(&rmcf->worker->hub.cmd, argc, argv,
-                                          argvlen, ngx_http_rtbus_call_handler,
-                                          call);
+    call->call = ngx_rtbus_redis_cmd_call(&rlcf->bus->worker->hub.cmd, argc,
+                                          argv, argvlen,
+                                          ngx_http_rtbus_call_handler, call);
     if (call->call == NULL) {
         return NGX_DECLINED;
     }

@@ -149,7 +149,6 @@ ngx_http_rtbus_session_request(ngx_http_request_t *r,
     ngx_str_t                    sid;
     ngx_http_rtbus_session_t    *s;
     ngx_http_rtbus_loc_conf_t   *rlcf;
-    ngx_http_rtbus_main_conf_t  *rmcf;
     ngx_http_rtbus_eio_error_e   error;
 
     if (ngx_http_arg(r, (u_char *) "sid", 3, &sid) != NGX_OK) {
@@ -170,10 +169,10 @@ ngx_http_rtbus_session_request(ngx_http_request_t *r,
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_SID, NULL);
     }
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-    rmcf->worker->eio = handlers;
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    rlcf->bus->worker->eio = handlers;
 
-    if (ngx_http_rtbus_session_ours(rmcf->worker, &sid)) {
+    if (ngx_http_rtbus_session_ours(rlcf->bus->worker, &sid)) {
 
         error = ngx_http_rtbus_session_lookup(r, &sid, &s);
 
@@ -186,8 +185,6 @@ ngx_http_rtbus_session_request(ngx_http_request_t *r,
     }
 
     if (r->method == NGX_HTTP_POST) {
-        rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
-
         return ngx_http_rtbus_read_body(r, rlcf->max_message,
                                         ngx_http_rtbus_session_body);
     }
@@ -213,17 +210,17 @@ static ngx_int_t
 ngx_http_rtbus_session_create(ngx_http_request_t *r,
     const ngx_http_rtbus_eio_handlers_t *handlers)
 {
-    u_char                      *p;
-    ngx_int_t                    rc;
-    ngx_str_t                    user, place;
-    ngx_log_t                   *log;
-    ngx_pool_t                  *pool;
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_rtbus_text_t        text;
-    ngx_http_rtbus_worker_t     *worker;
-    ngx_http_rtbus_session_t    *s;
-    ngx_http_rtbus_carrier_t    *car;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    u_char                     *p;
+    ngx_int_t                   rc;
+    ngx_str_t                   user, place;
+    ngx_log_t                  *log;
+    ngx_pool_t                 *pool;
+    ngx_pool_cleanup_t         *cln;
+    ngx_http_rtbus_text_t       text;
+    ngx_http_rtbus_worker_t    *worker;
+    ngx_http_rtbus_session_t   *s;
+    ngx_http_rtbus_carrier_t   *car;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
@@ -232,8 +229,8 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
 
     log = r->connection->log;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-    worker = rmcf->worker;
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    worker = rlcf->bus->worker;
 
     if (worker->nsessions >= ngx_cycle->connection_n) {
         ngx_log_error(NGX_LOG_WARN, log, 0,
@@ -394,14 +391,14 @@ static void
 ngx_http_rtbus_session_body(ngx_http_request_t *r, ngx_str_t *body)
 {
     ngx_str_t                    sid;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_eio_error_e   error;
 
     (void) ngx_http_arg(r, (u_char *) "sid", 3, &sid);
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (ngx_http_rtbus_session_ours(rmcf->worker, &sid)) {
+    if (ngx_http_rtbus_session_ours(rlcf->bus->worker, &sid)) {
         error = ngx_http_rtbus_session_take(r, &sid, body);
 
     } else {
@@ -419,12 +416,12 @@ static ngx_http_rtbus_eio_error_e
 ngx_http_rtbus_session_take(ngx_http_request_t *r, ngx_str_t *sid,
     ngx_str_t *body)
 {
-    ngx_http_rtbus_session_t    *s;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_session_t   *s;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    s = ngx_http_rtbus_session_find(rmcf->worker, sid);
+    s = ngx_http_rtbus_session_find(rlcf->bus->worker, sid);
 
     if (s == NULL || s->poll.post == NULL || s->poll.post->request != r) {
         /* it has ended meanwhile */
@@ -454,11 +451,9 @@ ngx_http_rtbus_session_relay(ngx_http_request_t *r, ngx_str_t *sid,
     ngx_http_rtbus_relayed_t    *relayed;
     ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_poll_call_t  *call;
-    ngx_http_rtbus_main_conf_t  *rmcf;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-    relay = rmcf->worker->relay;
+    relay = rlcf->bus->worker->relay;
 
     relayed = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_relayed_t));
     if (relayed == NULL) {
@@ -471,7 +466,7 @@ ngx_http_rtbus_session_relay(ngx_http_request_t *r, ngx_str_t *sid,
     }
 
     relayed->call = call;
-    relayed->worker = rmcf->worker;
+    relayed->worker = rlcf->bus->worker;
     relayed->poll = (body == NULL);
     ngx_memcpy(relayed->sid, sid->data, NGX_HTTP_RTBUS_SESSION_ID);
 
@@ -537,11 +532,11 @@ static void
 ngx_http_rtbus_session_grants(ngx_http_request_t *r, ngx_str_t *body,
     ngx_http_rtbus_text_t *text)
 {
-    const u_char                *pos;
-    rtbus_eio_packet_t           packet;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    const u_char               *pos;
+    rtbus_eio_packet_t          packet;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     ngx_http_rtbus_text_lit(text, ",\"grants\":[null");
 
@@ -552,7 +547,8 @@ ngx_http_rtbus_session_grants(ngx_http_request_t *r, ngx_str_t *body,
               == RTBUS_OK)
     {
         if (packet.type == RTBUS_EIO_MESSAGE) {
-            rmcf->worker->eio->grant(r, packet.data.data, packet.data.len, text);
+            rlcf->bus->worker->eio->grant(r, packet.data.data,
+                                          packet.data.len, text);
         }
     }
 
@@ -998,12 +994,12 @@ ngx_http_rtbus_eio_error_e
 ngx_http_rtbus_session_lookup(ngx_http_request_t *r, ngx_str_t *sid,
     ngx_http_rtbus_session_t **s)
 {
-    ngx_str_t                    user, place;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_str_t                   user, place;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    *s = ngx_http_rtbus_session_find(rmcf->worker, sid);
+    *s = ngx_http_rtbus_session_find(rlcf->bus->worker, sid);
 
     if (*s == NULL) {
         return NGX_HTTP_RTBUS_EIO_SID;

@@ -1165,16 +1165,14 @@ static void
 ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
     ngx_http_rtbus_text_t *text)
 {
-    ngx_int_t                    rc;
-    const char                  *reason;
-    rtbus_sio_packet_t           packet;
-    rtbus_json_member_t          auth[] = { rtbus_json_member("token") };
-    ngx_http_rtbus_grant_t       grant;
-    ngx_http_rtbus_loc_conf_t   *rlcf;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_int_t                   rc;
+    const char                 *reason;
+    rtbus_sio_packet_t          packet;
+    rtbus_json_member_t         auth[] = { rtbus_json_member("token") };
+    ngx_http_rtbus_grant_t      grant;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
     if (rtbus_sio_parse(&packet, p, len, &reason) != RTBUS_OK
         || packet.type != RTBUS_SIO_CONNECT
@@ -1184,7 +1182,7 @@ ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
     }
 
     if (packet.json.len
-        && rtbus_json_object(rmcf->worker->hub.json, packet.json.data,
+        && rtbus_json_object(rlcf->bus->worker->hub.json, packet.json.data,
                              packet.json.len, auth, 1, &reason)
            != RTBUS_OK)
     {

@@ -185,16 +185,16 @@ static ngx_int_t
 ngx_http_rtbus_state_key(ngx_http_request_t *r, ngx_str_t *channel,
     const char *suffix, ngx_str_t *key)
 {
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     key->data = ngx_pnalloc(r->pool, NGX_RTBUS_HUB_MAX_KEY);
     if (key->data == NULL) {
         return NGX_ERROR;
     }
 
-    key->len = ngx_rtbus_hub_key(&rmcf->worker->hub, key->data, channel,
+    key->len = ngx_rtbus_hub_key(&rlcf->bus->worker->hub, key->data, channel,
                                  suffix);
     return NGX_OK;
 }
@@ -560,16 +560,14 @@ static ngx_int_t
 ngx_http_rtbus_state_members(ngx_http_request_t *r,
     ngx_http_rtbus_state_t *state, redisReply *reply)
 {
-    ngx_uint_t                   i, n;
-    const char                  *reason;
-    ngx_keyval_t                *kv;
-    rtbus_json_value_t          *user;
-    rtbus_json_member_t         *member;
-    ngx_http_rtbus_field_t      *field;
-    ngx_http_rtbus_loc_conf_t   *rlcf;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_uint_t                  i, n;
+    const char                 *reason;
+    ngx_keyval_t               *kv;
+    rtbus_json_value_t         *user;
+    rtbus_json_member_t        *member;
+    ngx_http_rtbus_field_t     *field;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     field = rlcf->fields->elts;
@@ -594,7 +592,7 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
     member[n].len = ngx_http_rtbus_user_id.len;
     user = &member[n].value;
 
-    switch (rtbus_json_object(rmcf->worker->hub.json,
+    switch (rtbus_json_object(rlcf->bus->worker->hub.json,
                               (const uint8_t *) reply->str, reply->len,
                               member, n + 1, &reason))
     {
@@ -653,19 +651,17 @@ static ngx_int_t
 ngx_http_rtbus_state_reply(ngx_http_request_t *r,
     ngx_http_rtbus_state_ctx_t *ctx)
 {
-    u_char                      *p;
-    ngx_str_t                    json, etag;
-    ngx_http_rtbus_loc_conf_t   *rlcf;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    u_char                     *p;
+    ngx_str_t                   json, etag;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (ctx->owned && !ngx_http_rtbus_state_is(&ctx->state, &ctx->user)) {
         return ngx_http_rtbus_state_forbidden(r, ctx);
     }
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (ngx_http_rtbus_state_json(r->pool, rmcf->worker->hub.json,
+    if (ngx_http_rtbus_state_json(r->pool, rlcf->bus->worker->hub.json,
                                   rlcf->fields, &ctx->state,
                                   ctx->only.data ? &ctx->only : NULL, &json)
         != NGX_OK)

@@ -13,12 +13,31 @@
 /* a seconds' value: whole ones, a dot, three digits */
 #define NGX_HTTP_RTBUS_NUMBER  (NGX_INT64_LEN + 4)
 
+/* the health of a bus as JSON, with its name and a reason, at most */
+#define NGX_HTTP_RTBUS_HEALTH  (256 + 2 * NGX_RTBUS_STAT_NAME)
 
+
+/* sums over the workers, of one bus or of all */
+
+typedef struct {
+    ngx_str_t                 *bus;        /* NULL: of all */
+    ngx_rtbus_stat_total_t     total;
+} ngx_http_rtbus_sums_t;
+
+
+static ngx_http_rtbus_sums_t *ngx_http_rtbus_status_sums(
+    ngx_http_request_t *r, ngx_uint_t *n);
 static u_char *ngx_http_rtbus_status_text(u_char *p,
-    ngx_rtbus_stat_total_t *total);
+    ngx_http_rtbus_sums_t *sums, ngx_uint_t n);
+static u_char *ngx_http_rtbus_status_text_sums(u_char *p,
+    ngx_http_rtbus_sums_t *sums, const ngx_rtbus_metric_t *metric);
 static u_char *ngx_http_rtbus_status_text_lag(u_char *p,
-    ngx_rtbus_stat_total_t *total, const ngx_rtbus_metric_t *metric);
+    ngx_http_rtbus_sums_t *sums, const ngx_rtbus_metric_t *metric);
+static u_char *ngx_http_rtbus_status_labels(u_char *p, ngx_str_t *bus,
+    const char *label, const char *value);
 static u_char *ngx_http_rtbus_status_json(u_char *p,
+    ngx_http_rtbus_sums_t *sums, ngx_uint_t n);
+static u_char *ngx_http_rtbus_status_json_sums(u_char *p,
     ngx_rtbus_stat_total_t *total);
 static u_char *ngx_http_rtbus_status_json_lag(u_char *p,
     ngx_rtbus_stat_total_t *total, const ngx_rtbus_metric_t *metric);
@@ -26,7 +45,11 @@ static u_char *ngx_http_rtbus_status_value(u_char *p,
     ngx_rtbus_stat_total_t *total, const ngx_rtbus_metric_t *metric,
     ngx_uint_t i);
 static u_char *ngx_http_rtbus_status_seconds(u_char *p, ngx_atomic_uint_t ms);
-static size_t ngx_http_rtbus_status_size(void);
+static size_t ngx_http_rtbus_status_size(ngx_uint_t n);
+static ngx_http_rtbus_bus_t *ngx_http_rtbus_health_bus(
+    ngx_http_rtbus_main_conf_t *rmcf, ngx_str_t *name);
+static u_char *ngx_http_rtbus_health_json(u_char *p, ngx_str_t *bus,
+    ngx_rtbus_stat_total_t *total);
 
 
 static ngx_str_t  ngx_http_rtbus_text_type =
@@ -37,9 +60,9 @@ static ngx_str_t  ngx_http_rtbus_retry_later = ngx_string("5");
 ngx_int_t
 ngx_http_rtbus_status_handler(ngx_http_request_t *r)
 {
-    ngx_str_t                    body, format;
-    ngx_rtbus_stat_total_t      *total;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_str_t               body, format;
+    ngx_uint_t              n;
+    ngx_http_rtbus_sums_t  *sums;
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return ngx_http_rtbus_not_allowed(r, "GET, HEAD");
@@ -49,31 +72,81 @@ ngx_http_rtbus_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
-
-    total = ngx_palloc(r->pool, sizeof(ngx_rtbus_stat_total_t));
-    body.data = ngx_pnalloc(r->pool, ngx_http_rtbus_status_size());
-
-    if (total == NULL || body.data == NULL) {
+    sums = ngx_http_rtbus_status_sums(r, &n);
+    if (sums == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_rtbus_stat_sum(rmcf->stat, total);
+    body.data = ngx_pnalloc(r->pool, ngx_http_rtbus_status_size(n));
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     if (format.len == 4 && ngx_strncmp(format.data, "json", 4) == 0) {
-        body.len = ngx_http_rtbus_status_json(body.data, total) - body.data;
+        body.len = ngx_http_rtbus_status_json(body.data, sums, n) - body.data;
 
         return ngx_http_rtbus_reply(r, NGX_HTTP_OK, &body);
     }
 
-    body.len = ngx_http_rtbus_status_text(body.data, total) - body.data;
+    body.len = ngx_http_rtbus_status_text(body.data, sums, n) - body.data;
 
     return ngx_http_rtbus_reply_text(r, &ngx_http_rtbus_text_type, &body);
 }
 
 
+/* the first is of all buses; n of one each follow, if there is more than one */
+
+static ngx_http_rtbus_sums_t *
+ngx_http_rtbus_status_sums(ngx_http_request_t *r, ngx_uint_t *n)
+{
+    ngx_uint_t                    i;
+    ngx_http_rtbus_bus_t        **bus;
+    ngx_http_rtbus_sums_t        *sums, *s;
+    ngx_http_rtbus_main_conf_t   *rmcf;
+
+    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+
+    *n = (rmcf->nbuses > 1) ? rmcf->nbuses : 0;
+
+    sums = ngx_palloc(r->pool, (*n + 1) * sizeof(ngx_http_rtbus_sums_t));
+    if (sums == NULL) {
+        return NULL;
+    }
+
+    sums->bus = NULL;
+
+    ngx_rtbus_stat_sum(rmcf->stat, NULL, &sums->total);
+
+    if (*n == 0) {
+        return sums;
+    }
+
+    sums->total.failing = 0;
+
+    s = sums;
+    bus = rmcf->buses.elts;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+
+        if (!bus[i]->used) {
+            continue;
+        }
+
+        s++;
+        s->bus = &bus[i]->name;
+
+        ngx_rtbus_stat_sum(rmcf->stat, s->bus, &s->total);
+
+        sums->total.failing = ngx_max(sums->total.failing, s->total.failing);
+    }
+
+    return sums;
+}
+
+
 static u_char *
-ngx_http_rtbus_status_text(u_char *p, ngx_rtbus_stat_total_t *total)
+ngx_http_rtbus_status_text(u_char *p, ngx_http_rtbus_sums_t *sums,
+    ngx_uint_t n)
 {
     ngx_uint_t                 i;
     const ngx_rtbus_metric_t  *metric;
@@ -87,22 +160,13 @@ ngx_http_rtbus_status_text(u_char *p, ngx_rtbus_stat_total_t *total)
         p = ngx_sprintf(p, "# HELP %s %s\n# TYPE %s %s\n", metric->name,
                         metric->help, metric->name, types[metric->type]);
 
-        if (metric->type == NGX_RTBUS_METRIC_LAG) {
-            p = ngx_http_rtbus_status_text_lag(p, total, metric);
+        if (n == 0 || metric->process) {
+            p = ngx_http_rtbus_status_text_sums(p, sums, metric);
             continue;
         }
 
-        for (i = 0; i < metric->n; i++) {
-            p = ngx_sprintf(p, "%s", metric->name);
-
-            if (metric->label) {
-                p = ngx_sprintf(p, "{%s=\"%s\"}", metric->label,
-                                metric->values[i]);
-            }
-
-            *p++ = ' ';
-            p = ngx_http_rtbus_status_value(p, total, metric, i);
-            *p++ = '\n';
+        for (i = 1; i <= n; i++) {
+            p = ngx_http_rtbus_status_text_sums(p, &sums[i], metric);
         }
     }
 
@@ -111,35 +175,111 @@ ngx_http_rtbus_status_text(u_char *p, ngx_rtbus_stat_total_t *total)
 
 
 static u_char *
-ngx_http_rtbus_status_text_lag(u_char *p, ngx_rtbus_stat_total_t *total,
+ngx_http_rtbus_status_text_sums(u_char *p, ngx_http_rtbus_sums_t *sums,
+    const ngx_rtbus_metric_t *metric)
+{
+    ngx_uint_t  i;
+
+    if (metric->type == NGX_RTBUS_METRIC_LAG) {
+        return ngx_http_rtbus_status_text_lag(p, sums, metric);
+    }
+
+    for (i = 0; i < metric->n; i++) {
+        p = ngx_sprintf(p, "%s", metric->name);
+        p = ngx_http_rtbus_status_labels(p, sums->bus, metric->label,
+                                         metric->label ? metric->values[i]
+                                                       : NULL);
+        p = ngx_http_rtbus_status_value(p, &sums->total, metric, i);
+        *p++ = '\n';
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_rtbus_status_text_lag(u_char *p, ngx_http_rtbus_sums_t *sums,
     const ngx_rtbus_metric_t *metric)
 {
     ngx_uint_t         i;
+    const char        *bound;
     ngx_atomic_uint_t  count;
 
     count = 0;
 
-    for (i = 0; i < NGX_RTBUS_STAT_LAGS; i++) {
-        count += ngx_rtbus_metric_value(total, metric, i);
+    for (i = 0; i <= NGX_RTBUS_STAT_LAGS; i++) {
+        count += ngx_rtbus_metric_value(&sums->total, metric, i);
+        bound = (i < NGX_RTBUS_STAT_LAGS) ? ngx_rtbus_stat_bounds[i] : "+Inf";
 
-        p = ngx_sprintf(p, "%s_bucket{le=\"%s\"} %uA\n", metric->name,
-                        ngx_rtbus_stat_bounds[i], count);
+        p = ngx_sprintf(p, "%s_bucket", metric->name);
+        p = ngx_http_rtbus_status_labels(p, sums->bus, "le", bound);
+        p = ngx_sprintf(p, "%uA\n", count);
     }
 
-    count += ngx_rtbus_metric_value(total, metric, i);
+    p = ngx_sprintf(p, "%s_sum", metric->name);
+    p = ngx_http_rtbus_status_labels(p, sums->bus, NULL, NULL);
+    p = ngx_http_rtbus_status_seconds(p, sums->total.sum.lag_sum);
 
-    p = ngx_sprintf(p, "%s_bucket{le=\"+Inf\"} %uA\n%s_sum ", metric->name,
-                    count, metric->name);
-    p = ngx_http_rtbus_status_seconds(p, total->sum.lag_sum);
+    p = ngx_sprintf(p, "\n%s_count", metric->name);
+    p = ngx_http_rtbus_status_labels(p, sums->bus, NULL, NULL);
 
-    return ngx_sprintf(p, "\n%s_count %uA\n", metric->name, count);
+    return ngx_sprintf(p, "%uA\n", count);
+}
+
+
+/* either may be NULL; and the space before the value */
+
+static u_char *
+ngx_http_rtbus_status_labels(u_char *p, ngx_str_t *bus, const char *label,
+    const char *value)
+{
+    if (bus && label) {
+        return ngx_sprintf(p, "{bus=\"%V\",%s=\"%s\"} ", bus, label, value);
+    }
+
+    if (bus) {
+        return ngx_sprintf(p, "{bus=\"%V\"} ", bus);
+    }
+
+    if (label) {
+        return ngx_sprintf(p, "{%s=\"%s\"} ", label, value);
+    }
+
+    *p++ = ' ';
+
+    return p;
+}
+
+
+/* that of all; with several buses, and "buses":{"<name>":<the same>,...} */
+
+static u_char *
+ngx_http_rtbus_status_json(u_char *p, ngx_http_rtbus_sums_t *sums,
+    ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    p = ngx_http_rtbus_status_json_sums(p, &sums->total);
+
+    if (n == 0) {
+        return p;
+    }
+
+    p = ngx_sprintf(p - 1, ",\"buses\":");
+
+    for (i = 1; i <= n; i++) {
+        p = ngx_sprintf(p, "%c\"%V\":", (i == 1) ? '{' : ',', sums[i].bus);
+        p = ngx_http_rtbus_status_json_sums(p, &sums[i].total);
+    }
+
+    return ngx_sprintf(p, "}}");
 }
 
 
 /* {"<name>":1,"<name>":{"<value of the label>":1,...},...} */
 
 static u_char *
-ngx_http_rtbus_status_json(u_char *p, ngx_rtbus_stat_total_t *total)
+ngx_http_rtbus_status_json_sums(u_char *p, ngx_rtbus_stat_total_t *total)
 {
     ngx_uint_t                 i;
     const ngx_rtbus_metric_t  *metric;
@@ -229,89 +369,140 @@ ngx_http_rtbus_status_seconds(u_char *p, ngx_atomic_uint_t ms)
 }
 
 
-/* what the text takes at most, and the JSON is shorter */
+/*
+ * What the text takes at most with n buses.  The JSON is shorter, though it has
+ * all sums beside those of the buses.
+ */
 
 static size_t
-ngx_http_rtbus_status_size(void)
+ngx_http_rtbus_status_size(ngx_uint_t n)
 {
-    size_t                     len, name;
-    ngx_uint_t                 i, n;
+    size_t                     len, name, head;
+    ngx_uint_t                 i;
     const ngx_rtbus_metric_t  *metric;
 
     len = 0;
+    head = 0;
 
     for (metric = ngx_rtbus_metrics; metric->name; metric++) {
 
         name = ngx_strlen(metric->name);
 
-        len += sizeof("# HELP  \n# TYPE  histogram\n") + 2 * name
-               + ngx_strlen(metric->help);
+        head += sizeof("# HELP  \n# TYPE  histogram\n") + 2 * name
+                + ngx_strlen(metric->help);
 
         if (metric->type == NGX_RTBUS_METRIC_LAG) {
-            n = NGX_RTBUS_STAT_LAGS + 3;
-            len += n * (name + sizeof("_bucket{le=\"0.0025\"} \n")
+            i = NGX_RTBUS_STAT_LAGS + 3;
+            len += i * (name + sizeof("_bucket{le=\"0.0025\"} \n")
                         + NGX_HTTP_RTBUS_NUMBER);
+
+            if (n) {
+                len += i * (sizeof("bus=\"\",") + NGX_RTBUS_STAT_NAME);
+            }
+
             continue;
         }
 
         for (i = 0; i < metric->n; i++) {
-            len += name + sizeof(" \n") + NGX_HTTP_RTBUS_NUMBER;
+            len += name + sizeof("{=\"\"} \n") + NGX_HTTP_RTBUS_NUMBER;
 
             if (metric->label) {
-                len += sizeof("{=\"\"}") + ngx_strlen(metric->label)
+                len += ngx_strlen(metric->label)
                        + ngx_strlen(metric->values[i]);
+            }
+
+            if (n) {
+                len += sizeof("bus=\"\",") + NGX_RTBUS_STAT_NAME;
             }
         }
     }
 
-    return len;
+    return head + (n + 1) * len;
 }
 
+
+/*
+ * Of all buses, where there are several, or of the one that is asked for:
+ *
+ *   {"status":"ok","workers":2,"failing":0,"canaryAge":1.234}
+ *
+ *   {"status":"unavailable","bus":"b","reason":"...","workers":2,...,
+ *    "buses":{"a":{"status":"ok",...},"b":{"status":"unavailable",...}}}
+ */
 
 ngx_int_t
 ngx_http_rtbus_health_handler(ngx_http_request_t *r)
 {
     u_char                      *p;
-    size_t                       len;
-    ngx_str_t                    json;
-    ngx_rtbus_stat_total_t       total;
+    ngx_str_t                    json, name;
+    ngx_uint_t                   i, n;
+    ngx_http_rtbus_bus_t        *bus;
+    ngx_http_rtbus_sums_t       *sums;
     ngx_http_rtbus_main_conf_t  *rmcf;
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return ngx_http_rtbus_not_allowed(r, "GET, HEAD");
     }
 
+    if (ngx_http_rtbus_arg(r, "bus", &name) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
-    ngx_rtbus_stat_sum(rmcf->stat, &total);
+    sums = ngx_http_rtbus_status_sums(r, &n);
+    if (sums == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
-    len = sizeof("{\"status\":\"unavailable\",\"reason\":\"\",\"workers\":,"
-                 "\"failing\":,\"canaryAge\":}") - 1
-          + (total.reason ? ngx_strlen(total.reason) : 0)
-          + 3 * NGX_HTTP_RTBUS_NUMBER;
+    if (name.len) {
+        bus = ngx_http_rtbus_health_bus(rmcf, &name);
 
-    p = ngx_pnalloc(r->pool, len);
+        if (bus == NULL) {
+            return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "unknown bus",
+                                        "bus", &name);
+        }
+
+        ngx_rtbus_stat_sum(rmcf->stat, &bus->name, &sums->total);
+        n = 0;
+    }
+
+    if (n) {
+        sums->total.reason = NULL;
+
+        for (i = n; i > 0; i--) {
+            if (sums[i].total.reason) {
+                sums->bus = sums[i].bus;
+                sums->total.reason = sums[i].total.reason;
+            }
+        }
+    }
+
+    p = ngx_pnalloc(r->pool, (n + 1) * NGX_HTTP_RTBUS_HEALTH);
     if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     json.data = p;
 
-    if (total.reason) {
-        p = ngx_sprintf(p, "{\"status\":\"unavailable\",\"reason\":\"%s\"",
-                        total.reason);
-    } else {
-        p = ngx_sprintf(p, "{\"status\":\"ok\"");
+    p = ngx_http_rtbus_health_json(p, sums->bus, &sums->total);
+
+    for (i = 1; i <= n; i++) {
+        p = ngx_sprintf(p, "%s\"%V\":", (i == 1) ? ",\"buses\":{" : ",",
+                        sums[i].bus);
+        p = ngx_http_rtbus_health_json(p, NULL, &sums[i].total);
+        *p++ = '}';
     }
 
-    p = ngx_sprintf(p, ",\"workers\":%uA,\"failing\":%uA,\"canaryAge\":",
-                    total.workers, total.failing);
-    p = ngx_http_rtbus_status_seconds(p, total.age);
+    if (n) {
+        *p++ = '}';
+    }
+
     *p++ = '}';
 
     json.len = p - json.data;
 
-    if (total.reason == NULL) {
+    if (sums->total.reason == NULL) {
         return ngx_http_rtbus_reply(r, NGX_HTTP_OK, &json);
     }
 
@@ -322,4 +513,48 @@ ngx_http_rtbus_health_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_rtbus_reply(r, NGX_HTTP_SERVICE_UNAVAILABLE, &json);
+}
+
+
+static ngx_http_rtbus_bus_t *
+ngx_http_rtbus_health_bus(ngx_http_rtbus_main_conf_t *rmcf, ngx_str_t *name)
+{
+    ngx_uint_t              i;
+    ngx_http_rtbus_bus_t  **bus;
+
+    bus = rmcf->buses.elts;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+        if (bus[i]->used && bus[i]->name.len == name->len
+            && ngx_strncmp(bus[i]->name.data, name->data, name->len) == 0)
+        {
+            return bus[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* all but the brace at the end; bus: of the reason, or NULL */
+
+static u_char *
+ngx_http_rtbus_health_json(u_char *p, ngx_str_t *bus,
+    ngx_rtbus_stat_total_t *total)
+{
+    p = ngx_sprintf(p, "{\"status\":\"%s\"",
+                    total->reason ? "unavailable" : "ok");
+
+    if (bus) {
+        p = ngx_sprintf(p, ",\"bus\":\"%V\"", bus);
+    }
+
+    if (total->reason) {
+        p = ngx_sprintf(p, ",\"reason\":\"%s\"", total->reason);
+    }
+
+    p = ngx_sprintf(p, ",\"workers\":%uA,\"failing\":%uA,\"canaryAge\":",
+                    total->workers, total->failing);
+
+    return ngx_http_rtbus_status_seconds(p, total->age);
 }

@@ -108,7 +108,7 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
 
-    if (rmcf->worker == NULL) {
+    if (rlcf->bus->worker == NULL) {
         return ngx_http_rtbus_unavailable(r, NULL);
     }
 
@@ -126,8 +126,8 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 
     if (body->len) {
 
-        rc = rtbus_json_value(rmcf->worker->hub.json, body->data, body->len,
-                              &value, &error);
+        rc = rtbus_json_value(rlcf->bus->worker->hub.json, body->data,
+                              body->len, &value, &error);
 
         if (rc == RTBUS_NOMEM) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -158,7 +158,7 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 
     submit->request = r;
 
-    asker.worker = rmcf->worker;
+    asker.worker = rlcf->bus->worker;
     asker.rules = rlcf->commands;
     asker.user.len = user->len;
     asker.user.data = user->data;

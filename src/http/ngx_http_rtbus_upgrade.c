@@ -80,10 +80,10 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
     ngx_http_cleanup_t          *cln;
     ngx_http_rtbus_session_t    *s;
     ngx_http_rtbus_upgrade_t    *u;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
     ngx_http_rtbus_eio_error_e   error;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     error = NGX_HTTP_RTBUS_EIO_OK;
     s = NULL;
@@ -91,7 +91,7 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
     if (sid->len != NGX_HTTP_RTBUS_SESSION_ID) {
         error = NGX_HTTP_RTBUS_EIO_SID;
 
-    } else if (ngx_http_rtbus_session_ours(rmcf->worker, sid)) {
+    } else if (ngx_http_rtbus_session_ours(rlcf->bus->worker, sid)) {
         error = ngx_http_rtbus_session_lookup(r, sid, &s);
 
         if (error == NGX_HTTP_RTBUS_EIO_OK) {
@@ -128,7 +128,7 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
 
     u->handlers = handlers;
     u->request = r;
-    u->worker = rmcf->worker;
+    u->worker = rlcf->bus->worker;
     u->key = key;
     ngx_memcpy(u->sid, sid->data, NGX_HTTP_RTBUS_SESSION_ID);
 

@@ -4,11 +4,11 @@
 
 
 /*
- * More than workers there can be, with those that still leave.  The size of
- * the zone must not depend on the configuration: a zone of another size is a
- * new one, and all counters would be back at 0.
+ * More than workers there can be, times the buses, with those that still leave.
+ * The size of the zone must not depend on the configuration: a zone of another
+ * size is a new one, and all counters would be back at 0.
  */
-#define NGX_RTBUS_STAT_SLOTS    512
+#define NGX_RTBUS_STAT_SLOTS    1024
 
 /* two cache lines, since processors like to read them in pairs */
 #define NGX_RTBUS_STAT_ALIGN    128
@@ -45,6 +45,8 @@ typedef struct {
 static ngx_int_t ngx_rtbus_stat_init(ngx_shm_zone_t *shm_zone, void *data);
 static ngx_rtbus_stat_t *ngx_rtbus_stat_slot(ngx_rtbus_stat_shared_t *shared,
     ngx_uint_t i);
+static ngx_uint_t ngx_rtbus_stat_free(ngx_atomic_uint_t owner);
+static ngx_uint_t ngx_rtbus_stat_is(ngx_rtbus_stat_t *stat, ngx_str_t *bus);
 static ngx_uint_t ngx_rtbus_stat_gone(ngx_pid_t pid);
 static void ngx_rtbus_stat_add_words(ngx_atomic_t *sum, ngx_atomic_t *from,
     ngx_uint_t n);
@@ -181,21 +183,25 @@ static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_refused_reasons[] = {
 
 #define ngx_rtbus_metric(name, help, type, field)                             \
     { "rtbus_" name, help, NGX_RTBUS_METRIC_##type, NULL, NULL, 1,            \
-      offsetof(ngx_rtbus_stat_total_t, field) }
+      offsetof(ngx_rtbus_stat_total_t, field), 0 }
+
+#define ngx_rtbus_metric_process(name, help, type, field)                     \
+    { "rtbus_" name, help, NGX_RTBUS_METRIC_##type, NULL, NULL, 1,            \
+      offsetof(ngx_rtbus_stat_total_t, field), 1 }
 
 #define ngx_rtbus_metric_label(name, help, type, field, label, values)        \
     { "rtbus_" name, help, NGX_RTBUS_METRIC_##type, label, values,            \
       sizeof(values) / sizeof(char *),                                        \
-      offsetof(ngx_rtbus_stat_total_t, field) }
+      offsetof(ngx_rtbus_stat_total_t, field), 0 }
 
 
 const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
 
-    ngx_rtbus_metric("workers",
+    ngx_rtbus_metric_process("workers",
         "Worker processes that serve new connections.",
         GAUGE, workers),
 
-    ngx_rtbus_metric("leaving_workers",
+    ngx_rtbus_metric_process("leaving_workers",
         "Worker processes that say goodbye to their clients.",
         GAUGE, leaving),
 
@@ -283,7 +289,7 @@ const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
         "Worker processes not proven to get events, see rtbus_health.",
         GAUGE, failing),
 
-    { NULL, NULL, NGX_RTBUS_METRIC_COUNTER, NULL, NULL, 0, 0 }
+    { NULL, NULL, NGX_RTBUS_METRIC_COUNTER, NULL, NULL, 0, 0, 0 }
 };
 
 
@@ -361,7 +367,8 @@ ngx_rtbus_stat_slot(ngx_rtbus_stat_shared_t *shared, ngx_uint_t i)
 
 
 ngx_rtbus_stat_t *
-ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone, ngx_cycle_t *cycle)
+ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone, ngx_str_t *bus,
+    ngx_uint_t first, ngx_cycle_t *cycle)
 {
     ngx_uint_t          i;
     ngx_rtbus_stat_t   *stat;
@@ -374,7 +381,7 @@ ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone, ngx_cycle_t *cycle)
         owner = stat->owner;
 
         if (owner && stat->generation == zone->generation
-            && stat->number == ngx_worker
+            && stat->number == ngx_worker && ngx_rtbus_stat_is(stat, bus)
             && ngx_atomic_cmp_set(&stat->owner, owner, ngx_pid))
         {
             goto found;
@@ -385,9 +392,29 @@ ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone, ngx_cycle_t *cycle)
         stat = ngx_rtbus_stat_slot(zone->shared, i);
         owner = stat->owner;
 
-        if ((owner == 0 || ngx_rtbus_stat_gone((ngx_pid_t) owner))
+        if ((stat->generation == 0 || ngx_rtbus_stat_is(stat, bus))
+            && ngx_rtbus_stat_free(owner)
             && ngx_atomic_cmp_set(&stat->owner, owner, ngx_pid))
         {
+            goto found;
+        }
+    }
+
+    /* what was counted for a bus that is no more is given up at last */
+
+    for (i = 0; i < NGX_RTBUS_STAT_SLOTS; i++) {
+        stat = ngx_rtbus_stat_slot(zone->shared, i);
+        owner = stat->owner;
+
+        if (stat->generation != zone->generation
+            && ngx_rtbus_stat_free(owner)
+            && ngx_atomic_cmp_set(&stat->owner, owner, ngx_pid))
+        {
+            stat->generation = 0;
+
+            ngx_memzero((void *) stat->received,
+                        offsetof(ngx_rtbus_stat_t, connections)
+                        - offsetof(ngx_rtbus_stat_t, received));
             goto found;
         }
     }
@@ -409,9 +436,29 @@ found:
     stat->heard = ngx_time();
     stat->canary = ngx_current_msec;
     stat->number = ngx_worker;
+    stat->first = first;
+
+    ngx_memzero(stat->bus, NGX_RTBUS_STAT_NAME);
+    ngx_memcpy(stat->bus, bus->data, bus->len);
+
     stat->generation = zone->generation;
 
     return stat;
+}
+
+
+static ngx_uint_t
+ngx_rtbus_stat_free(ngx_atomic_uint_t owner)
+{
+    return owner == 0 || ngx_rtbus_stat_gone((ngx_pid_t) owner);
+}
+
+
+static ngx_uint_t
+ngx_rtbus_stat_is(ngx_rtbus_stat_t *stat, ngx_str_t *bus)
+{
+    return ngx_memcmp(stat->bus, bus->data, bus->len) == 0
+           && (bus->len == NGX_RTBUS_STAT_NAME || stat->bus[bus->len] == '\0');
 }
 
 
@@ -432,7 +479,8 @@ ngx_rtbus_stat_gone(ngx_pid_t pid)
 
 
 void
-ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone, ngx_rtbus_stat_total_t *total)
+ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone, ngx_str_t *bus,
+    ngx_rtbus_stat_total_t *total)
 {
     ngx_uint_t         i, links;
     ngx_rtbus_stat_t  *stat, *sum;
@@ -445,7 +493,9 @@ ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone, ngx_rtbus_stat_total_t *total)
     for (i = 0; i < NGX_RTBUS_STAT_SLOTS; i++) {
         stat = ngx_rtbus_stat_slot(zone->shared, i);
 
-        if (stat->generation == 0) {
+        if (stat->generation == 0
+            || (bus && !ngx_rtbus_stat_is(stat, bus)))
+        {
             continue;
         }
 
@@ -465,11 +515,11 @@ ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone, ngx_rtbus_stat_total_t *total)
         links++;
 
         if (stat->leaving) {
-            total->leaving++;
+            total->leaving += (bus || stat->first);
             continue;
         }
 
-        total->workers++;
+        total->workers += (bus || stat->first);
 
         ngx_rtbus_stat_health(total, stat);
     }

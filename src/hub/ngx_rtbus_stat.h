@@ -3,7 +3,11 @@
  * The counters of all workers, in shared memory; each layer adds to its own,
  * the status location reads their sums.
  *
- * A worker has a slot of its own and is the only one that writes to it, so
+ * A worker has a slot of its own for each bus (each Redis that it serves), so
+ * that sums can be had of one bus as well as of all.  A slot stays with the
+ * name of its bus.
+ *
+ * The worker is the only one that writes to a slot of its own, so
  * to count is a plain add: no lock, and no cache line that another worker
  * wants.  A slot is never emptied.  When its worker is gone, killed or not,
  * another one goes on counting in it, so sums never go back, over crashes and
@@ -135,6 +139,7 @@ typedef enum {
 
 
 #define NGX_RTBUS_STAT_LAGS        14      /* bounds of the histogram */
+#define NGX_RTBUS_STAT_NAME        32      /* bytes of a bus's name, at most */
 
 
 /* all of it atomic words, for the sums */
@@ -176,7 +181,10 @@ typedef struct {
     ngx_atomic_t    generation;            /* of the configuration; 0: the slot
                                               was never used */
     ngx_atomic_t    number;                /* of the worker in it */
+    ngx_atomic_t    first;                 /* of the slots of this worker */
     ngx_atomic_t    owner;                 /* process id; 0: none */
+
+    u_char          bus[NGX_RTBUS_STAT_NAME];    /* zeroes behind the name */
 } ngx_rtbus_stat_t;
 
 
@@ -223,31 +231,35 @@ typedef struct {
 ngx_rtbus_stat_zone_t *ngx_rtbus_stat_zone(ngx_conf_t *cf, void *tag);
 
 /*
- * The slot of a worker that starts; one in cycle->pool, which nobody will see,
- * if there are more workers than slots.  NULL: no memory.
+ * The slot of a worker that starts, for the bus of that name; first: the first
+ * that this worker asks for.  One in cycle->pool, which nobody will see, if
+ * there are more of them than slots.  NULL: no memory.
  */
 
 ngx_rtbus_stat_t *ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone,
-    ngx_cycle_t *cycle);
+    ngx_str_t *bus, ngx_uint_t first, ngx_cycle_t *cycle);
 
 /* the worker ends */
 
 void ngx_rtbus_stat_detach(ngx_rtbus_stat_t *stat);
 
 
-/* sums over all workers */
+/* sums over all workers, of a bus or of all of them */
 
 typedef struct {
     ngx_rtbus_stat_t           sum;        /* redis_up: 1 or 0 */
     ngx_atomic_t               workers;    /* those that do not leave */
     ngx_atomic_t               leaving;
-    ngx_atomic_t               failing;    /* of workers: not proven alive */
+    ngx_atomic_t               failing;    /* of workers: not proven alive; one
+                                              of several buses is one more */
     ngx_atomic_t               age;        /* of the oldest canary, ms */
     const char                *reason;     /* NULL: all is well */
 } ngx_rtbus_stat_total_t;
 
 
-void ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone,
+/* bus: its name, or NULL */
+
+void ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone, ngx_str_t *bus,
     ngx_rtbus_stat_total_t *total);
 
 
@@ -269,6 +281,7 @@ typedef struct {
     const char *const         *values;
     ngx_uint_t                 n;          /* values, 1 without a label */
     size_t                     offset;     /* in ngx_rtbus_stat_total_t */
+    ngx_uint_t                 process;    /* the same for all buses */
 } ngx_rtbus_metric_t;
 
 

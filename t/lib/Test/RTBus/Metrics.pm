@@ -13,7 +13,7 @@ package Test::RTBus::Metrics;
 #	metrics_types($text) -> { metric => type }
 #	metrics_back(\%before, \%after) -> names of counters that went back
 #	metrics_wait($sample, $value [, $seconds]) -> 1 once it has that value
-#	metrics_sum(\%metrics, $name) -> the sum over all values of the label
+#	metrics_sum(\%metrics, $name) -> the sum over all values of the labels
 
 ###############################################################################
 
@@ -30,6 +30,7 @@ our @EXPORT = qw/
 use Test::RTBus ();
 
 my $NUMBER = qr/\d+(?:\.\d+)?/;
+my $LABEL = qr/\w+="[^"\\\n]*"/;
 
 sub metrics {
 	my ($uri) = @_;
@@ -86,10 +87,10 @@ sub _parse {
 			next;
 		}
 
-		$line =~ /^(\w+)(\{(\w+)="([^"\\\n]*)"\})? ($NUMBER)$/
+		$line =~ /^(\w+)(\{$LABEL(?:,$LABEL)*\})? ($NUMBER)$/
 			or die "Not a sample: $line\n";
 
-		my ($of, $labels, $value) = ($1, $2, $5);
+		my ($of, $labels, $value) = ($1, $2, $3);
 
 		die "Not of $name: $line\n" unless defined $name
 			&& $of =~ ($type eq 'histogram'
@@ -104,20 +105,34 @@ sub _parse {
 	}
 
 	for my $name (grep { $type{$_} eq 'histogram' } keys %type) {
-		my %bucket = map {
-			/^\Q$name\E_bucket\{le="(.*)"\}$/ ? ($1 => $value{$_}) : ()
-		} keys %value;
+		my %buckets;
 
-		my $inf = delete $bucket{'+Inf'};
-		my $last = 0;
+		for my $sample (keys %value) {
+			next unless $sample
+				=~ /^\Q$name\E_bucket\{(.*)le="(.*)"\}$/;
 
-		for my $le (sort { $a <=> $b } keys %bucket) {
-			die "$name is not cumulative\n" if $bucket{$le} < $last;
-			$last = $bucket{$le};
+			$buckets{$1}{$2} = $value{$sample};
 		}
 
-		die "$name does not add up\n" unless defined $inf
-			&& $inf >= $last && $inf == $value{"${name}_count"};
+		die "$name has no buckets\n" unless %buckets;
+
+		for my $labels (keys %buckets) {
+			my $bucket = $buckets{$labels};
+			my $inf = delete $bucket->{'+Inf'};
+			my $last = 0;
+
+			for my $le (sort { $a <=> $b } keys %$bucket) {
+				die "$name is not cumulative\n"
+					if $bucket->{$le} < $last;
+				$last = $bucket->{$le};
+			}
+
+			my $of = $labels =~ s/^(.*),\z/{$1}/r;
+
+			die "$name does not add up\n" unless defined $inf
+				&& $inf >= $last
+				&& $inf == $value{"${name}_count$of"};
+		}
 	}
 
 	return (\%value, \%type);
