@@ -894,12 +894,13 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_rtbus_main_conf_t *rmcf = conf;
 
     char                  *err;
-    ngx_str_t             *value, s;
+    ngx_str_t             *value, *sentinel, s;
     ngx_msec_t            *msec;
     ngx_uint_t             i;
     ngx_http_rtbus_bus_t  *bus;
 
     value = cf->args->elts;
+    sentinel = NULL;
 
     ngx_str_set(&s, NGX_HTTP_RTBUS_DEFAULT);
 
@@ -956,6 +957,31 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
             continue;
 
+        } else if (ngx_strncmp(value[i].data, "sentinel_user=", 14) == 0) {
+            sentinel = &value[i];
+
+            bus->redis.sentinel_user.data = value[i].data + 14;
+            bus->redis.sentinel_user.len = value[i].len - 14;
+
+            continue;
+
+        } else if (ngx_strncmp(value[i].data, "sentinel_password_file=", 23)
+                   == 0)
+        {
+            sentinel = &value[i];
+
+            s.data = value[i].data + 23;
+            s.len = value[i].len - 23;
+
+            if (ngx_http_rtbus_first_line(cf, &s,
+                                          &bus->redis.sentinel_password)
+                != NGX_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+
         } else if (ngx_http_rtbus_redis_tls(&value[i], bus->redis.tls)
                    == NGX_OK)
         {
@@ -992,6 +1018,13 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                                "invalid time in \"%V\"", &value[i]);
             return NGX_CONF_ERROR;
         }
+    }
+
+    if (sentinel && bus->redis.kind != NGX_RTBUS_REDIS_SENTINEL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "parameter \"%V\" needs \"redis+sentinel://\"",
+                           sentinel);
+        return NGX_CONF_ERROR;
     }
 
     if (bus->redis.tls

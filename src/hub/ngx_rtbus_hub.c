@@ -36,6 +36,7 @@ static void ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_sub_t *rs);
 static void ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_hub_moved(void *data);
 static void ngx_rtbus_hub_mailbox_ready(ngx_rtbus_mailbox_t *mb);
 static void ngx_rtbus_hub_retry_handler(ngx_event_t *ev);
 static void ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub);
@@ -70,6 +71,20 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     hub->json = rtbus_json_create(RTBUS_EVENT_DEPTH);
     if (hub->json == NULL) {
         return NGX_ERROR;
+    }
+
+    if (hub->redis->kind == NGX_RTBUS_REDIS_SENTINEL) {
+        hub->sentinel.moved_handler = ngx_rtbus_hub_moved;
+        hub->sentinel.data = hub;
+
+        if (ngx_rtbus_redis_sentinel_init(&hub->sentinel, hub->redis, log)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_rtbus_redis_sentinel_serve(&hub->sentinel, &hub->sub.conn);
+        ngx_rtbus_redis_sentinel_serve(&hub->sentinel, &hub->cmd.conn);
     }
 
     hub->sub.changed_handler = ngx_rtbus_hub_sub_changed;
@@ -115,6 +130,10 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
 
     ngx_rtbus_redis_cmd_close(&hub->cmd);
     ngx_rtbus_redis_sub_close(&hub->sub);
+
+    if (hub->redis->kind == NGX_RTBUS_REDIS_SENTINEL) {
+        ngx_rtbus_redis_sentinel_close(&hub->sentinel);
+    }
 
     if (hub->linger.timer_set) {
         ngx_del_timer(&hub->linger);
@@ -1039,6 +1058,16 @@ ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
     ngx_rtbus_canary_send(&hub->canary);
 
     ngx_rtbus_hub_again(hub);
+}
+
+
+static void
+ngx_rtbus_hub_moved(void *data)
+{
+    ngx_rtbus_hub_t *hub = data;
+
+    ngx_rtbus_redis_conn_moved(&hub->sub.conn, "the master has moved");
+    ngx_rtbus_redis_conn_moved(&hub->cmd.conn, "the master has moved");
 }
 
 

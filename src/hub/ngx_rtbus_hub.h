@@ -33,6 +33,7 @@
 #include "rtbus_schema.h"
 #include "ngx_rtbus_stat.h"
 #include "ngx_rtbus_msg.h"
+#include "ngx_rtbus_redis_sentinel.h"
 #include "ngx_rtbus_redis_sub.h"
 #include "ngx_rtbus_redis_cmd.h"
 #include "ngx_rtbus_library.h"
@@ -209,6 +210,7 @@ struct ngx_rtbus_hub_s {
     /* private */
 
     ngx_rtbus_redis_sub_t            sub;
+    ngx_rtbus_redis_sentinel_t       sentinel;   /* if there are any */
     ngx_rtbus_library_t              library;
     ngx_rtbus_canary_t               canary;
     ngx_rtbus_forward_t             *forward;    /* NULL: no rules */

@@ -192,6 +192,7 @@ ngx_rtbus_redis_cmd_fail(ngx_rtbus_redis_cmd_t *rm)
 static void
 ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 {
+    ngx_uint_t               demoted;
     ngx_rtbus_redis_cmd_t   *rm;
     ngx_rtbus_redis_call_t  *call;
 
@@ -210,7 +211,17 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
         rm->timeout.cancelable = 1;
     }
 
+    /* where somebody knows of another master */
+
+    demoted = (rc->locate_handler
+               && reply->type == REDIS_REPLY_ERROR
+               && ngx_strncmp(reply->str, "READONLY", 8) == 0);
+
     ngx_rtbus_redis_call_done(rm, call, reply);
+
+    if (demoted) {
+        ngx_rtbus_redis_conn_fail(rc, "it is not the master any more");
+    }
 }
 
 

@@ -504,6 +504,19 @@ ngx_rtbus_redis_conn_greet(ngx_rtbus_redis_conn_t *rc)
 
     rc->greeting++;
 
+    if (rc->check == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_rtbus_redis_conn_append(rc, rc->check->argc, rc->check->argv,
+                                    rc->check->len)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    rc->greeting++;
+
     return NGX_OK;
 }
 
@@ -513,14 +526,23 @@ ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 {
     u_char            *p;
     ngx_str_t          text;
+    ngx_uint_t         left;
+    const char        *reason;
     ngx_connection_t  *c;
+
+    /* ... of ours */
+
+    left = rc->greeting - (rc->check ? 1 : 0);
 
     if (reply->type == REDIS_REPLY_ERROR) {
 
         text.len = reply->len;
         text.data = (u_char *) reply->str;
 
-        switch (rc->greeting) {
+        switch (left) {
+
+        case 0:
+            break;
 
         case 1:
 
@@ -556,9 +578,20 @@ ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
             }
 
             ngx_rtbus_redis_conn_lost(rc, 0,
-                                      (rc->greeting == 3 && rc->conf->db)
+                                      (left == 3 && rc->conf->db)
                                       ? "SELECT was answered"
                                       : "AUTH was answered", &text);
+            return;
+        }
+    }
+
+    if (left == 0) {
+        reason = rc->check->handler(rc, reply);
+
+        if (reason) {
+            ngx_rtbus_redis_conn_lost(rc, 0, reason,
+                                      (reply->type == REDIS_REPLY_ERROR)
+                                      ? &text : NULL);
             return;
         }
     }
@@ -1123,6 +1156,22 @@ ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason)
 
 
 void
+ngx_rtbus_redis_conn_moved(ngx_rtbus_redis_conn_t *rc, const char *reason)
+{
+    rc->delay = 0;
+
+    if (rc->up) {
+        ngx_rtbus_redis_conn_fail(rc, reason);
+        return;
+    }
+
+    if (rc->reconnect.timer_set) {
+        ngx_add_timer(&rc->reconnect, 0);
+    }
+}
+
+
+void
 ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc)
 {
     rc->closed = 1;
@@ -1267,7 +1316,9 @@ ngx_rtbus_redis_conn_log_error(ngx_log_t *log, u_char *buf, size_t len)
     len -= p - buf;
     buf = p;
 
-    if (rc->node && rc->peer.name && rc->node->naddrs > 1) {
+    if (rc->node && rc->peer.name
+        && (rc->node->naddrs > 1 || rc->locate_handler))
+    {
         p = ngx_snprintf(buf, len, ", address: %V", rc->peer.name);
     }
 

@@ -10,7 +10,8 @@
  * does not spin.
  *
  * The connection is "up" once TCP or the unix socket is connected and AUTH,
- * SELECT and PING have been answered well, all within connect_timeout.  While
+ * SELECT, PING and the owner's check have been answered well, all within
+ * connect_timeout.  While
  * it is down nothing is queued: what was not answered by then is lost, and the
  * users of the connection (ngx_rtbus_redis_sub, ngx_rtbus_redis_cmd) know what
  * to do.
@@ -43,6 +44,21 @@ typedef struct ngx_rtbus_redis_conn_s  ngx_rtbus_redis_conn_t;
  * rc was closed meanwhile is ignored.
  */
 typedef void (*ngx_rtbus_redis_locate_pt)(ngx_rtbus_redis_conn_t *rc);
+
+/*
+ * A command that ends the greeting, for the owner to see whether this is the
+ * server that it wants.  The handler answers NULL, or why it is not, a static
+ * text: then the connection fails.
+ */
+typedef const char *(*ngx_rtbus_redis_check_pt)(ngx_rtbus_redis_conn_t *rc,
+    redisReply *reply);
+
+typedef struct {
+    int                             argc;
+    const char                     *argv[3];
+    size_t                          len[3];
+    ngx_rtbus_redis_check_pt        handler;
+} ngx_rtbus_redis_check_t;
 
 /* the connection is up; the handler may queue commands */
 typedef void (*ngx_rtbus_redis_up_pt)(ngx_rtbus_redis_conn_t *rc);
@@ -83,6 +99,8 @@ struct ngx_rtbus_redis_conn_s {
     ngx_rtbus_redis_conf_t         *conf;
     const char                     *role;       /* "pub/sub" or "command" */
     ngx_rtbus_redis_locate_pt       locate_handler;  /* NULL: conf->nodes */
+    ngx_rtbus_redis_check_t        *check;      /* or NULL */
+    void                           *locator;    /* of locate_handler and check */
     ngx_rtbus_redis_up_pt           up_handler;
     ngx_rtbus_redis_raw_pt          raw_handler;
     ngx_rtbus_redis_reply_pt        reply_handler;
@@ -114,7 +132,8 @@ struct ngx_rtbus_redis_conn_s {
     ngx_uint_t                      addr;       /* of it, the one to try next */
     ngx_uint_t                      tries;      /* addresses tried in a row */
     ngx_uint_t                      greeting;   /* replies to AUTH, SELECT,
-                                                   PING, SETNAME to come */
+                                                   PING, SETNAME and the check
+                                                   to come */
     redisReader                    *reader;
     ngx_buf_t                       out;        /* malloc'ed, bytes to send */
     const char                     *broken;     /* why to fail when flushed */
@@ -158,6 +177,14 @@ ngx_int_t ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
  */
 
 void ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason);
+
+/*
+ * The owner knows that Redis is elsewhere now: as above, and one that waits for
+ * its next attempt waits no longer.
+ */
+
+void ngx_rtbus_redis_conn_moved(ngx_rtbus_redis_conn_t *rc,
+    const char *reason);
 
 /*
  * Closes for good: no handler is called any more, all memory is given back.

@@ -60,7 +60,8 @@ ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
         scheme = &ngx_rtbus_redis_schemes[i].name;
 
         if (scheme->len == 0) {
-            *err = "unknown scheme, must be \"redis://\", \"rediss://\" or "
+            *err = "unknown scheme, must be \"redis://\", \"rediss://\", "
+                   "\"redis+sentinel://\", \"rediss+sentinel://\" or "
                    "\"unix:\"";
             return NGX_ERROR;
         }
@@ -82,11 +83,6 @@ ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
         }
 
         conf->tls->verify = 1;
-    }
-
-    if (conf->kind == NGX_RTBUS_REDIS_SENTINEL) {
-        *err = "Sentinel is not supported";
-        return NGX_ERROR;
     }
 
     if (conf->kind == NGX_RTBUS_REDIS_CLUSTER) {

@@ -58,6 +58,8 @@ typedef struct {
     ngx_str_t                       master;     /* the name sentinels know */
     ngx_str_t                       user;       /* empty: plain AUTH password */
     ngx_str_t                       password;   /* no user either: no AUTH */
+    ngx_str_t                       sentinel_user;      /* likewise, for the */
+    ngx_str_t                       sentinel_password;  /* sentinels */
     ngx_uint_t                      db;
     ngx_msec_t                      connect_timeout;
     ngx_msec_t                      command_timeout;

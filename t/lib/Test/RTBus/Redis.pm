@@ -6,7 +6,9 @@ package Test::RTBus::Redis;
 #	my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 #
 #	new(dir => $path, [ port => N, aof => 1, password => $text,
-#		args => [ '--maxmemory', '10mb', ... ], start => 0 ])
+#		args => [ '--maxmemory', '10mb', ... ], start => 0,
+#		sentinel => [ 'monitor mymaster 127.0.0.1 6379 2', ... ] ])
+#			sentinel: it is one, with these lines of configuration
 #	port socket dir pid log	-> number, paths, pid (undef if down), text
 #	url([ db => N, user => $u, password => $p ])  -> redis://127.0.0.1:N/0
 #	start		again, same port and directory; returns when it answers
@@ -60,6 +62,7 @@ sub new {
 		aof => $o{aof},
 		password => $o{password},
 		args => $o{args} || [],
+		sentinel => $o{sentinel},
 	}, $class;
 
 	make_path($self->{dir});
@@ -153,6 +156,8 @@ sub _try_start {
 		@{$self->{args}},
 	);
 
+	@args = $self->_sentinel() if $self->{sentinel};
+
 	my $pid = fork();
 	die "Can't fork: $!\n" unless defined $pid;
 
@@ -189,6 +194,26 @@ sub _try_start {
 	waitpid $pid, 0;
 
 	return 0;
+}
+
+# It writes what it learns into its file, and finds it there again.
+
+sub _sentinel {
+	my ($self) = @_;
+
+	my $file = "$self->{dir}/sentinel.conf";
+
+	if (!-e $file) {
+		open my $fh, '>', $file or die "Can't write $file: $!\n";
+
+		print $fh map { "$_\n" } "port $self->{port}", 'bind 127.0.0.1',
+			"dir $self->{dir}", defined $self->{password}
+				? "requirepass $self->{password}" : (),
+			map { "sentinel $_" } @{$self->{sentinel}};
+		close $fh;
+	}
+
+	return ($file, '--sentinel');
 }
 
 sub stop {
