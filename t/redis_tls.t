@@ -77,11 +77,11 @@ my @doors = (
 	[ 'another address', "rediss://$at{named} $ca",
 		'certificate is not for "127.0.0.1"' ],
 	[ 'no certificate of ours', "rediss://$at{mutual} $ca",
-		'connection closed|recv\(\) failed|SSL_read\(\) failed|' .
+		'connection closed|recv\(\) failed|SSL_(?:read|write)\(\) failed|' .
 		'SSL_do_handshake\(\) failed' ],
 	[ 'certificate of ours from another CA',
 		"rediss://$at{mutual} $ca cert=nobody.crt key=nobody.key",
-		'connection closed|recv\(\) failed|SSL_read\(\) failed|' .
+		'connection closed|recv\(\) failed|SSL_(?:read|write)\(\) failed|' .
 		'SSL_do_handshake\(\) failed' ],
 	[ 'no TLS there', "rediss://$at{plain} $ca connect_timeout=200ms",
 		'SSL_do_handshake\(\) failed|no TLS handshake' ],
