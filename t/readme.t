@@ -24,6 +24,7 @@ select STDOUT; $| = 1;
 my $top = abs_path(dirname(__FILE__) . '/..');
 
 my $source = read_all("$top/ngx_http_rtbus_module.c");
+my $all = join '', $source, map { read_all($_) } glob "$top/src/http/*.c";
 my $readme = read_all("$top/README.md");
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic /);
@@ -32,7 +33,7 @@ my %command = commands($source);
 my %section = sections($readme);
 my @blocks = $readme =~ /^```nginx\n(.*?)^```$/msg;
 
-$t->plan(3 + 3 * keys(%section) + @blocks + 3);
+$t->plan(3 + 3 * keys(%section) + @blocks + 6);
 
 ###############################################################################
 
@@ -45,7 +46,7 @@ for my $name (sort keys %section) {
 	my ($syntax, $default, $context) = @{ $section{$name} };
 
 	like($syntax, qr/^`$name(?: .+)?`$/, "$name syntax");
-	is(number($default), default_of($name), "$name default");
+	is(value($default), default_of($name), "$name default");
 	is($context, join(', ', map { "`$_`" } contexts($name)),
 		"$name context");
 }
@@ -65,15 +66,30 @@ is((nginx_check($t, whole("rtbus_nonsense on;\n")))[0], 0,
 
 # links within the page: a heading's name in lower case, without punctuation
 
-my %anchor = map { (s/[^\w -]//gr =~ tr/ /-/r, 1) } map { lc }
-	$readme =~ /^#+ (.*)$/mg;
+my @headings = ($readme =~ s/^```.*?^```$//msgr) =~ /^(#+ .*)$/mg;
+my @anchors = map { lc s/^#+ //r =~ s/[^\w -]//gr =~ tr/ /-/r } @headings;
+my %anchor = map { $_ => 1 } @anchors;
 
-my @headings = ($readme =~ s/^```.*?^```$//msgr) =~ /^(#{1,2} .*)$/mg;
+is(scalar keys %anchor, scalar @anchors, 'headings have names of their own');
+
 my ($contents) = $readme =~ /^# Contents\n(.*?)^# /ms;
 
 is_deeply([ $contents =~ /^( *- \[.*?\])/mg ],
 	[ map { s/^# (.*)/- [$1]/r =~ s/^## (.*)/    - [$1]/r }
-		grep { !/^# (?:Name|Contents)$/ } @headings ], 'contents');
+		grep { !/^# (?:Name|Contents)$|^###/ } @headings ], 'contents');
+
+# all directives, and all variables
+
+my ($index) = $readme =~ /^# Directives\n(.*?)^### /ms;
+
+is_deeply([ sort $index =~ /\[`(\w+)`\]\(#\1\)/g ], [ sort keys %command ],
+	'list of directives');
+
+my ($variables) = $readme =~ /^# Variables\n(.*?)^# /ms;
+my @variables = $all =~ s/^\Q$source//r =~ /ngx_string\("(rtbus_\w+)"\)/g;
+
+is_deeply([ sort $variables =~ /^- `\$(\w+)`:/mg ], [ sort @variables ],
+	'variables');
 
 is_deeply([ grep { !$anchor{$_} } $readme =~ /\]\(#([^)]*)\)/g ], [],
 	'links');
@@ -150,44 +166,66 @@ sub contexts {
 		$flags =~ /NGX_HTTP_LOC_CONF/ ? 'location' : ());
 }
 
-# the number that the source has for a directive, where it is a plain one
+# what the source has for a directive, as value() has it; undef for none
 
 sub default_of {
 	my ($name) = @_;
 
+	my ($flags, $place) = @{ $command{$name} || [ '' ] };
+
+	my %text = (
+		rtbus_bus => qr/define NGX_HTTP_RTBUS_DEFAULT\s+"(.*?)"/,
+		rtbus_redis => qr/ngx_str_set\(&url, "(.*?)"\)/,
+		rtbus_namespaces => qr/ngx_str_set\(&nsp->name, "(.*?)"\)/,
+		rtbus_user => qr/ngx_http_rtbus_jwt_name = ngx_string\("(.*?)"/,
+	);
+
+	return ($name eq 'rtbus_user' ? '$' : '') . ($all =~ $text{$name})[0]
+		if $text{$name};
+
+	if ($name eq 'rtbus_state_fields') {
+		my ($table) = $all =~ /_default_fields\[\] = \{(.*?)^\};/ms;
+
+		return join ' ', map { s/:str$//r } map { join ':', @$_ }
+			map { [ /"(\w+)".*_(\w+)/ ? ($1, lc $2) : () ] }
+			grep { /ngx_string/ } split /\n/, $table;
+	}
+
 	my @fields = $name eq 'rtbus_ping' ? qw/ ping_interval ping_timeout /
-		: $name eq 'rtbus_message_rate' ? 'message_rate'
-		: $command{$name} && $command{$name}[1];
+		: $name eq 'rtbus_message_rate' ? 'message_rate' : $place;
 
 	return undef unless $fields[0];
 
 	my @values;
 
 	for my $field (@fields) {
-		push @values, eval $1
-			if $source =~ /ngx_conf_(?:merge|init)_\w+_value\(
-				\s*\w+->$field,\s*(?:\w+->$field,\s*)?
-				([\d*\s]+)\)/x;
+		my ($text, $number) =
+			$all =~ /ngx_conf_(?:merge|init)_(?:\w+_)?value\(
+			\s*\w+->$field,\s*(?:\w+->$field,\s*)?
+			(?:"(.*?)"|([\d*\s]+))\)/x or next;
+
+		push @values, $flags =~ /FLAG/ ? $number ? 'on' : 'off'
+			: defined $text ? $text : eval $number;
 	}
 
 	return @values ? "@values" : undef;
 }
 
-# "25s 20s" -> "25000 20000"; undef where there is no number
+# `25s 20s` -> "25000 20000"; undef where it says in words that there is none
 
-sub number {
+sub value {
 	my ($text) = @_;
-
-	return undef unless $text =~ /^`(\d.*)`$/;
 
 	my %unit = (k => 1024, m => 1048576, s => 1000, ms => 1, 'r/s' => 1,
 		'' => 1);
+
+	return undef unless $text =~ s/^`(.*)`$/$1/;
 
 	return join ' ', map {
 		my ($n, $unit) = /^(\d+)(\D*)$/;
 
 		defined $n && $unit{$unit} ? $n * $unit{$unit} : $_;
-	} split / /, $1;
+	} split / /, $text;
 }
 
 # an example is a whole configuration, or what stands in http {} or server {}
