@@ -10,6 +10,7 @@
  *     task:cancel:v1  a command with {jobId,ackId}
  *     subscribe       {channel,state:true}: the state of a job, with its text
  *                     so far, and then the events after it
+ *     /status         what nginx has counted, for the numbers beside it
  *
  * "ackId" is what makes a command that is sent twice one command.
  *
@@ -41,12 +42,13 @@ const utf8Length = text => encoder.encode(text).length;
 
 /* what is kept over a reload */
 
-const kept = { user: "", token: "", jobs: [], queue: [] };
+const kept = { user: "", token: "", jobs: [], queue: [], tried: [] };
 
 let socket = null;
 let connects = 0;
 let cursor = "";
 let cut = false;
+let mended = false;
 
 const followed = new Map();     /* jobs by id */
 let job = null;                 /* the one that is shown */
@@ -164,7 +166,12 @@ function connect() {
                 j.joined = false;
                 join(j);
             }
+
+        } else if (mended) {
+            tried("cut");
         }
+
+        mended = false;
 
         show();
     });
@@ -227,6 +234,7 @@ function cutOrMend() {
         socket.io.engine.close();
 
     } else {
+        mended = true;
         socket.connect();
     }
 
@@ -238,7 +246,7 @@ function cutOrMend() {
 
 
 function command(event, data) {
-    const c = { event, user: kept.user, tries: 0,
+    const c = { event, user: kept.user, tries: 0, early: !socket.connected,
                 data: { ...data, ackId: randomId() } };
 
     kept.queue.push(c);
@@ -285,6 +293,10 @@ function answered(c, answer) {
     }
 
     const j = follow(c.data.jobId);
+
+    if (c.early && answer.ok) {
+        tried("outbox");
+    }
 
     /* the command is in Redis, and whoever comes will do it */
 
@@ -441,6 +453,11 @@ function onEvent(name, data) {
         return;
     }
 
+    if (name == "server:shutdown") {
+        tried("nginx");
+        return;
+    }
+
     if (name == "sync:gap" || name == "sync:refused") {
         j = followed.get(data.channel.replace("job:", ""));
 
@@ -498,12 +515,14 @@ function onEvent(name, data) {
         j.progress = 100;
         j.message = took(data);
         setStatus(j, "completed");
+        tried("ask");
         break;
 
     case "job:cancelled:v1":
         j.tokens = data.tokens;
         j.message = took(data);
         setStatus(j, "cancelled");
+        tried("stop");
         break;
 
     case "model:error:v1":
@@ -584,6 +603,7 @@ function setStatus(j, status) {
     }
 
     if (status == "refused") {
+        tried("other");
         return;
     }
 
@@ -596,6 +616,112 @@ function setStatus(j, status) {
                             status });
         keep();
     }
+}
+
+
+/* what the person has tried */
+
+
+function tried(what) {
+    if (!kept.tried.includes(what)) {
+        kept.tried.push(what);
+        keep();
+        show();
+    }
+}
+
+
+/* the server's numbers: once a second, as long as somebody looks */
+
+
+const rates = Array(60).fill(0);    /* of the last minute, the newest last */
+let counters = null;                /* the last ones, to tell what was since */
+
+
+async function count() {
+    if (!document.hidden) {
+        try {
+            const r = await fetch("status?format=json");
+
+            if (r.status == 403 || r.status == 404) {
+                $("server").hidden = true;
+                return;
+            }
+
+            renderServer(await r.json());
+
+        } catch (e) {
+            counters = null;
+            renderServer(null);
+        }
+    }
+
+    setTimeout(count, 1000);
+}
+
+
+const sum = values => Object.values(values).reduce((a, b) => a + b, 0);
+const many = (n, what) => `${n} ${what}${n == 1 ? "" : "s"}`;
+
+
+function renderServer(now) {
+    let rate = null, lag = null;
+
+    if (now) {
+        const ages = now.rtbus_delivery_lag_seconds;
+        const last = counters;
+
+        counters = {
+            time: performance.now(),
+            events: sum(now.rtbus_events_delivered_total),
+            lags: ages.count,
+            lag: ages.sum
+        };
+
+        /* nginx may have been started anew */
+
+        if (last && counters.events >= last.events) {
+            rate = (counters.events - last.events) * 1000
+                   / (counters.time - last.time);
+        }
+
+        if (last && counters.lags > last.lags) {
+            lag = (counters.lag - last.lag) * 1000
+                  / (counters.lags - last.lags);
+        }
+    }
+
+    rates.push(rate || 0);
+    rates.shift();
+
+    const clients = now && sum(now.rtbus_connections);
+    const up = now && sum(now.rtbus_redis_up) == 2;
+
+    setText("connections", now ? String(clients) : "–");
+    setText("rate", rate == null ? "–" : rate.toFixed(0));
+    setText("lag", lag == null ? "–"
+                   : `${lag < 10 ? lag.toFixed(1) : lag.toFixed(0)} ms`);
+    setText("brief", now ? `${many(clients, "connection")}, `
+                           + `${(rate || 0).toFixed(0)} events/s` : "");
+
+    setText("counted", !now ? "No answer."
+            : `${many(now.rtbus_workers, "worker")}, `
+              + `Redis is ${up ? "up" : "away"}; `
+              + `${many(now.rtbus_replayed_events_total, "missed event")} sent `
+              + `later, ${many(now.rtbus_gaps_total, "gap")}`);
+
+    $("server").dataset.state = up ? "up" : "away";
+
+    /* the highest of them reaches the top, a few do not */
+
+    const top = Math.max(20, ...rates);
+    const points = rates.map((n, i) =>
+                             `${i},${(19.5 - 19 * n / top).toFixed(2)}`)
+                        .join(" ");
+
+    $("chart").lastElementChild.setAttribute("points", points);
+    $("chart").firstElementChild.setAttribute("points",
+                                              `0,20 ${points} 59,20`);
 }
 
 
@@ -619,6 +745,10 @@ function render() {
     renderOutbox();
     renderJobs();
     renderJob();
+
+    for (const li of document.querySelectorAll("[data-try]")) {
+        li.dataset.done = kept.tried.includes(li.dataset.try) ? "yes" : "";
+    }
 
     $("login").hidden = (kept.user != "");
     $("hello").hidden = (kept.user == "" || job != null);
@@ -895,6 +1025,8 @@ $("ideas").onclick = e => {
 
 $("stop").onclick = () => command("task:cancel:v1", { jobId: job.id });
 
+$("second-tab").onclick = () => tried("tab");
+
 $("new").onclick = () => {
     location.hash = "";
     $("prompt").focus();
@@ -923,8 +1055,15 @@ wide.onchange();
 restore();
 
 if (kept.user != "") {
+    if (performance.getEntriesByType("navigation")[0].type == "reload"
+        && kept.jobs.length)
+    {
+        tried("reload");
+    }
+
     connect();
     fromAddress();
 }
 
 show();
+count();

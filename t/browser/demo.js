@@ -149,6 +149,20 @@ const text = (page, id) => page.textContent(`#${id}`);
 const attribute = (page, name) => page.getAttribute("#job", `data-${name}`);
 
 
+/* the page has seen that the person has tried something */
+
+async function tried(page, what) {
+    try {
+        await page.waitForSelector(`[data-try=${what}][data-done=yes]`,
+                                   { state: "attached" });
+        ok(true, `tried: ${what}`);
+
+    } catch (e) {
+        ok(false, `tried: ${what}`);
+    }
+}
+
+
 /* until something is as it should be; what it was at the end otherwise */
 
 async function becomes(page, id, expected) {
@@ -273,6 +287,7 @@ async function users(context) {
     is(await attribute(page, "id"), id, "bob: it is her job");
     is(await page.isEnabled("#stop"), false, "bob: cannot stop it");
     is((await state(id, "bob")).error, 403, "bob: nor read its state");
+    await tried(page, "other");
     await shot(page, "refused");
 
     await page.fill("#open-id", "no-such-job");
@@ -332,6 +347,22 @@ async function answer(context) {
 
     ok(await page.evaluate(() => document.getElementById("progress").value)
        > 0, "answer: the bar moves");
+
+    await page.waitForFunction(() => /^[1-9]/.test(
+            document.getElementById("rate").textContent));
+
+    ok(/^[1-9]\d*$/.test(await text(page, "connections")),
+       "numbers: connections", await text(page, "connections"));
+    ok(/^[\d.]+ ms$/.test(await text(page, "lag")), "numbers: lag",
+       await text(page, "lag"));
+    ok(/^\d+ workers?, Redis is up; /.test(await text(page, "counted")),
+       "numbers: the rest", await text(page, "counted"));
+    ok(/ events\/s$/.test(await text(page, "brief")), "numbers: in brief",
+       await text(page, "brief"));
+    ok(/,1?\d\.\d+ 59,20$/.test(await page.getAttribute("#chart polygon",
+                                                       "points")),
+       "numbers: the curve", await page.getAttribute("#chart polygon",
+                                                     "points"));
     ok((await text(page, "cursor")).startsWith(`job:${id}@`),
        "answer: the cursor is shown", await text(page, "cursor"));
     is(await text(page, "question"), PROMPT, "answer: the question");
@@ -355,6 +386,7 @@ async function answer(context) {
     is(await page.getAttribute("#jobs a", "data-status"), "completed",
        "answer: the list knows");
 
+    await tried(page, "ask");
     await shot(page, "done");
     await page.close();
 }
@@ -376,6 +408,7 @@ async function stopped(context) {
     is(await page.isEnabled("#stop"), false, "stop: once");
     ok(/^Stopped: \d+ tokens/.test(await text(page, "status")),
        "stop: it is told", await text(page, "status"));
+    await tried(page, "stop");
     await shot(page, "stopped");
 
     /* as many tokens as a producer that went on would have sent meanwhile */
@@ -470,6 +503,7 @@ async function secondTab(context) {
     const [ id, page, second ] = await twoTabs(context);
 
     is(await text(second, "question"), PROMPT, "tabs: the question");
+    await tried(page, "tab");
 
     for (const [ tab, name ] of [ [ page, "first" ], [ second, "second" ] ]) {
         is(await finish(tab), "whole", `tabs: ${name}: all of the text`);
@@ -534,6 +568,7 @@ async function reloadPage(page) {
     await page.reload();
     await page.waitForSelector("#conn[data-state=live]");
     await page.waitForSelector("#job[data-position]");
+    await tried(page, "reload");
 }
 
 
@@ -545,9 +580,14 @@ async function cut(page) {
 }
 
 
-const recovered = context => async page => {
+const recovered = (context, what) => async page => {
     is(await becomes(page, "recovered", "yes"), "yes",
        `${context}: the server has recovered it`);
+
+    if (what) {
+        await tried(page, what);
+    }
+
     await page.close();
 };
 
@@ -579,6 +619,7 @@ async function outbox(context) {
     await page.waitForSelector("#job[data-status=cancelled]");
 
     is(await waiting(page, 0), 0, "outbox: all are answered");
+    await tried(page, "outbox");
 
     is((await state(await attribute(page, "id"))).status, "cancelled",
        "outbox: sent in their order");
@@ -715,7 +756,7 @@ async function main() {
                        c => interrupted(c, "page reload", 2, undefined,
                                         reloadPage),
                        c => interrupted(c, "cut", 2, 400, cut)
-                            .then(recovered("cut")));
+                            .then(recovered("cut", "cut")));
         await together(looks("phone", PHONE, "light"),
                        looks("phone", PHONE, "dark"),
                        looks("desk", DESK, "light"),
@@ -731,7 +772,7 @@ async function main() {
         if (master) {
             await together(c => interrupted(c, "nginx reload", 2, 400,
                                             reconnects(reloadServer))
-                                .then(recovered("nginx reload")));
+                                .then(recovered("nginx reload", "nginx")));
             await together(c => interrupted(c, "worker kill", 2, 400,
                                             reconnects(killWorkers))
                                 .then(recovered("worker kill")));
