@@ -33,7 +33,7 @@ my %command = commands($source);
 my %section = sections($readme);
 my @blocks = $readme =~ /^```nginx\n(.*?)^```$/msg;
 
-$t->plan(3 + 3 * keys(%section) + @blocks + 6);
+$t->plan(3 + 3 * keys(%section) + @blocks + 12);
 
 ###############################################################################
 
@@ -94,8 +94,27 @@ is_deeply([ sort $variables =~ /^- `\$(\w+)`:/mg ], [ sort @variables ],
 is_deeply([ grep { !$anchor{$_} } $readme =~ /\]\(#([^)]*)\)/g ], [],
 	'links');
 
-is_deeply([ grep { !-e "$top/$_" }
-	$readme =~ /\]\((?!#|https?:)([^)]*)\)/g ], [], 'files');
+# of all pages: what they link to, and what they say "make" can do
+
+my $make = read_all("$top/Makefile");
+
+for my $name ('README.md', 'CONTRIBUTING.md', 'SECURITY.md') {
+	my $text = read_all("$top/$name");
+
+	is_deeply([ grep { !-e "$top/$_" } map { s/#.*//r }
+		$text =~ /\]\((?!#|https?:)([^)]*)\)/g ], [], "$name: files");
+
+	is_deeply([ grep { $make !~ /^\Q$_\E:/m }
+		$text =~ /(?:^    |`)make (?:-B )?([a-z]\w*[\w-]*)\b(?!=)/mg ],
+		[], "$name: targets of make");
+}
+
+# the first release has all of them
+
+my $changes = read_all("$top/CHANGES");
+
+is_deeply([ grep { $changes !~ /"\Q$_\E"/ } sort(keys %command),
+	map { "\$$_" } @variables ], [], 'CHANGES: directives, variables');
 
 ###############################################################################
 
