@@ -27,7 +27,8 @@ my $source = read_all("$top/ngx_http_rtbus_module.c");
 my $all = join '', $source, map { read_all($_) } glob "$top/src/http/*.c";
 my $readme = read_all("$top/README.md");
 
-my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic /);
+my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic proxy
+	auth_request limit_conn limit_req /);
 
 my %command = commands($source);
 my %section = sections($readme);
