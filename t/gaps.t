@@ -23,7 +23,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(76);
+	->has_daemon('redis-server')->plan(81);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -176,6 +176,23 @@ again('older copy', 0);
 
 publish('new');
 is(got(1), 'new@A-4', 'older copy, and on');
+
+# ... and has grown past what was there, as after a failover
+
+start(3);
+$dump = $redis->cmd('DUMP', "{$channel}:events");
+publish(4 .. 6);
+is(got(3), '4@A-4 5@A-5 6@A-6', 'before other events');
+
+hush([ 'RESTORE', "{$channel}:events", 0, $dump, 'REPLACE' ],
+	map { event("other$_") } 4 .. 6);
+is(got(1), 'gap:?@A-6', 'other events, as many');
+again('other events, as many', 0);
+
+hush([ 'RESTORE', "{$channel}:events", 0, $dump, 'REPLACE' ],
+	map { event("new$_") } 4 .. 7);
+is(got(2), 'gap:?@A-6 new7@A-7', 'other events, more');
+again('other events, more', 1);
 
 # missed while nginx was not connected
 

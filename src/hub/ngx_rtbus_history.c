@@ -41,6 +41,8 @@ static ngx_int_t ngx_rtbus_history_last(ngx_rtbus_channel_t *ch,
     redisReply *reply, rtbus_pos_t *pos);
 static ngx_int_t ngx_rtbus_history_entry(ngx_rtbus_read_t *read,
     redisReply *entry);
+static void ngx_rtbus_history_compare(ngx_rtbus_read_t *read,
+    redisReply *fields);
 static uint64_t ngx_rtbus_history_lost(rtbus_pos_t from, rtbus_pos_t to);
 static void ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost,
     rtbus_pos_t pos);
@@ -457,6 +459,11 @@ ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
     }
 
     if (rtbus_pos_cmp(pos, read->pos) <= 0) {
+
+        if (read->own && rtbus_pos_cmp(pos, read->pos) == 0) {
+            ngx_rtbus_history_compare(read, entry->element[1]);
+        }
+
         return NGX_OK;
     }
 
@@ -489,6 +496,51 @@ ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
     ngx_rtbus_history_event(read, pos, entry->element[1]);
 
     return NGX_OK;
+}
+
+
+/*
+ * The entry where the channel stands has to be the event that it has had last.
+ * It is another one when Redis has lost some events, in a failover or a crash,
+ * and has given their numbers to others since.
+ */
+
+static void
+ngx_rtbus_history_compare(ngx_rtbus_read_t *read, redisReply *fields)
+{
+    size_t                i;
+    ngx_int_t             n;
+    redisReply           *f, *v;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+
+    if (fields->type != REDIS_REPLY_ARRAY) {
+        return;
+    }
+
+    for (i = 0; i + 1 < fields->elements; i += 2) {
+        f = fields->element[i];
+        v = fields->element[i + 1];
+
+        if (f->type == REDIS_REPLY_STRING && v->type == REDIS_REPLY_STRING
+            && f->len == 9 && ngx_strncmp(f->str, "timestamp", 9) == 0)
+        {
+            n = ngx_atosz((u_char *) v->str, v->len);
+
+            if (n <= 0) {
+                return;
+            }
+
+            if (ch->timestamp && ch->timestamp != (uint64_t) n) {
+                ngx_rtbus_history_gap(read, NGX_RTBUS_LOST_UNKNOWN, read->pos);
+            }
+
+            ch->timestamp = n;
+
+            return;
+        }
+    }
 }
 
 
@@ -526,6 +578,7 @@ ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost, rtbus_pos_t pos)
 
     if (read->own) {
         ch->pos = pos;
+        ch->timestamp = 0;
         queue = &ch->subs;
 
     } else {
@@ -581,6 +634,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
 
         if (read->own) {
             ch->pos = pos;
+            ch->timestamp = 0;
         }
 
         for (q = ngx_queue_head(&read->subs);

@@ -740,6 +740,10 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
         /* a durable event has its place in the row all the same */
 
+        if (event.pos.epoch || event.pos.seq) {
+            ch->timestamp = event.timestamp;
+        }
+
         ch->pos = msg.pos;
         return;
     }
@@ -855,6 +859,7 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 
     } else {
         ngx_rtbus_stat_add(stat, received[NGX_RTBUS_STAT_DURABLE], 1);
+        ch->timestamp = msg->event->timestamp;
     }
 
     if (msg->event->timestamp && !ngx_queue_empty(&ch->subs)) {

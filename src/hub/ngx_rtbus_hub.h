@@ -164,6 +164,7 @@ struct ngx_rtbus_channel_s {
     ngx_msec_t                       until;      /* end of the linger */
 
     rtbus_pos_t                      pos;        /* of the last event */
+    uint64_t                         timestamp;  /* of that one; 0: not known */
     ngx_rtbus_read_t                *read;       /* the channel's own, or NULL */
     ngx_queue_t                      reads;      /* for its subscribers */
     ngx_rtbus_kept_t                *kept;
