@@ -309,9 +309,14 @@ is(join(' ', sort map { "$_->{channel} $_->{event} "
 $redis->kill();
 $redis->start();
 
-ok(patterns(1) && $redis->wait_subscribers('user:7', 1), 'a new Redis');
+ok(patterns(1) && $redis->wait_subscribers('user:7', 1)
+	&& $redis->wait_subscribers('job:42', 1), 'a new Redis');
 
-# channels that are known hand out at once what comes
+# channels that are known hand out at once what comes; before that each tells
+# of its gap, in no order
+
+live('job:42', 'known', 1);
+$ws->{c}->wait_event('known') or die "No job:42\n";
 
 fence(7);
 until_fence($_) for $ws, $other;

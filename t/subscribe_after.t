@@ -439,6 +439,7 @@ for my $case (
 
 # whoever comes while a producer writes as fast as it can has the whole text
 
+go_on();
 $t->run_daemon(\&producer, 'job:fast');
 
 wait_for { $redis->cmd('HGET', '{job:fast}:state', 'seq') } 'the producer';
@@ -458,6 +459,7 @@ note("$rounds joins of a text of up to $seen parts, $events events after them");
 # and so has who asks for all of it, with each event in its place
 
 $ws = ws();
+go_on();
 $ws->send_json({ event => 'subscribe', ack => ++$ack,
 	data => { channel => 'job:fast', after => '0-0' } });
 
@@ -543,6 +545,9 @@ sub producer {
 	my $i = 0;
 
 	while (1) {
+		wait_for { $i < $redis->cmd('GET', 'limit') } 'the reader', 60
+			or return;
+
 		$redis->pipeline(map {
 			$i++;
 			[ 'FCALL', 'rtbus_publish', 1, $channel, 'n',
@@ -550,6 +555,15 @@ sub producer {
 				'MAXLEN', 50000 ]
 		} 1 .. 20);
 	}
+}
+
+# The producer is let run ahead of its readers, but not so far that what they
+# have not read is trimmed, however slow they are.
+
+sub go_on {
+	my $seq = $redis->cmd('HGET', '{job:fast}:state', 'seq') || 0;
+
+	$redis->cmd('SET', 'limit', $seq + 5000);
 }
 
 # joins with the state, and reads some events after it; -> what is wrong
@@ -562,6 +576,7 @@ sub late {
 
 		ask($ws, 'subscribe', { channel => 'job:fast' }) if $n == 2;
 
+		go_on();
 		$ws->send_json({ event => 'subscribe', ack => $n,
 			data => { channel => 'job:fast', state => $yes } });
 
@@ -571,6 +586,8 @@ sub late {
 			$m = ($ws->recv_message() || return 'no state')
 				->{message};
 		}
+
+		go_on();
 
 		my ($seq) = $m =~ /"position":"\d+-(\d+)"/;
 		my ($text) = $m =~ /"output":"([^"]*)"/;
