@@ -23,7 +23,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(81);
+	->has_daemon('redis-server')->plan(83);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -143,6 +143,17 @@ trim(4);
 publish(6);
 is(got(4), 'gap:?@C-3 4@C-4 5@C-5 6@C-6', 'made anew and trimmed');
 again('made anew and trimmed', 3);
+
+# by a plain XADD, which begins with 0: what stands before it is of the time
+# before
+
+start(3);
+epoch($epoch + 9);
+epoch($epoch + 1);
+add(0);
+publish(1);
+is(got(3), 'gap:?@B-18446744073709551615 0@C-0 1@C-1', 'made by XADD');
+again('made by XADD', 2);
 
 # Redis has lost everything, and nginx the connection
 

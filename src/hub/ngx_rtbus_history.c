@@ -467,8 +467,13 @@ ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
         return NGX_OK;
     }
 
+    /* a client may be gone between what is told of the gap and the event */
+
     before = pos;
-    before.seq = pos.seq ? pos.seq - 1 : 0;
+
+    if (before.seq-- == 0) {
+        before.epoch--;
+    }
 
     if (!read->own && rtbus_pos_cmp(pos, ch->pos) > 0) {
 
@@ -549,7 +554,7 @@ ngx_rtbus_history_compare(ngx_rtbus_read_t *read, redisReply *fields)
 static uint64_t
 ngx_rtbus_history_lost(rtbus_pos_t from, rtbus_pos_t to)
 {
-    if (to.seq < from.seq
+    if (to.seq < from.seq || to.seq == UINT64_MAX
         || (from.epoch != to.epoch && (from.epoch || from.seq)))
     {
         return NGX_RTBUS_LOST_UNKNOWN;

@@ -101,7 +101,11 @@ rtbus_pos_next(rtbus_pos_t a, rtbus_pos_t b)
         return b.seq == 1;
     }
 
-    return a.epoch == b.epoch && a.seq != UINT64_MAX && a.seq + 1 == b.seq;
+    if (a.seq == UINT64_MAX) {
+        return b.seq == 0 && a.epoch != UINT64_MAX && a.epoch + 1 == b.epoch;
+    }
+
+    return a.epoch == b.epoch && a.seq + 1 == b.seq;
 }
 
 

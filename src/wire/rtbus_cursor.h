@@ -50,7 +50,11 @@ size_t rtbus_pos_write(uint8_t *dst, rtbus_pos_t pos);
 
 int rtbus_pos_cmp(rtbus_pos_t a, rtbus_pos_t b);
 
-/* b is the event right after a: same epoch and seq + 1, or seq 1 after 0-0 */
+/*
+ * b is the event right after a: same epoch and seq + 1, or seq 1 after 0-0.  The
+ * last seq of an epoch is followed by seq 0 of the next one, which is no number
+ * of ours, but one that a plain XADD makes.
+ */
 
 int rtbus_pos_next(rtbus_pos_t a, rtbus_pos_t b);
 

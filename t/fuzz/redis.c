@@ -47,7 +47,6 @@ typedef struct {
     ngx_rtbus_sub_t          sub;       /* the first member */
     rtbus_pos_t              pos;       /* of the last one it got */
     unsigned                 known:1;   /* pos is */
-    unsigned                 gap:1;     /* it is of a gap */
     unsigned                 used:1;
     unsigned                 full:1;    /* has no room */
     unsigned                 leave:1;   /* failed: leaves in the same turn */
@@ -509,17 +508,12 @@ deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
         must(!l->known || rtbus_pos_cmp(mark.channel, l->pos) == 0);
 
     } else {
-        /* a number 0 is none of ours, and has no place before it for a gap */
-
-        must(!l->known || rtbus_pos_next(l->pos, mark.event)
-             || (l->gap && mark.event.seq == 0
-                 && rtbus_pos_cmp(l->pos, mark.event) == 0));
+        must(!l->known || rtbus_pos_next(l->pos, mark.event));
         must(rtbus_pos_cmp(mark.event, mark.channel) == 0);
     }
 
     l->pos = mark.channel;
     l->known = 1;
-    l->gap = 0;
 
     if (mark.number < fuzz_number) {
         got = &fuzz_got[(l - fuzz_subs) / 2][mark.number];
@@ -570,7 +564,6 @@ gap(ngx_rtbus_sub_t *sub, uint64_t lost, rtbus_pos_t pos)
 
     l->pos = pos;
     l->known = 1;
-    l->gap = 1;
 }
 
 
