@@ -13,7 +13,8 @@
 #   make soak    clients of all kinds, faults and reloads, TIME seconds of each
 #                part: nobody misses anything, no process grows or is stuck
 #   make unit    unit tests of src/wire
-#   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each
+#   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each,
+#                and packets of Socket.IO beside npm's socket.io-parser
 #   make layers  includes between the folders of src
 #   make bench   what it costs, in CPU time and memory (BENCH: options)
 #   make types   TYPES, TypeScript declarations of the events in SCHEMA
@@ -121,11 +122,17 @@ $(BUILD)/bench/floor: BENCH_LIBS = -lcrypto
 run: deps build $(BUILD)/producer node_modules
 	@./demo/run
 
-test: test-deps build $(BUILD)/producer node_modules unit layers
+# beside npm's socket.io-parser
+
+$(BUILD)/sio: t/node/sio.c $(WIRE) $(HEADERS)
+	@mkdir -p $(BUILD)
+	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(WIRE)
+
+test: test-deps build $(BUILD)/producer $(BUILD)/sio node_modules unit layers
 	prove -It/lib $(T)
 
 asan: test-deps $(BUILD)/asan/sbin/nginx $(BUILD)/asan/ngx_http_rtbus_module.so \
-		$(BUILD)/producer node_modules asan-unit
+		$(BUILD)/producer $(BUILD)/sio node_modules asan-unit
 	RTBUS_MODULE=$(BUILD)/asan/ngx_http_rtbus_module.so \
 	TEST_NGINX_BINARY=$(BUILD)/asan/sbin/nginx RTBUS_SANITIZED=1 \
 		prove -It/lib $(T)
@@ -167,7 +174,7 @@ asan-unit:
 	@$(MAKE) --no-print-directory unit BUILD=$(BUILD)/asan \
 		UNIT_CFLAGS="$(UNIT_CFLAGS) $(SANITIZE)"
 
-fuzz: fuzz-deps
+fuzz: fuzz-deps $(BUILD)/sio node_modules
 	@$(MAKE) --no-print-directory fuzz-run
 
 fuzz-deps:
@@ -185,6 +192,8 @@ fuzz-run: $(FUZZERS)
 			|| { tail -50 $(BUILD)/fuzz/$$n.log; exit 1; }; \
 		grep 'number_of_executed_units' $(BUILD)/fuzz/$$n.log; \
 	done
+	@echo "socket.io-parser: $(TIME) s"
+	@node t/node/sio.js $(BUILD)/sio t/fuzz/corpus/sio --time $(TIME)
 
 $(BUILD)/fuzz/%: t/fuzz/%.c $(WIRE) $(HEADERS)
 	@mkdir -p $(BUILD)/fuzz
