@@ -156,10 +156,6 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 3,
                            &error);
 
-    if (rc == RTBUS_NOMEM) {
-        return NGX_ERROR;
-    }
-
     if (rc != RTBUS_OK) {
         return ngx_http_rtbus_inbox_refuse(cli, "bad channel", ack);
     }
@@ -645,10 +641,6 @@ ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
     rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 1,
                            &error);
 
-    if (rc == RTBUS_NOMEM) {
-        return NGX_ERROR;
-    }
-
     error = ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel);
 
     if (rc != RTBUS_OK || error) {
@@ -755,10 +747,6 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
 
     rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 2,
                            &error);
-
-    if (rc == RTBUS_NOMEM) {
-        return NGX_ERROR;
-    }
 
     ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
 

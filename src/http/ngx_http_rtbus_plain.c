@@ -163,10 +163,6 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     rc = rtbus_json_object(cli->hub->json, p, len, m, 3, &reason);
 
-    if (rc == RTBUS_NOMEM) {
-        goto nomem;
-    }
-
     if (rc != RTBUS_OK) {
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD, reason);
         return NGX_ERROR;
@@ -208,8 +204,6 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     if (rc == NGX_OK) {
         return NGX_OK;
     }
-
-nomem:
 
     ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
 

@@ -128,16 +128,10 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
                                     "channel", channel);
     }
 
-    switch (rtbus_event_parse(rlcf->bus->worker->hub.json, &ev, body->data,
-                              body->len, &reason))
+    if (rtbus_event_parse(rlcf->bus->worker->hub.json, &ev, body->data,
+                          body->len, &reason)
+        != RTBUS_OK)
     {
-    case RTBUS_OK:
-        break;
-
-    case RTBUS_NOMEM:
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-
-    default: /* RTBUS_ERROR */
         return ngx_http_rtbus_publish_bad(r, reason);
     }
 

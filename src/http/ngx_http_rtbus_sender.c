@@ -307,18 +307,10 @@ ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
         return;
     }
 
-    switch (rtbus_event_parse(worker->hub.json, &event, message->data,
-                              message->len, &reason))
+    if (rtbus_event_parse(worker->hub.json, &event, message->data,
+                          message->len, &reason)
+        != RTBUS_OK)
     {
-    case RTBUS_OK:
-        break;
-
-    case RTBUS_NOMEM:
-        reason = "no memory";
-
-        /* fall through */
-
-    default: /* RTBUS_ERROR */
         ngx_rtbus_hub_invalid(&worker->hub, &worker->hub.mailbox.name, reason);
         return;
     }

@@ -1336,10 +1336,6 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     rc = rtbus_json_array(socket->client.hub->json, packet->json.data,
                           packet->json.len, args, &n, &reason);
 
-    if (rc == RTBUS_NOMEM) {
-        return ngx_http_rtbus_sio_nomem(sio);
-    }
-
     if (rc != RTBUS_OK) {
         return ngx_http_rtbus_sio_fail(sio, reason);
     }

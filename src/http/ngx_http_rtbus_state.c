@@ -63,7 +63,7 @@ static ngx_str_t *ngx_http_rtbus_state_find(ngx_http_rtbus_state_t *state,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_rtbus_state_wanted(ngx_str_t *only,
     ngx_str_t *name);
-static ngx_int_t ngx_http_rtbus_state_value(rtbus_json_t *json,
+static void ngx_http_rtbus_state_value(rtbus_json_t *json,
     ngx_http_rtbus_type_e type, ngx_http_rtbus_member_t *member);
 static ngx_int_t ngx_http_rtbus_state_write(ngx_pool_t *pool,
     ngx_http_rtbus_member_t *member, ngx_uint_t n, ngx_str_t *text);
@@ -592,17 +592,11 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
     member[n].len = ngx_http_rtbus_user_id.len;
     user = &member[n].value;
 
-    switch (rtbus_json_object(rlcf->bus->worker->hub.json,
-                              (const uint8_t *) reply->str, reply->len,
-                              member, n + 1, &reason))
+    if (rtbus_json_object(rlcf->bus->worker->hub.json,
+                          (const uint8_t *) reply->str, reply->len,
+                          member, n + 1, &reason)
+        != RTBUS_OK)
     {
-    case RTBUS_OK:
-        break;
-
-    case RTBUS_NOMEM:
-        return NGX_ERROR;
-
-    default: /* RTBUS_ERROR */
         return NGX_DECLINED;
     }
 
@@ -777,11 +771,8 @@ ngx_http_rtbus_state_json(ngx_pool_t *pool, rtbus_json_t *json,
         member->value = *value;
         member->quote = 0;
 
-        if (!state->raw
-            && ngx_http_rtbus_state_value(json, field[i].type, member)
-               != NGX_OK)
-        {
-            return NGX_ERROR;
+        if (!state->raw) {
+            ngx_http_rtbus_state_value(json, field[i].type, member);
         }
 
         member++;
@@ -863,7 +854,7 @@ ngx_http_rtbus_state_wanted(ngx_str_t *only, ngx_str_t *name)
 
 /* a value that is not what it was declared to be goes out as a string */
 
-static ngx_int_t
+static void
 ngx_http_rtbus_state_value(rtbus_json_t *json, ngx_http_rtbus_type_e type,
     ngx_http_rtbus_member_t *member)
 {
@@ -880,10 +871,6 @@ ngx_http_rtbus_state_value(rtbus_json_t *json, ngx_http_rtbus_type_e type,
     case NGX_HTTP_RTBUS_NUM:
     case NGX_HTTP_RTBUS_JSON:
         rc = rtbus_json_value(json, value->data, value->len, &jv, &reason);
-
-        if (rc == RTBUS_NOMEM) {
-            return NGX_ERROR;
-        }
 
         if (rc == RTBUS_OK
             && (type == NGX_HTTP_RTBUS_JSON || jv.type == RTBUS_JSON_NUMBER))
@@ -915,8 +902,6 @@ ngx_http_rtbus_state_value(rtbus_json_t *json, ngx_http_rtbus_type_e type,
     default: /* NGX_HTTP_RTBUS_STR */
         break;
     }
-
-    return NGX_OK;
 }
 
 

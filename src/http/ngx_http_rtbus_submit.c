@@ -129,10 +129,6 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
         rc = rtbus_json_value(rlcf->bus->worker->hub.json, body->data,
                               body->len, &value, &error);
 
-        if (rc == RTBUS_NOMEM) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
         if (rc != RTBUS_OK) {
             return ngx_http_rtbus_submit_refuse(r, error);
         }

@@ -666,17 +666,17 @@ const char *
 ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event, u_char *data,
     size_t len)
 {
-    ngx_int_t    rc;
     const char  *reason;
 
     if (len > hub->max_event) {
         return "too long";
     }
 
-    rc = rtbus_event_parse(hub->json, event, data, len, &reason);
+    if (rtbus_event_parse(hub->json, event, data, len, &reason) != RTBUS_OK) {
+        return reason;
+    }
 
-    return (rc == RTBUS_OK) ? NULL : (rc == RTBUS_ERROR) ? reason
-                                                         : "no memory";
+    return NULL;
 }
 
 

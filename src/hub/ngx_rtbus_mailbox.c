@@ -196,8 +196,6 @@ ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, mb->log, 0,
                    "rtbus mailbox message, len:%uz", len);
 
-    reason = "no memory";
-
     if (rtbus_json_value(mb->json, data, len, &message, &reason) != RTBUS_OK) {
         ngx_rtbus_mailbox_refuse(mb, reason);
         return;
