@@ -131,6 +131,8 @@ typedef struct {
     ngx_http_rtbus_link_t       *links;       /* free ones */
     u_char                      *in;          /* NGX_HTTP_RTBUS_BUFFER bytes */
     u_char                      *out;         /* likewise */
+    size_t                       share;       /* of input, left in this turn */
+    ngx_event_t                  turn;        /* posted: it is over */
 
     unsigned                     draining:1;
 } ngx_http_rtbus_worker_t;

@@ -8,8 +8,10 @@
 
 
 #define NGX_HTTP_RTBUS_DRAIN_TICK  50    /* ms */
+#define NGX_HTTP_RTBUS_SHARE       16384 /* bytes of input in a loop turn */
 
 
+static void ngx_http_rtbus_worker_turn(ngx_event_t *ev);
 static void ngx_http_rtbus_worker_exiting(void *data);
 static void ngx_http_rtbus_worker_goodbye(ngx_event_t *ev);
 
@@ -23,6 +25,10 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     worker->flush.handler = ngx_http_rtbus_carrier_flush;
     worker->flush.data = worker;
     worker->flush.log = cycle->log;
+
+    worker->turn.handler = ngx_http_rtbus_worker_turn;
+    worker->turn.data = worker;
+    worker->turn.log = cycle->log;
 
     worker->drain.handler = ngx_http_rtbus_worker_goodbye;
     worker->drain.data = worker;
@@ -67,6 +73,25 @@ ngx_http_rtbus_worker_close(ngx_http_rtbus_worker_t *worker)
     }
 
     ngx_rtbus_stat_detach(worker->hub.stat);
+}
+
+
+size_t
+ngx_http_rtbus_worker_share(ngx_http_rtbus_worker_t *worker)
+{
+    if (!worker->turn.posted) {
+        worker->share = NGX_HTTP_RTBUS_SHARE;
+        ngx_post_event(&worker->turn, &ngx_posted_next_events);
+    }
+
+    return worker->share;
+}
+
+
+static void
+ngx_http_rtbus_worker_turn(ngx_event_t *ev)
+{
+    /* that it is no longer posted is all */
 }
 
 

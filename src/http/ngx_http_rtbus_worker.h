@@ -20,6 +20,13 @@ ngx_int_t ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker,
 
 void ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker);
 
+/*
+ * How many bytes may be read in this loop turn, beyond the first few of each
+ * client; who reads them takes them off worker->share.  0: in the next one.
+ */
+
+size_t ngx_http_rtbus_worker_share(ngx_http_rtbus_worker_t *worker);
+
 /* at the exit, there is no client left */
 
 void ngx_http_rtbus_worker_close(ngx_http_rtbus_worker_t *worker);

@@ -9,8 +9,8 @@
 
 #define NGX_HTTP_RTBUS_WS_LINGER   5000    /* ms for the client's part of the
                                               close handshake */
-#define NGX_HTTP_RTBUS_WS_READS    2       /* reads in one call: others, too,
-                                              want to be served */
+#define NGX_HTTP_RTBUS_WS_FIRST    4096    /* bytes that a client may send in a
+                                              loop turn, however many do so */
 #define NGX_HTTP_RTBUS_WS_PONGS    4096    /* bytes that may wait for a pong to
                                               be added to them */
 
@@ -390,10 +390,11 @@ ngx_http_rtbus_ws_cleanup(void *data)
 static void
 ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
 {
+    size_t                size;
     ssize_t               n;
     ngx_buf_t            *b;
     ngx_str_t             rest;
-    ngx_uint_t            i;
+    ngx_uint_t            more;
     ngx_connection_t     *c;
     ngx_http_request_t   *r;
     ngx_http_rtbus_ws_t  *ws;
@@ -427,7 +428,7 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
 
     b = r->header_in;
 
-    for (i = 0; /* void */ ; i++) {
+    for (more = 0; /* void */ ; more = 1) {
 
         if (ws->carrier.held && !ws->carrier.closing) {
             /* what the client has sent can wait */
@@ -462,12 +463,17 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
             break;
         }
 
-        if (i >= NGX_HTTP_RTBUS_WS_READS) {
+        /* more than that has to be shared, or those who flood keep the loop */
+
+        size = more ? ngx_http_rtbus_worker_share(ws->carrier.worker)
+                    : NGX_HTTP_RTBUS_WS_FIRST;
+
+        if (size == 0) {
             ngx_post_event(rev, &ngx_posted_next_events);
             return;
         }
 
-        n = c->recv(c, ws->carrier.worker->in, NGX_HTTP_RTBUS_BUFFER);
+        n = c->recv(c, ws->carrier.worker->in, size);
 
         if (n == NGX_AGAIN) {
             break;
@@ -489,6 +495,10 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
 
             ngx_http_rtbus_ws_finalize(ws);
             return;
+        }
+
+        if (more) {
+            ws->carrier.worker->share -= n;
         }
 
         if (!ws->failed) {
