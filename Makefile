@@ -24,6 +24,7 @@
 # Variables: NGINX_SRC   source tree of nginx; Debian's nginx-dev by default
 #            CC          compiler
 #            T           suites to run, t/ by default
+#            JOBS        how many suites run at a time, 2 by default
 #            TIME        seconds of each fuzzer and of each part of the soak,
 #                        60 by default
 #            SOAK        more options of bench/check, for soak
@@ -33,6 +34,7 @@
 NGINX_SRC ?=
 TIME ?= 60
 T ?= t
+JOBS ?= 2
 SCHEMA ?= conf/events.schema.json
 TYPES ?= conf/events.d.ts
 
@@ -129,13 +131,13 @@ $(BUILD)/sio: t/node/sio.c $(WIRE) $(HEADERS)
 	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(WIRE)
 
 test: test-deps build $(BUILD)/producer $(BUILD)/sio node_modules unit layers
-	prove -It/lib $(T)
+	prove -j$(JOBS) -It/lib $(T)
 
 asan: test-deps $(BUILD)/asan/sbin/nginx $(BUILD)/asan/ngx_http_rtbus_module.so \
 		$(BUILD)/producer $(BUILD)/sio node_modules asan-unit
 	RTBUS_MODULE=$(BUILD)/asan/ngx_http_rtbus_module.so \
 	TEST_NGINX_BINARY=$(BUILD)/asan/sbin/nginx RTBUS_SANITIZED=1 \
-		prove -It/lib $(T)
+		prove -j$(JOBS) -It/lib $(T)
 
 # memcheck tells only what a process has done that was wrong
 

@@ -460,6 +460,9 @@ sub workers {
 	my $master = master($t);
 	return () unless defined $master;
 
+	# under valgrind the title is valgrind's, but the log knows
+
+	my $log = $ENV{RTBUS_VALGRIND} ? error_log($t) : undef;
 	my @pids;
 
 	for my $dir (glob '/proc/[0-9]*') {
@@ -471,6 +474,13 @@ sub workers {
 		next if $parent != $master || $state =~ /[ZX]/;
 
 		my $title = _slurp("$dir/cmdline");
+
+		if (defined $log) {
+			$title = 'nginx: worker process'
+				if $log =~ /start worker process $pid\n/;
+			$title .= ' is shutting down'
+				if $log =~ /\] $pid#\d+: gracefully shutting/;
+		}
 
 		next unless $title =~ /^nginx: worker process/;
 		next if $title =~ /shutting down/ && !$opts{all};
