@@ -13,6 +13,16 @@ const redis = new Redis();
 const tag = modern ? '' : 'old-';
 
 
+// Live events of the moment in which a socket moves to the worker that has its
+// WebSocket may be lost; it has moved when that worker has joined the channel.
+
+async function settled(socket, channel) {
+    await wait('transport', () => socket.io.engine.transport.name
+        === (conf.transport || 'websocket'));
+    await ask(socket, 'subscribe', { channel });
+}
+
+
 async function connecting() {
     const socket = client({ query: { job: `${tag}basic` } });
     const connected = event(socket, 'connected');
@@ -45,6 +55,8 @@ async function connecting() {
     await wait('events', () => got.length >= 3);
     is(got, ids.map((id, k) => [ { i: k + 1, text: 'né😀' },
         `job:${tag}basic@${id}` ]), 'events');
+
+    await settled(socket, `job:${tag}basic`);
 
     const args = event(socket, 'args');
 
@@ -195,6 +207,8 @@ async function binary() {
     ok(data && large.equals(data.parts[1]), 'those of the other');
     ok(cursor.startsWith(`job:${tag}bin@`) && cursor.endsWith('-1'),
         'the cursor');
+
+    await settled(socket, `job:${tag}bin`);
 
     const plain = event(socket, 'plain');
 
