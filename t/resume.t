@@ -23,7 +23,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(151);
+	->has_daemon('redis-server')->plan(155);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -372,6 +372,31 @@ is(next_message($c)->{event}, 'sync:refused', 'all forbidden, refused');
 $c->send_json({ event => 'subscribe', data => { channel => 'job:a' },
 	ack => 1 });
 is($c->wait_ack(1)->{data}{position}, $a[7], 'all forbidden, goes on');
+
+###############################################################################
+
+# Nothing is missed and the worker has still to find that out: live events that
+# come meanwhile are for whoever is there.
+
+my $here = publish('job:live', 1);
+
+$redis->cmd(qw/ ACL SETUSER default -xinfo /);
+
+$c = ws("job:live\@$here");
+
+ok($redis->wait_subscribers('job:live', 1), 'subscribed');
+error_log_like($t, qr/cannot read the history of channel "job:live"/,
+	'its position is not known');
+
+$redis->event('job:live', 'live', $_) for 1, 2;
+$redis->cmd(qw/ ACL SETUSER default +xinfo /);
+
+is_deeply([ map { $m = next_message($c); "$m->{event} $m->{data} $m->{cursor}" }
+	1, 2 ], [ map { "live $_ job:live\@$here" } 1, 2 ],
+	'live events that came meanwhile');
+
+publish('job:live', 2);
+is(next_message($c)->{data}, 2, 'and what is next');
 
 ###############################################################################
 

@@ -571,7 +571,9 @@ ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch)
         next = ngx_queue_next(q);
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        if (!sub->placed && !sub->held) {
+        if (!sub->held
+            && (!sub->placed || rtbus_pos_cmp(sub->pos, ch->pos) == 0))
+        {
             ngx_rtbus_hub_start(sub);
         }
     }
