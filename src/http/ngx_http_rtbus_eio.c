@@ -6,6 +6,21 @@
 #include "ngx_http_rtbus_upgrade.h"
 
 
+/* a request that waits for the mailbox; memory of it */
+
+typedef struct {
+    ngx_rtbus_mailbox_wait_t              wait;
+    ngx_http_request_t                   *request;  /* NULL: it goes on */
+    const ngx_http_rtbus_eio_handlers_t  *handlers;
+} ngx_http_rtbus_eio_wait_t;
+
+
+static ngx_int_t ngx_http_rtbus_eio_wait(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers);
+static void ngx_http_rtbus_eio_waited(void *data);
+static void ngx_http_rtbus_eio_cancel(void *data);
+static ngx_int_t ngx_http_rtbus_eio_serve(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers);
 static ngx_int_t ngx_http_rtbus_eio_websocket(ngx_http_request_t *r,
     const ngx_http_rtbus_eio_handlers_t *handlers);
 static ngx_uint_t ngx_http_rtbus_eio_arg(ngx_http_request_t *r,
@@ -44,13 +59,123 @@ ngx_http_rtbus_eio_handler(ngx_http_request_t *r,
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_VERSION, NULL);
     }
 
-    if (polling) {
-        return ngx_http_rtbus_session_request(r, handlers);
-    }
-
-    if (!ngx_http_rtbus_eio_arg(r, "transport", "websocket")) {
+    if (!polling && !ngx_http_rtbus_eio_arg(r, "transport", "websocket")) {
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_TRANSPORT,
                                          NULL);
+    }
+
+    rc = ngx_http_rtbus_eio_wait(r, handlers);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_rtbus_eio_serve(r, handlers);
+}
+
+
+/*
+ * A request that opens a session, or is for one of another worker, may come
+ * before workers can reach each other: the next one, or the answer, would get
+ * lost.  NGX_OK, or what the content handler has to return: it waits.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_eio_wait(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers)
+{
+    ngx_str_t                   sid;
+    ngx_http_cleanup_t         *cln;
+    ngx_http_rtbus_worker_t    *worker;
+    ngx_http_rtbus_eio_wait_t  *w;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    worker = rlcf->bus->worker;
+
+    if (ngx_http_arg(r, (u_char *) "sid", 3, &sid) == NGX_OK) {
+
+        if (sid.len != NGX_HTTP_RTBUS_SESSION_ID
+            || ngx_http_rtbus_session_ours(worker, &sid))
+        {
+            return NGX_OK;
+        }
+
+    } else if (ngx_http_rtbus_eio_arg(r, "transport", "websocket")) {
+        return NGX_OK;
+    }
+
+    if (ngx_rtbus_mailbox_state(&worker->hub.mailbox) != NGX_AGAIN) {
+        return NGX_OK;
+    }
+
+    cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_eio_wait_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    w = cln->data;
+    ngx_memzero(w, sizeof(ngx_http_rtbus_eio_wait_t));
+
+    cln->handler = ngx_http_rtbus_eio_cancel;
+
+    w->request = r;
+    w->handlers = handlers;
+
+    w->wait.handler = ngx_http_rtbus_eio_waited;
+    w->wait.data = w;
+
+    ngx_rtbus_mailbox_wait(&worker->hub.mailbox, &w->wait);
+
+    r->connection->log->action = "waiting for Redis";
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_rtbus_eio_waited(void *data)
+{
+    ngx_http_rtbus_eio_wait_t *w = data;
+
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = w->request;
+    w->request = NULL;
+
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus eio waited for the mailbox: \"%V\"", &r->uri);
+
+    ngx_http_finalize_request(r, ngx_http_rtbus_eio_serve(r, w->handlers));
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_rtbus_eio_cancel(void *data)
+{
+    ngx_http_rtbus_eio_wait_t *w = data;
+
+    if (w->request) {
+        ngx_rtbus_mailbox_cancel(&w->wait);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_eio_serve(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers)
+{
+    if (ngx_http_rtbus_eio_arg(r, "transport", "polling")) {
+        return ngx_http_rtbus_session_request(r, handlers);
     }
 
     return ngx_http_rtbus_eio_websocket(r, handlers);

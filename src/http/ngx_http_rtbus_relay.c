@@ -119,6 +119,11 @@ ngx_http_rtbus_relay_ask(ngx_http_rtbus_relay_t *relay, ngx_str_t *id,
 
     ask = NULL;
 
+    if (!relay->mailbox->ready) {
+        /* the answer would not find us */
+        goto failed;
+    }
+
     if (relay->nasks >= ngx_cycle->connection_n) {
 
         if (relay->complained != ngx_time()) {

@@ -1033,6 +1033,8 @@ ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_sub_t *rs)
 
     hub->stat->redis_up[NGX_RTBUS_STAT_PUBSUB] = rs->conn.up;
 
+    ngx_rtbus_mailbox_changed(&hub->mailbox);
+
     if (!rs->conn.up) {
         ngx_rtbus_canary_lost(&hub->canary);
 
@@ -1050,6 +1052,8 @@ ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
     hub = rm->data;
 
     hub->stat->redis_up[NGX_RTBUS_STAT_COMMAND] = rm->conn.up;
+
+    ngx_rtbus_mailbox_changed(&hub->mailbox);
 
     if (!rm->conn.up) {
         ngx_rtbus_canary_lost(&hub->canary);

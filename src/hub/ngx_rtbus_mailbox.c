@@ -3,6 +3,9 @@
 #include <openssl/rand.h>
 
 
+static void ngx_rtbus_mailbox_timer(ngx_event_t *ev);
+static void ngx_rtbus_mailbox_done(ngx_rtbus_mailbox_wait_t *wait);
+static void ngx_rtbus_mailbox_changed_handler(ngx_event_t *ev);
 static void ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
@@ -58,10 +61,17 @@ ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb, ngx_rtbus_redis_sub_t *sub,
 
     mb->id = text;
 
+    mb->sub = sub;
     mb->cmd = cmd;
     mb->prefix = *prefix;
     mb->json = json;
     mb->log = log;
+
+    ngx_queue_init(&mb->waits);
+
+    mb->changed.handler = ngx_rtbus_mailbox_changed_handler;
+    mb->changed.data = mb;
+    mb->changed.log = log;
 
     mb->topic.handlers = &ngx_rtbus_mailbox_handlers;
     mb->topic.name = mb->name;
@@ -76,6 +86,10 @@ void
 ngx_rtbus_mailbox_close(ngx_rtbus_mailbox_t *mb)
 {
     mb->ready = 0;
+
+    if (mb->changed.posted) {
+        ngx_delete_posted_event(&mb->changed);
+    }
 
     if (mb->name.data) {
         ngx_free(mb->name.data);
@@ -153,6 +167,92 @@ ngx_rtbus_mailbox_send(ngx_rtbus_mailbox_t *mb, ngx_str_t *id,
 }
 
 
+ngx_int_t
+ngx_rtbus_mailbox_state(ngx_rtbus_mailbox_t *mb)
+{
+    if (mb->ready && mb->cmd->conn.up) {
+        return NGX_OK;
+    }
+
+    if (mb->topic.refused || mb->sub->conn.failing || mb->cmd->conn.failing) {
+        return NGX_DECLINED;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+void
+ngx_rtbus_mailbox_wait(ngx_rtbus_mailbox_t *mb, ngx_rtbus_mailbox_wait_t *wait)
+{
+    ngx_queue_insert_tail(&mb->waits, &wait->queue);
+
+    wait->timer.handler = ngx_rtbus_mailbox_timer;
+    wait->timer.data = wait;
+    wait->timer.log = mb->log;
+
+    ngx_add_timer(&wait->timer, mb->sub->conn.conf->connect_timeout);
+}
+
+
+void
+ngx_rtbus_mailbox_cancel(ngx_rtbus_mailbox_wait_t *wait)
+{
+    ngx_queue_remove(&wait->queue);
+
+    if (wait->timer.timer_set) {
+        ngx_del_timer(&wait->timer);
+    }
+}
+
+
+static void
+ngx_rtbus_mailbox_timer(ngx_event_t *ev)
+{
+    ngx_rtbus_mailbox_done(ev->data);
+}
+
+
+static void
+ngx_rtbus_mailbox_done(ngx_rtbus_mailbox_wait_t *wait)
+{
+    ngx_rtbus_mailbox_cancel(wait);
+
+    wait->handler(wait->data);
+}
+
+
+void
+ngx_rtbus_mailbox_changed(ngx_rtbus_mailbox_t *mb)
+{
+    if (!ngx_queue_empty(&mb->waits)) {
+        ngx_post_event(&mb->changed, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_rtbus_mailbox_changed_handler(ngx_event_t *ev)
+{
+    ngx_queue_t          *q;
+    ngx_rtbus_mailbox_t  *mb;
+
+    mb = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, ev->log, 0,
+                   "rtbus mailbox changed, ready:%d", mb->ready);
+
+    while (!ngx_queue_empty(&mb->waits)
+           && ngx_rtbus_mailbox_state(mb) != NGX_AGAIN)
+    {
+        q = ngx_queue_head(&mb->waits);
+
+        ngx_rtbus_mailbox_done(ngx_queue_data(q, ngx_rtbus_mailbox_wait_t,
+                                              queue));
+    }
+}
+
+
 static void
 ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 {
@@ -161,6 +261,8 @@ ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
     mb = ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
 
     mb->ready = 1;
+
+    ngx_rtbus_mailbox_changed(mb);
 
     if (mb->ready_handler) {
         mb->ready_handler(mb);
@@ -179,6 +281,8 @@ ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
     mb = ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
 
     mb->ready = 0;
+
+    ngx_rtbus_mailbox_changed(mb);
 }
 
 

@@ -47,6 +47,21 @@ typedef void (*ngx_rtbus_mailbox_pt)(void *data, rtbus_json_value_t *value,
 typedef void (*ngx_rtbus_mailbox_ready_pt)(ngx_rtbus_mailbox_t *mb);
 
 
+/* who waits for the mailbox; memory of the caller */
+
+typedef struct {
+    /* set by the caller; called once, from the event loop */
+
+    void                     (*handler)(void *data);
+    void                      *data;
+
+    /* private */
+
+    ngx_queue_t                queue;     /* mb->waits */
+    ngx_event_t                timer;
+} ngx_rtbus_mailbox_wait_t;
+
+
 struct ngx_rtbus_mailbox_s {
     /* set by the owner before init */
 
@@ -61,7 +76,10 @@ struct ngx_rtbus_mailbox_s {
     /* private */
 
     ngx_rtbus_redis_topic_t    topic;
+    ngx_rtbus_redis_sub_t     *sub;
     ngx_rtbus_redis_cmd_t     *cmd;
+    ngx_queue_t                waits;
+    ngx_event_t                changed;   /* posted: looks after them */
     ngx_str_t                  prefix;
     rtbus_json_t              *json;
     ngx_log_t                 *log;
@@ -91,6 +109,30 @@ void ngx_rtbus_mailbox_close(ngx_rtbus_mailbox_t *mb);
 
 void ngx_rtbus_mailbox_handle(ngx_rtbus_mailbox_t *mb, const char *member,
     ngx_rtbus_mailbox_pt handler, void *data);
+
+/*
+ * NGX_OK: messages get through, both ways; NGX_DECLINED: Redis is away or does
+ * not want us; NGX_AGAIN: it will be one of these soon, as the worker has just
+ * started or has just found Redis again
+ */
+
+ngx_int_t ngx_rtbus_mailbox_state(ngx_rtbus_mailbox_t *mb);
+
+/*
+ * With NGX_AGAIN: calls the handler of the zeroed wait once this is over, or has
+ * taken connect_timeout.
+ */
+
+void ngx_rtbus_mailbox_wait(ngx_rtbus_mailbox_t *mb,
+    ngx_rtbus_mailbox_wait_t *wait);
+
+/* the handler will not be called */
+
+void ngx_rtbus_mailbox_cancel(ngx_rtbus_mailbox_wait_t *wait);
+
+/* for the hub: a connection to Redis has changed */
+
+void ngx_rtbus_mailbox_changed(ngx_rtbus_mailbox_t *mb);
 
 /* is the channel a mailbox: no client may join it or publish to it */
 

@@ -20,6 +20,7 @@ struct ngx_rtbus_redis_call_s {
 static void ngx_rtbus_redis_cmd_up(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
+static void ngx_rtbus_redis_cmd_failed(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 static void ngx_rtbus_redis_cmd_fail(ngx_rtbus_redis_cmd_t *rm);
@@ -57,6 +58,7 @@ ngx_rtbus_redis_cmd_init(ngx_rtbus_redis_cmd_t *rm,
     rm->conn.raw_handler = NULL;
     rm->conn.reply_handler = ngx_rtbus_redis_cmd_reply;
     rm->conn.down_handler = ngx_rtbus_redis_cmd_down;
+    rm->conn.failed_handler = ngx_rtbus_redis_cmd_failed;
     rm->conn.exiting_handler = rm->exiting_handler;
     rm->conn.data = rm;
 
@@ -162,6 +164,19 @@ ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
     }
 
     ngx_rtbus_redis_cmd_fail(rm);
+}
+
+
+static void
+ngx_rtbus_redis_cmd_failed(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_cmd_t  *rm;
+
+    rm = rc->data;
+
+    if (rm->changed_handler) {
+        rm->changed_handler(rm);
+    }
 }
 
 

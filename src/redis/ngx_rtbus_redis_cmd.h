@@ -30,7 +30,10 @@ typedef struct ngx_rtbus_redis_call_s  ngx_rtbus_redis_call_t;
  */
 typedef void (*ngx_rtbus_redis_call_pt)(void *data, redisReply *reply);
 
-/* the connection has come up or is lost: conn.up says which */
+/*
+ * The connection has come up, is lost or, at first, cannot be made: conn.up and
+ * conn.failing say which.
+ */
 typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 
 

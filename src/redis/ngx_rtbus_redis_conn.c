@@ -1190,7 +1190,7 @@ static void
 ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
     const char *reason, ngx_str_t *text)
 {
-    ngx_uint_t         up, level, last;
+    ngx_uint_t         up, level, last, first;
     ngx_msec_t         delay;
     ngx_connection_t  *c;
 
@@ -1198,10 +1198,11 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
     c = rc->peer.connection;
 
     last = (up || rc->locating || rc->tries + 1 >= rc->node->naddrs);
+    first = (last && !rc->failing && !rc->closed);
 
     level = NGX_LOG_INFO;
 
-    if (last && !rc->failing && !rc->closed) {
+    if (first) {
         rc->failing = 1;
 
         /* nginx has logged errors of system calls at this level already */
@@ -1253,6 +1254,9 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
 
     if (up) {
         rc->down_handler(rc, reason);
+
+    } else if (first && rc->failed_handler) {
+        rc->failed_handler(rc);
     }
 }
 

@@ -83,6 +83,9 @@ typedef size_t (*ngx_rtbus_redis_raw_pt)(ngx_rtbus_redis_conn_t *rc,
 typedef void (*ngx_rtbus_redis_down_pt)(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
 
+/* the first attempt of all has failed, whatever the address */
+typedef void (*ngx_rtbus_redis_failed_pt)(ngx_rtbus_redis_conn_t *rc);
+
 /*
  * This worker leaves; called once, at the moment nginx asks idle connections to
  * close, or with the next attempt to connect when there was no connection then.
@@ -93,8 +96,8 @@ typedef void (*ngx_rtbus_redis_exiting_pt)(ngx_rtbus_redis_conn_t *rc);
 
 
 struct ngx_rtbus_redis_conn_s {
-    /* set by the owner before init; all handlers but locate, raw and exiting
-       required */
+    /* set by the owner before init; all handlers but locate, raw, failed and
+       exiting required */
 
     ngx_rtbus_redis_conf_t         *conf;
     const char                     *role;       /* "pub/sub" or "command" */
@@ -105,6 +108,7 @@ struct ngx_rtbus_redis_conn_s {
     ngx_rtbus_redis_raw_pt          raw_handler;
     ngx_rtbus_redis_reply_pt        reply_handler;
     ngx_rtbus_redis_down_pt         down_handler;
+    ngx_rtbus_redis_failed_pt       failed_handler;
     ngx_rtbus_redis_exiting_pt      exiting_handler;
     void                           *data;
 
@@ -114,12 +118,13 @@ struct ngx_rtbus_redis_conn_s {
     /* may be read by the owner */
 
     unsigned                        up:1;
+    unsigned                        failing:1;  /* Redis is away, which is
+                                                   logged */
     unsigned                        closed:1;   /* for good */
 
     /* private */
 
     unsigned                        connected:1;
-    unsigned                        failing:1;  /* the outage is logged */
     unsigned                        reading:1;  /* in the loop of replies */
     unsigned                        partial:1;  /* the reader has a part of a
                                                    reply */

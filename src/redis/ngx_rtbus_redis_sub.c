@@ -47,6 +47,7 @@ static void ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
 static void ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
+static void ngx_rtbus_redis_sub_failed(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_sub_unready(ngx_queue_t *from, ngx_queue_t *lost);
 static void ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
@@ -126,6 +127,7 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     rs->conn.raw_handler = ngx_rtbus_redis_sub_raw;
     rs->conn.reply_handler = ngx_rtbus_redis_sub_reply;
     rs->conn.down_handler = ngx_rtbus_redis_sub_down;
+    rs->conn.failed_handler = ngx_rtbus_redis_sub_failed;
     rs->conn.exiting_handler = rs->exiting_handler;
     rs->conn.data = rs;
 
@@ -425,6 +427,19 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
         if (!topic->pattern) {
             topic->handlers->lost(rs, topic);
         }
+    }
+}
+
+
+static void
+ngx_rtbus_redis_sub_failed(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_sub_t  *rs;
+
+    rs = rc->data;
+
+    if (rs->changed_handler) {
+        rs->changed_handler(rs);
     }
 }
 

@@ -95,7 +95,10 @@ typedef struct {
 } ngx_rtbus_redis_topics_t;
 
 
-/* the connection has come up or is lost: conn.up says which */
+/*
+ * The connection has come up, is lost or, at first, cannot be made: conn.up and
+ * conn.failing say which.
+ */
 typedef void (*ngx_rtbus_redis_sub_changed_pt)(ngx_rtbus_redis_sub_t *rs);
 
 
