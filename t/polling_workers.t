@@ -55,6 +55,8 @@ http {
 
     keepalive_timeout  60s;
 
+    large_client_header_buffers 4 64k;
+
     server {
         listen       127.0.0.1:8080;
         listen       127.0.0.1:8082 http2;
@@ -63,6 +65,11 @@ http {
         location /socket.io/ {
             rtbus            socketio;
             rtbus_subscribe  job:\$arg_job;
+        }
+
+        location /user/ {
+            rtbus       socketio;
+            rtbus_user  \$http_x_user;
         }
     }
 }
@@ -82,7 +89,7 @@ $nodes[1]->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r
 
 $_->todo_alerts() for @nodes;
 
-$t->plan(39);
+$t->plan(48);
 
 for my $node (@nodes) {
 	$node->run();
@@ -120,6 +127,23 @@ wait_for {
 	# two at a time, or the answer to the one that is gone: then it has ended
 	!$r || $r->status() != 200 || $r->body() =~ /"n",3/;
 } 'the end of the poll';
+
+# what CONNECT packets are granted is found out where the request is, and kept
+# by the owner: both have limits
+
+$io = open_io('connects');
+is($io->post("40\x1e41\x1e40\x1e42[\"n\"]", %second)->status(), 400,
+	'more CONNECT packets than namespaces');
+error_log_like($t, qr/refused by Socket.IO: rate limited/, 'are refused');
+
+my %long = (path => '/user/', headers => { 'X-User' => 'u' x 30000 });
+
+$io = Test::RTBus::Polling->connect(%first, %long);
+ok((wait_for {
+	$io->post('40', %second)->status() == 400
+		|| $io->post('41', %second)->status() == 400;
+} 'the end'), 'and many with a lot to say end it');
+error_log_like($t, qr/too many CONNECT packets/, 'as they should');
 
 # the worker that has the requests leaves: they end, and nothing else does
 
@@ -227,19 +251,40 @@ ok((wait_for {
 	$status == 200;
 } 'Redis', 40), 'Redis is back');
 
-# no more sessions than connections
+# no more sessions than connections; those without a namespace give way
 
-my @many;
+my @many = map { open_io('many') } 1 .. 20;
+
+$_->post('40') for @many;
+
+my @flood = map { open_io('many') } 1 .. 200;
+
+is(scalar(grep { $_->opened()->status() != 200 } @flood), 0,
+	'a flood of sessions locks nobody out');
+is($flood[0]->post('40')->status(), 400, 'the first have made room');
+is($flood[-1]->post('3')->body(), 'ok', 'the last is there');
+is(scalar(grep { $_->post('3')->body() ne 'ok' } @many), 0,
+	'and so are those with a namespace');
 
 for (1 .. 200) {
 	my $io = open_io('many');
 	push @many, $io;
 	last if $io->opened()->status() != 200;
+	$io->post('40');
 }
 
 is($many[-1]->opened()->status(), 503, 'too many sessions');
 cmp_ok(scalar(@many), '<=', 129, 'as many as connections');
 error_log_like($t, qr/\[warn\].* sessions are not enough/, 'with a word');
+
+my $times = 1;
+
+$start = time();
+$times++ while open_io('many')->opened()->status() == 503 && $times < 100;
+$start = time() - $start;
+
+cmp_ok(error_log_count($t, qr/sessions are not enough/), '<=', 2 + $start,
+	"one a second, of $times");
 is($many[0]->post('1')->body(), 'ok', 'the others are served');
 $many[0]->get();
 is(open_io('many')->opened()->status(), 200, 'and make room');

@@ -48,9 +48,9 @@ struct ngx_http_rtbus_eio_handlers_s {
     /*
      * The message is for the session of another worker: adds what has to be
      * said of the request for it, as an element of JSON with its comma before
-     * it, or nothing.  See ngx_http_rtbus_session_grant().
+     * it: NGX_OK, or NGX_DECLINED: nothing.  See ngx_http_rtbus_session_grant().
      */
-    void                              (*grant)(ngx_http_request_t *r,
+    ngx_int_t                         (*grant)(ngx_http_request_t *r,
                                          u_char *p, size_t len,
                                          ngx_http_rtbus_text_t *text);
 
@@ -75,6 +75,8 @@ struct ngx_http_rtbus_eio_s {
     const ngx_http_rtbus_eio_handlers_t  *handlers;
     ngx_msec_t                            opened;
     unsigned                              pinged:1;  /* the pong is awaited */
+    unsigned                              wanted:1;  /* the layer above has
+                                                        found use for it */
 };
 
 

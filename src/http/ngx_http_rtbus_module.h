@@ -123,6 +123,9 @@ typedef struct {
     ngx_rbtree_t                 sessions;    /* over long-polling, by id */
     ngx_rbtree_node_t            sentinel;
     ngx_uint_t                   nsessions;
+    ngx_queue_t                  fresh;       /* those without a namespace, and
+                                                 some more; oldest first */
+    time_t                       crowded;     /* there were too many, when */
     ngx_queue_t                  relayed;     /* polls that others answer */
     ngx_http_rtbus_relay_t      *relay;       /* to other workers */
     const ngx_http_rtbus_eio_handlers_t

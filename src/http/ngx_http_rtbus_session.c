@@ -46,6 +46,7 @@ typedef struct {
 
 static ngx_int_t ngx_http_rtbus_session_create(ngx_http_request_t *r,
     const ngx_http_rtbus_eio_handlers_t *handlers);
+static ngx_int_t ngx_http_rtbus_session_room(ngx_http_rtbus_worker_t *worker);
 static ngx_int_t ngx_http_rtbus_session_get(ngx_http_request_t *r,
     ngx_http_rtbus_session_t *s);
 static ngx_int_t ngx_http_rtbus_session_post(ngx_http_request_t *r,
@@ -99,6 +100,7 @@ ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
     ngx_rbtree_init(&worker->sessions, &worker->sentinel,
                     ngx_str_rbtree_insert_value);
 
+    ngx_queue_init(&worker->fresh);
     ngx_queue_init(&worker->relayed);
 
     if (ngx_http_rtbus_relay_init(worker, ngx_http_rtbus_session_asked, cycle)
@@ -232,10 +234,16 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
     worker = rlcf->bus->worker;
 
-    if (worker->nsessions >= ngx_cycle->connection_n) {
-        ngx_log_error(NGX_LOG_WARN, log, 0,
-                      "rtbus: %ui sessions are not enough, see "
-                      "worker_connections", worker->nsessions);
+    if (worker->nsessions >= ngx_cycle->connection_n
+        && ngx_http_rtbus_session_room(worker) != NGX_OK)
+    {
+        if (worker->crowded != ngx_time()) {
+            worker->crowded = ngx_time();
+
+            ngx_log_error(NGX_LOG_WARN, log, 0,
+                          "rtbus: %ui sessions are not enough, see "
+                          "worker_connections", worker->nsessions);
+        }
 
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_AWAY, NULL);
     }
@@ -309,6 +317,7 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
     s->node.node.key = ngx_crc32_short(s->sid, NGX_HTTP_RTBUS_SESSION_ID);
 
     ngx_rbtree_insert(&worker->sessions, &s->node.node);
+    ngx_queue_insert_tail(&worker->fresh, &s->queue);
     worker->nsessions++;
 
     cln->handler = ngx_http_rtbus_session_cleanup;
@@ -325,6 +334,43 @@ failed:
     ngx_destroy_pool(pool);
 
     return NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+/*
+ * Whoever may open sessions can do so without end.  The oldest one that is of no
+ * use yet gives way, so that others still get in: NGX_OK, or NGX_DECLINED.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_session_room(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_queue_t               *q;
+    ngx_http_rtbus_session_t  *s;
+
+    while (!ngx_queue_empty(&worker->fresh)) {
+        q = ngx_queue_head(&worker->fresh);
+        s = ngx_queue_data(q, ngx_http_rtbus_session_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_queue_init(q);
+
+        if (s->eio->wanted || s->upgraded) {
+            continue;
+        }
+
+        if (s->poll.carrier.closed) {
+            ngx_http_rtbus_poll_done(&s->poll);
+
+        } else {
+            ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
+                                         "session makes room for another one");
+        }
+
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
 }
 
 
@@ -528,10 +574,13 @@ ngx_http_rtbus_session_relay(ngx_http_request_t *r, ngx_str_t *sid,
 }
 
 
+/* only so many are looked at: each may cost a check of its token */
+
 static void
 ngx_http_rtbus_session_grants(ngx_http_request_t *r, ngx_str_t *body,
     ngx_http_rtbus_text_t *text)
 {
+    ngx_uint_t                  n;
     const u_char               *pos;
     rtbus_eio_packet_t          packet;
     ngx_http_rtbus_loc_conf_t  *rlcf;
@@ -540,15 +589,20 @@ ngx_http_rtbus_session_grants(ngx_http_request_t *r, ngx_str_t *body,
 
     ngx_http_rtbus_text_lit(text, ",\"grants\":[null");
 
+    n = rlcf->namespaces->nelts;
     pos = body->data;
 
-    while (body->len
+    while (n
+           && body->len
            && rtbus_eio_next(&packet, &pos, body->data + body->len)
               == RTBUS_OK)
     {
-        if (packet.type == RTBUS_EIO_MESSAGE) {
-            rlcf->bus->worker->eio->grant(r, packet.data.data,
-                                          packet.data.len, text);
+        if (packet.type == RTBUS_EIO_MESSAGE
+            && rlcf->bus->worker->eio->grant(r, packet.data.data,
+                                             packet.data.len, text)
+               == NGX_OK)
+        {
+            n--;
         }
     }
 
@@ -1229,5 +1283,6 @@ ngx_http_rtbus_session_cleanup(void *data)
     worker = s->poll.carrier.worker;
 
     ngx_rbtree_delete(&worker->sessions, &s->node.node);
+    ngx_queue_remove(&s->queue);
     worker->nsessions--;
 }

@@ -25,6 +25,7 @@ typedef struct {
     ngx_http_rtbus_poll_t         poll;      /* the first member */
     ngx_http_rtbus_eio_t         *eio;
     ngx_str_node_t                node;      /* worker->sessions */
+    ngx_queue_t                   queue;     /* worker->fresh, or by itself */
     ngx_str_t                     user;      /* of all of its requests */
     ngx_str_t                     place;     /* location of all of them */
     ngx_str_t                     addr;      /* of the client, for the log */

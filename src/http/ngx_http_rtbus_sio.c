@@ -97,7 +97,7 @@ static ngx_int_t ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *token, ngx_http_rtbus_grant_t *grant);
 static ngx_int_t ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
     rtbus_json_value_t *value, ngx_http_rtbus_grant_t *grant);
-static void ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p,
+static ngx_int_t ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p,
     size_t len, ngx_http_rtbus_text_t *text);
 static ngx_int_t ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
     ngx_http_rtbus_socket_t *socket, rtbus_json_member_t *auth,
@@ -726,6 +726,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     ngx_str_t                   cursor;
     ngx_uint_t                  rate, room;
     const char                 *error;
+    rtbus_json_value_t          said;
     rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
                                            rtbus_json_member("offset"),
                                            rtbus_json_member("token") };
@@ -744,27 +745,6 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         sio->tokens_at = ngx_current_msec;
     }
 
-    /* what they say, and what the request says, is kept as long as that */
-
-    length = packet->json.len;
-
-    if (car->request) {
-        length += car->request->request_length;
-    }
-
-    sio->connects += 1 + length / 1024;
-
-    if (sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
-        return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
-    }
-
-    if (ngx_http_rtbus_rate(&sio->tokens, &sio->tokens_at, rate, room)
-        != NGX_OK)
-    {
-        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                                "rate limited");
-    }
-
     if (packet->json.len
         && rtbus_json_object(car->worker->hub.json, packet->json.data,
                              packet->json.len, auth, 3, &error)
@@ -775,12 +755,47 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     nsp = ngx_http_rtbus_sio_find_nsp(car->conf, &packet->nsp);
 
+    /* what they say, and what the request says, is kept as long as that */
+
+    length = packet->json.len;
+    rc = NGX_OK;
+
+    if (car->request) {
+        length += car->request->request_length;
+
+    } else if (nsp) {
+        rc = ngx_http_rtbus_session_grant(car, &said);
+
+        if (rc == NGX_OK) {
+            length += said.raw.len;
+        }
+    }
+
+    sio->connects += 1 + length / 1024;
+
+    if (sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
+        return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
+    }
+
+    if (ngx_http_rtbus_rate(&sio->tokens, &sio->tokens_at, rate, room)
+        != NGX_OK
+        || rc != NGX_OK)
+    {
+        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
+                                                "rate limited");
+    }
+
     if (nsp == NULL) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
                                                 "Invalid namespace");
     }
 
-    rc = ngx_http_rtbus_sio_grant(sio, &auth[2].value, &grant);
+    if (car->request) {
+        rc = ngx_http_rtbus_sio_grant(sio, &auth[2].value, &grant);
+
+    } else {
+        rc = ngx_http_rtbus_access_read(car->pool, &said.raw, &grant);
+    }
 
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
@@ -1019,6 +1034,8 @@ ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket)
     ngx_http_rtbus_carrier_send(car, frame);
     ngx_rtbus_frame_unref(frame);
 
+    sio->eio.wanted = 1;
+
     socket->client.sid.len = NGX_HTTP_RTBUS_SID_LEN;
     socket->client.sid.data = socket->sid;
     socket->client.nsp = &nsp->name;
@@ -1093,7 +1110,7 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
 
 /*
  * What the client is granted, by the token of auth or else the one of the
- * request; the worker that has the request may be another one.
+ * request.
  */
 
 static ngx_int_t
@@ -1102,21 +1119,11 @@ ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
 {
     ngx_int_t                  rc;
     ngx_array_t                rules;
-    rtbus_json_value_t         value;
     ngx_http_request_t        *r;
     ngx_http_rtbus_carrier_t  *car;
 
     car = sio->eio.carrier;
     r = car->request;
-
-    if (r == NULL) {
-
-        if (ngx_http_rtbus_session_grant(car, &value) != NGX_OK) {
-            return NGX_DECLINED;
-        }
-
-        return ngx_http_rtbus_access_read(car->pool, &value.raw, grant);
-    }
 
     rc = ngx_http_rtbus_sio_request_grant(r, token, grant);
 
@@ -1161,7 +1168,7 @@ ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
 
 /* the same for a session of another worker; all that it can see is packets */
 
-static void
+static ngx_int_t
 ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
     ngx_http_rtbus_text_t *text)
 {
@@ -1178,7 +1185,7 @@ ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
         || packet.type != RTBUS_SIO_CONNECT
         || ngx_http_rtbus_sio_find_nsp(rlcf, &packet.nsp) == NULL)
     {
-        return;
+        return NGX_DECLINED;
     }
 
     if (packet.json.len
@@ -1186,24 +1193,26 @@ ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
                              packet.json.len, auth, 1, &reason)
            != RTBUS_OK)
     {
-        return;
+        return NGX_DECLINED;
     }
 
     rc = ngx_http_rtbus_sio_request_grant(r, &auth[0].value, &grant);
 
     if (rc == NGX_ERROR) {
         text->failed = 1;
-        return;
+        return NGX_OK;
     }
 
     ngx_http_rtbus_text_lit(text, ",");
 
     if (rc == NGX_DECLINED) {
         ngx_http_rtbus_text_lit(text, "null");
-        return;
+        return NGX_OK;
     }
 
     ngx_http_rtbus_access_write(text, &grant);
+
+    return NGX_OK;
 }
 
 
