@@ -26,6 +26,7 @@ static void ngx_rtbus_redis_sentinel_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 static void ngx_rtbus_redis_sentinel_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
+static void ngx_rtbus_redis_sentinel_failed(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_sentinel_ask(ngx_rtbus_redis_sentinel_t *rn);
 static ngx_int_t ngx_rtbus_redis_sentinel_subscribe(
     ngx_rtbus_redis_sentinel_t *rn, const char *command);
@@ -95,6 +96,7 @@ ngx_rtbus_redis_sentinel_start(ngx_rtbus_redis_sentinel_t *rn, ngx_log_t *log)
     rc->raw_handler = NULL;
     rc->reply_handler = ngx_rtbus_redis_sentinel_reply;
     rc->down_handler = ngx_rtbus_redis_sentinel_down;
+    rc->failed_handler = ngx_rtbus_redis_sentinel_failed;
     rc->exiting_handler = NULL;
     rc->data = rn;
     rc->rest = 0;
@@ -319,6 +321,24 @@ ngx_rtbus_redis_sentinel_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 
     if (rn->timer.timer_set) {
         ngx_del_timer(&rn->timer);
+    }
+}
+
+
+/* who asks from now on waits until there is one */
+
+static void
+ngx_rtbus_redis_sentinel_failed(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_sentinel_t  *rn;
+
+    rn = rc->data;
+
+    while (rn->nwaiting) {
+        rn->nwaiting--;
+
+        ngx_rtbus_redis_conn_located(rn->waiting[rn->nwaiting], NULL,
+                                     "no sentinel");
     }
 }
 
