@@ -361,16 +361,13 @@ main(async () => {
     ]);
 
     await answer('worker killed', () => kill_workers());
-    // a polling client between two polls may find the worker gone
-
-    const polls = conf.transports && !conf.transports.includes('websocket');
 
     let goodbyes = await answer('reload', () => reload());
-    ok(goodbyes === 1 || polls, 'reload: a goodbye');
+    ok(goodbyes === 1, 'reload: a goodbye');
 
     goodbyes = await answer('reload, secret at random', () => reload(2),
         { node: 2 });
-    ok(goodbyes === 1 || polls, 'reload, secret at random: a goodbye');
+    ok(goodbyes === 1, 'reload, secret at random: a goodbye');
     await not_recovered();
     await another_user();
     await another_secret();
