@@ -4,6 +4,9 @@
 # upgrades; and one that stays with long-polling for good.  Its requests may land
 # anywhere: with one worker, with four, and behind a proxy that sends each to
 # another of two nodes.  The scripts in node/*.js are those of socketio_client.t.
+#
+# Most of it is waiting: the three are there at the same time, each with a Redis
+# of its own.
 
 ###############################################################################
 
@@ -45,18 +48,15 @@ if (@missing) {
 my $t = Test::Nginx->new()->has(qw/ http proxy /)
 	->has_daemon('redis-server');
 
-my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
-my $redis_url = $redis->url();
-
-$t->plan(942);
+$t->plan(954);
 
 # requests go to one node after the other; connections to them are kept
 
 my $proxy = <<'EOC';
 
     upstream nodes {
-        server 127.0.0.1:8080;
-        server 127.0.0.1:8081;
+        server 127.0.0.1:8100;
+        server 127.0.0.1:8101;
         keepalive 16;
     }
 
@@ -66,7 +66,7 @@ my $proxy = <<'EOC';
     }
 
     server {
-        listen       127.0.0.1:8082;
+        listen       127.0.0.1:8103;
         server_name  localhost;
 
         location / {
@@ -82,7 +82,7 @@ EOC
 
 # where no worker is the owner of all sessions, connections are spread evenly
 
-my $conf = <<"EOC";
+my $conf = <<'EOC';
 
 %%TEST_GLOBALS%%
 
@@ -96,7 +96,9 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    rtbus_redis        $redis_url;
+    error_log %%TESTDIR%%/error.log info;
+
+    rtbus_redis        REDIS;
     rtbus_secret_file  secret;
     rtbus_drain        300ms;
     rtbus_allow        job:*;
@@ -108,19 +110,19 @@ http {
         location /socket.io/ {
             rtbus             socketio;
             rtbus_namespaces  / /chat;
-            rtbus_subscribe   job:\$arg_job;
+            rtbus_subscribe   job:$arg_job;
         }
 
         location /bare/ {
             rtbus             socketio;
             rtbus_recovery    off;
-            rtbus_subscribe   job:\$arg_job;
+            rtbus_subscribe   job:$arg_job;
         }
 
         location /echo/ {
             rtbus             socketio;
             rtbus_namespaces  / /chat;
-            rtbus_command     \@connect;
+            rtbus_command     @connect;
             rtbus_command     message;
             rtbus_command     message-with-ack  reply=20s;
             rtbus_command     mute  stream=nobody  reply=100ms;
@@ -131,22 +133,15 @@ http {
             rtbus               socketio;
             rtbus_jwt_key       jwt.key;
             rtbus_require_user  on;
-            rtbus_subscribe     user:\$rtbus_user;
-            rtbus_allow         user:\$rtbus_user;
+            rtbus_subscribe     user:$rtbus_user;
+            rtbus_allow         user:$rtbus_user;
         }
     }
 }
 
 EOC
 
-my @nodes = ($t, Test::Nginx->new(), Test::Nginx->new());
-my @ports = (8080, 8081, 8083);
 my $front = Test::Nginx->new();
-
-for my $node (@nodes) {
-	$node->write_file('secret', "a secret that all nodes have\n");
-	$node->write_file('jwt.key', "the key of the tokens\n");
-}
 
 $front->write_file_expand('nginx.conf', <<"EOC");
 
@@ -160,78 +155,124 @@ events {
 
 http {
     %%TEST_GLOBALS_HTTP%%
+    error_log %%TESTDIR%%/error.log info;
 $proxy}
 
 EOC
 
-Test::RTBus::Echo->start($redis);
+my @scripts = qw/ socketio recovery many /;
 
-# workers are killed
-
-$_->todo_alerts() for @nodes;
-
-setup('one worker', 1, [ 8080, 8081, 8083 ]);
-setup('four workers', 4, [ 8080, 8081, 8083 ]);
-setup('two nodes', 2, [ 8082, 8082, 8083 ], 2);
-
-# they look for alerts when they are destroyed
+my @setups = (
+	setup('one worker', $t, 1, 8080),
+	setup('four workers', Test::Nginx->new(), 4, 8090),
+	setup('two nodes', Test::Nginx->new(), 2, 8100, $front),
+);
 
 undef $t;
-@nodes = ();
+
+# the scripts take their time, and tell what they have seen when they are done
+
+for my $transport (qw/ websocket polling /) {
+	start($_, $transport) for @setups;
+	report($_, $transport) for @setups;
+}
+
+# all at once; they look for alerts when they are destroyed
+
+kill 'QUIT', map { $_->read_file('nginx.pid') } map { @{$_->{nodes}} } @setups;
+@setups = ();
 
 ###############################################################################
 
+# three nodes; behind the front, two of them are one to the clients
+
 sub setup {
-	my ($name, $workers, $ports, $together) = @_;
+	my ($name, $first, $workers, $port, $front) = @_;
+
+	my @nodes = ($first, Test::Nginx->new(), Test::Nginx->new());
+	my $redis = Test::RTBus::Redis->new(dir => $first->testdir());
+
+	Test::RTBus::Echo->start($redis);
 
 	for my $i (0 .. 2) {
 		my $text = $conf =~ s/WORKERS/$workers/r
-			=~ s/8080/$ports[$i]/r;
+			=~ s/8080/$port + $i/er
+			=~ s/REDIS/$redis->url()/er;
 
 		# the third has a secret that it has made up by itself
 
 		$text =~ s/rtbus_secret_file .*// if $i == 2;
 
+		$nodes[$i]->write_file('secret',
+			"a secret that all nodes have\n");
+		$nodes[$i]->write_file('jwt.key', "the key of the tokens\n");
 		$nodes[$i]->write_file_expand('nginx.conf', $text);
+
+		# workers are killed
+
+		$nodes[$i]->todo_alerts();
+
 		$nodes[$i]->run();
 		wait_redis($nodes[$i], $workers);
 	}
 
-	$front->run() if $together;
+	$front->run() if $front;
 
-	for my $transport (qw/ websocket polling /) {
-		my $given = {
-			ports => [ map { port($_) } @$ports ],
-			pids => [ map { $_->testdir() . '/nginx.pid' } @nodes ],
-			redis => $redis->port(),
-			redis_pid => $redis->pid(),
-			client => 'socket.io-client',
-			clients => 60,
-			secret => 'the key of the tokens',
-			transport => $transport,
-			transports => $transport eq 'polling' ? [ 'polling' ]
-				: 'default',
-			together => $together,
-		};
-
-		# the producer's stream stays
-
-		my @keys = grep { !/^rtbus:/ } @{$redis->cmd('KEYS', '*')};
-
-		$redis->cmd('DEL', @keys) if @keys;
-
-		script("$name, $transport", $_, $given)
-			for qw/ socketio recovery many /;
-	}
-
-	$_->stop() for @nodes, $together ? $front : ();
+	return {
+		name => $name,
+		nodes => \@nodes,
+		redis => $redis,
+		dir => $first->testdir(),
+		ports => [ map { port($_) } $front
+			? ($port + 3, $port + 3, $port + 2)
+			: ($port .. $port + 2) ],
+		together => $front ? 2 : undef,
+	};
 }
 
-sub script {
-	my ($what, $name, $given) = @_;
+sub start {
+	my ($setup, $transport) = @_;
 
-	run_tap("$what, $name", $node, "$top/t/node/$name.js",
-		json_encode($given));
+	my $given = json_encode({
+		ports => $setup->{ports},
+		pids => [ map { $_->testdir() . '/nginx.pid' }
+			@{$setup->{nodes}} ],
+		redis => $setup->{redis}->port(),
+		redis_pid => $setup->{redis}->pid(),
+		client => 'socket.io-client',
+		clients => 30,
+		secret => 'the key of the tokens',
+		transport => $transport,
+		transports => $transport eq 'polling' ? [ 'polling' ]
+			: 'default',
+		together => $setup->{together},
+	});
+
+	# the producer's stream stays
+
+	my @keys = grep { !/^rtbus:/ } @{$setup->{redis}->cmd('KEYS', '*')};
+
+	$setup->{redis}->cmd('DEL', @keys) if @keys;
+
+	$setup->{pid} = fork();
+	die "Can't fork: $!\n" unless defined $setup->{pid};
+
+	return if $setup->{pid};
+
+	exec 'sh', '-c', 'for name in $4; do
+		"$0" "$1/$name.js" "$2" > "$3/$name.tap"
+		echo $? > "$3/$name.exit"
+	done', $node, "$top/t/node", $given, $setup->{dir}, "@scripts";
+}
+
+sub report {
+	my ($setup, $transport) = @_;
+
+	waitpid $setup->{pid}, 0;
+
+	run_tap("$setup->{name}, $transport, $_", 'sh', '-c',
+		'cat $0.tap; exit $(cat $0.exit)', "$setup->{dir}/$_")
+		for @scripts;
 }
 
 ###############################################################################
