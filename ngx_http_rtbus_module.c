@@ -43,6 +43,8 @@ static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
 static ngx_int_t ngx_http_rtbus_init(ngx_conf_t *cf);
 static void ngx_http_rtbus_init_buses(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
+static ngx_int_t ngx_http_rtbus_init_names(ngx_conf_t *cf,
+    ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_secret(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_process(ngx_cycle_t *cycle);
@@ -707,6 +709,10 @@ ngx_http_rtbus_init(ngx_conf_t *cf)
 
     ngx_http_rtbus_init_buses(cf, rmcf);
 
+    if (ngx_http_rtbus_init_names(cf, rmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_rtbus_init_secret(cf, rmcf);
 }
 
@@ -742,6 +748,56 @@ ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
                       "a location without \"rtbus_bus\" uses the Redis at "
                       "127.0.0.1:6379, as all \"rtbus_redis\" have names");
     }
+}
+
+
+/* "resolver" of http {} may have come after rtbus_redis */
+
+static ngx_int_t
+ngx_http_rtbus_init_names(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
+{
+    char                      *err;
+    ngx_str_t                 *name;
+    ngx_uint_t                 i, level;
+    ngx_resolver_t            *resolver;
+    ngx_http_rtbus_bus_t     **bus;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* where there is none, nginx has put in one without servers */
+
+    resolver = clcf->resolver;
+
+    if (resolver && resolver->connections.nelts == 0) {
+        resolver = NULL;
+    }
+
+    level = resolver ? NGX_LOG_WARN : NGX_LOG_EMERG;
+    bus = rmcf->buses.elts;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+
+        bus[i]->redis.resolver = resolver;
+        bus[i]->redis.resolver_timeout =
+                          (clcf->resolver_timeout == NGX_CONF_UNSET_MSEC)
+                          ? 30000 : clcf->resolver_timeout;
+
+        if (ngx_rtbus_redis_conf_resolve(cf, &bus[i]->redis, &name, &err)
+            == NGX_OK)
+        {
+            continue;
+        }
+
+        ngx_log_error(level, cf->log, 0, "%s in \"rtbus_redis\" \"%V\" in "
+                      "%s:%ui", err, name, bus[i]->file_name, bus[i]->line);
+
+        if (resolver == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 

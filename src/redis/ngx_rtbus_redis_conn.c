@@ -36,6 +36,8 @@
 
 
 static void ngx_rtbus_redis_conn_locate(ngx_event_t *ev);
+static void ngx_rtbus_redis_conn_resolved(ngx_rtbus_redis_resolve_t *rr,
+    const char *reason);
 static void ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_secure(ngx_rtbus_redis_conn_t *rc);
@@ -83,6 +85,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->partial = 0;
     rc->exiting = 0;
     rc->locating = 0;
+    rc->resolving = 0;
 
     rc->log = *log;
     rc->log.handler = ngx_rtbus_redis_conn_log_error;
@@ -94,7 +97,13 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->peer.log = &rc->log;
     rc->peer.so_keepalive = 1;
 
-    rc->node = rc->locate_handler ? NULL : rc->conf->nodes;
+    ngx_memzero(&rc->resolve, sizeof(ngx_rtbus_redis_resolve_t));
+    rc->resolve.conf = rc->conf;
+    rc->resolve.handler = ngx_rtbus_redis_conn_resolved;
+    rc->resolve.data = rc;
+    rc->resolve.log = &rc->log;
+
+    rc->node = NULL;
     rc->addr = 0;
     rc->tries = 0;
     rc->greeting = 0;
@@ -146,7 +155,7 @@ ngx_rtbus_redis_conn_locate(ngx_event_t *ev)
         }
     }
 
-    if (rc->locate_handler == NULL || rc->tries) {
+    if (rc->tries) {
         ngx_rtbus_redis_conn_connect(rc);
         return;
     }
@@ -154,7 +163,12 @@ ngx_rtbus_redis_conn_locate(ngx_event_t *ev)
     rc->log.action = "looking for Redis";
     rc->locating = 1;
 
-    rc->locate_handler(rc);
+    if (rc->locate_handler) {
+        rc->locate_handler(rc);
+        return;
+    }
+
+    ngx_rtbus_redis_conn_located(rc, rc->conf->nodes, NULL);
 }
 
 
@@ -172,9 +186,31 @@ ngx_rtbus_redis_conn_located(ngx_rtbus_redis_conn_t *rc,
     }
 
     rc->locating = 0;
+    rc->resolving = 1;
 
-    rc->node = node;
-    rc->addr %= node->naddrs;
+    rc->log.action = "resolving the name of Redis";
+
+    ngx_rtbus_redis_resolve(&rc->resolve, node);
+}
+
+
+static void
+ngx_rtbus_redis_conn_resolved(ngx_rtbus_redis_resolve_t *rr,
+    const char *reason)
+{
+    ngx_rtbus_redis_conn_t  *rc;
+
+    rc = rr->data;
+
+    if (reason) {
+        ngx_rtbus_redis_conn_lost(rc, 0, reason, NULL);
+        return;
+    }
+
+    rc->resolving = 0;
+
+    rc->node = &rr->node;
+    rc->addr %= rc->node->naddrs;
 
     ngx_rtbus_redis_conn_connect(rc);
 }
@@ -1178,6 +1214,7 @@ ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc)
     rc->up = 0;
 
     ngx_rtbus_redis_conn_free(rc);
+    ngx_rtbus_redis_resolve_close(&rc->resolve);
 }
 
 
@@ -1197,7 +1234,8 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
     up = rc->up;
     c = rc->peer.connection;
 
-    last = (up || rc->locating || rc->tries + 1 >= rc->node->naddrs);
+    last = (up || rc->locating || rc->resolving
+            || rc->tries + 1 >= rc->node->naddrs);
     first = (last && !rc->failing && !rc->closed);
 
     level = NGX_LOG_INFO;
@@ -1207,7 +1245,7 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
 
         /* nginx has logged errors of system calls at this level already */
 
-        if (rc->locating
+        if (rc->locating || rc->resolving
             || (c && !c->read->error && !c->write->error))
         {
             level = NGX_LOG_ERR;
@@ -1227,7 +1265,7 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
 
     rc->up = 0;
 
-    if (rc->node) {
+    if (rc->node && rc->node->naddrs) {
         rc->addr = (rc->addr + 1) % rc->node->naddrs;
     }
 
@@ -1281,6 +1319,8 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
         rc->peer.connection = NULL;
     }
 
+    rc->peer.name = NULL;
+
     if (!rc->reading) {
         redisReaderFree(rc->reader);
     }
@@ -1292,7 +1332,10 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
         ngx_memzero(&rc->out, sizeof(ngx_buf_t));
     }
 
+    ngx_rtbus_redis_resolve_cancel(&rc->resolve);
+
     rc->locating = 0;
+    rc->resolving = 0;
     rc->connected = 0;
     rc->greeting = 0;
     rc->broken = NULL;

@@ -5,7 +5,8 @@
  *
  * The connection is made, and after any failure made anew, in the background:
  * all addresses in turn, then again after a delay that doubles from 100 ms to
- * 5 s, less up to half of it by chance.  The delay starts over only after the
+ * 5 s, less up to half of it by chance.  The addresses are asked for before each
+ * round (ngx_rtbus_redis_resolve).  The delay starts over only after the
  * connection has been up for 5 s, so that one that is lost at once each time
  * does not spin.
  *
@@ -33,6 +34,7 @@
 #include <ngx_event_connect.h>
 #include <hiredis/hiredis.h>
 #include "ngx_rtbus_redis_url.h"
+#include "ngx_rtbus_redis_resolve.h"
 
 
 typedef struct ngx_rtbus_redis_conn_s  ngx_rtbus_redis_conn_t;
@@ -131,9 +133,13 @@ struct ngx_rtbus_redis_conn_s {
     unsigned                        exiting:1;  /* the owner was told */
     unsigned                        locating:1; /* the locate handler is yet to
                                                    be answered */
+    unsigned                        resolving:1;  /* the addresses are yet to
+                                                     be known */
     ngx_log_t                       log;
     ngx_peer_connection_t           peer;
-    ngx_rtbus_redis_node_t         *node;       /* where it is; or NULL */
+    ngx_rtbus_redis_resolve_t       resolve;
+    ngx_rtbus_redis_node_t         *node;       /* where it is, of resolve; or
+                                                   NULL */
     ngx_uint_t                      addr;       /* of it, the one to try next */
     ngx_uint_t                      tries;      /* addresses tried in a row */
     ngx_uint_t                      greeting;   /* replies to AUTH, SELECT,
@@ -158,8 +164,8 @@ struct ngx_rtbus_redis_conn_s {
 ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
 
 /*
- * Answers the locate handler: node, which stays valid until the next answer or
- * until rc is closed; or NULL, with the reason for the log (static text): then
+ * Answers the locate handler: node, of which name, host and port are needed, and
+ * which stays valid until the next answer or until rc is closed; or NULL, with the reason for the log (static text): then
  * it is asked again after the delay.
  */
 

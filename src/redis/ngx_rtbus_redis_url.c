@@ -13,7 +13,8 @@ static ngx_int_t ngx_rtbus_redis_conf_db(u_char *p, u_char *last,
 static ngx_int_t ngx_rtbus_redis_conf_nodes(ngx_conf_t *cf,
     ngx_rtbus_redis_conf_t *conf, u_char *p, u_char *last, char **err);
 static ngx_int_t ngx_rtbus_redis_conf_node(ngx_conf_t *cf,
-    ngx_rtbus_redis_node_t *node, ngx_str_t *url, in_port_t port, char **err);
+    ngx_rtbus_redis_node_t *node, ngx_str_t *url, in_port_t port,
+    ngx_uint_t resolve, char **err);
 static ngx_int_t ngx_rtbus_redis_conf_unescape(ngx_conf_t *cf, ngx_str_t *dst,
     u_char *p, u_char *last, char **err);
 
@@ -168,7 +169,7 @@ ngx_rtbus_redis_conf_unix(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
 
     conf->nnodes = 1;
 
-    return ngx_rtbus_redis_conf_node(cf, conf->nodes, &path, 0, err);
+    return ngx_rtbus_redis_conf_node(cf, conf->nodes, &path, 0, 0, err);
 }
 
 
@@ -294,7 +295,8 @@ ngx_rtbus_redis_conf_nodes(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
 
         ngx_memzero(node, sizeof(ngx_rtbus_redis_node_t));
 
-        if (ngx_rtbus_redis_conf_node(cf, node, &url, port, err) != NGX_OK) {
+        if (ngx_rtbus_redis_conf_node(cf, node, &url, port, 0, err) != NGX_OK)
+        {
             return NGX_ERROR;
         }
 
@@ -314,7 +316,7 @@ ngx_rtbus_redis_conf_nodes(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
 
 static ngx_int_t
 ngx_rtbus_redis_conf_node(ngx_conf_t *cf, ngx_rtbus_redis_node_t *node,
-    ngx_str_t *url, in_port_t port, char **err)
+    ngx_str_t *url, in_port_t port, ngx_uint_t resolve, char **err)
 {
     ngx_url_t  u;
 
@@ -322,6 +324,7 @@ ngx_rtbus_redis_conf_node(ngx_conf_t *cf, ngx_rtbus_redis_node_t *node,
 
     u.url = *url;
     u.default_port = port;
+    u.no_resolve = !resolve;
 
     if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
 
@@ -348,6 +351,40 @@ ngx_rtbus_redis_conf_node(ngx_conf_t *cf, ngx_rtbus_redis_node_t *node,
     node->naddrs = u.naddrs;
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_rtbus_redis_conf_resolve(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
+    ngx_str_t **name, char **err)
+{
+    ngx_int_t                rc;
+    ngx_str_t                url;
+    ngx_uint_t               i;
+    ngx_rtbus_redis_node_t  *node;
+
+    rc = NGX_OK;
+
+    for (i = 0; i < conf->nnodes; i++) {
+
+        node = &conf->nodes[i];
+
+        if (node->naddrs) {
+            continue;
+        }
+
+        *err = "no memory";
+        url = node->name;
+
+        if (ngx_rtbus_redis_conf_node(cf, node, &url, node->port, 1, err)
+            != NGX_OK)
+        {
+            *name = &node->name;
+            rc = NGX_ERROR;
+        }
+    }
+
+    return rc;
 }
 
 

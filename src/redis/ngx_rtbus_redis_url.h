@@ -42,7 +42,8 @@ typedef struct {
                                                    unix socket */
     in_port_t                       port;
     ngx_addr_t                     *addrs;
-    ngx_uint_t                      naddrs;     /* at least 1 */
+    ngx_uint_t                      naddrs;     /* 0: only a resolver may know
+                                                   them */
 } ngx_rtbus_redis_node_t;
 
 
@@ -65,17 +66,28 @@ typedef struct {
     ngx_msec_t                      command_timeout;
     ngx_msec_t                      rest;       /* of pub/sub after reading;
                                                    0: it reads on */
+    ngx_resolver_t                 *resolver;   /* of names, or NULL */
+    ngx_msec_t                      resolver_timeout;
 } ngx_rtbus_redis_conf_t;
 
 
 /*
  * Reads a URL into conf, except for the timeouts and what is beside the URL for
- * TLS.  Names are resolved here, to all of their addresses.  NGX_OK, or NGX_ERROR with *err set to a static text
- * for the log.
+ * TLS.  Names are not resolved yet.  NGX_OK, or NGX_ERROR with *err set to a
+ * static text for the log.
  */
 
 ngx_int_t ngx_rtbus_redis_conf_url(ngx_conf_t *cf,
     ngx_rtbus_redis_conf_t *conf, ngx_str_t *url, char **err);
+
+/*
+ * Resolves the names of the URL, each to all of its addresses, as the system
+ * does it, which may take a while.  NGX_OK, or NGX_ERROR with *err set and *name
+ * to the server whose addresses are not known; the others are.
+ */
+
+ngx_int_t ngx_rtbus_redis_conf_resolve(ngx_conf_t *cf,
+    ngx_rtbus_redis_conf_t *conf, ngx_str_t **name, char **err);
 
 
 #endif /* _NGX_RTBUS_REDIS_URL_H_INCLUDED_ */

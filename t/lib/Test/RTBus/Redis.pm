@@ -5,11 +5,13 @@ package Test::RTBus::Redis;
 #
 #	my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 #
-#	new(dir => $path, [ port => N, aof => 1, password => $text,
-#		args => [ '--maxmemory', '10mb', ... ], start => 0,
+#	new(dir => $path, [ port => N, host => $address, aof => 1,
+#		password => $text, args => [ '--maxmemory', '10mb', ... ],
+#		start => 0,
 #		sentinel => [ 'monitor mymaster 127.0.0.1 6379 2', ... ] ])
 #			sentinel: it is one, with these lines of configuration
 #	port socket dir pid log	-> number, paths, pid (undef if down), text
+#	at	-> "127.0.0.1:N"
 #	url([ db => N, user => $u, password => $p ])  -> redis://127.0.0.1:N/0
 #	start		again, same port and directory; returns when it answers
 #	stop		TERM, waits; kill: KILL, waits
@@ -59,6 +61,7 @@ sub new {
 		owner => $$,
 		dir => "$o{dir}/redis-" . ++$count,
 		port => $o{port},
+		host => defined $o{host} ? $o{host} : '127.0.0.1',
 		aof => $o{aof},
 		password => $o{password},
 		args => $o{args} || [],
@@ -97,6 +100,7 @@ sub _finish {
 ###############################################################################
 
 sub port { $_[0]{port} }
+sub at { ($_[0]{host} =~ /:/ ? "[$_[0]{host}]" : $_[0]{host}) . ":$_[0]{port}" }
 sub dir { $_[0]{dir} }
 sub pid { $_[0]{pid} }
 sub socket { "$_[0]{dir}/redis.sock" }
@@ -112,7 +116,7 @@ sub url {
 		$auth = (defined $o{user} ? $o{user} : '') . ":$password@";
 	}
 
-	return "redis://${auth}127.0.0.1:$self->{port}/" . ($o{db} || 0);
+	return "redis://$auth" . $self->at() . '/' . ($o{db} || 0);
 }
 
 sub start {
@@ -142,7 +146,7 @@ sub _try_start {
 
 	my @args = (
 		'--port', $self->{port},
-		'--bind', '127.0.0.1',
+		'--bind', $self->{host},
 		'--unixsocket', $self->socket(),
 		'--unixsocketperm', '777',
 		'--dir', $self->{dir},
@@ -333,7 +337,8 @@ sub _conn {
 sub _connect {
 	my ($self) = @_;
 
-	my $conn = Test::RTBus::Redis::Connection->new($self->{port});
+	my $conn = Test::RTBus::Redis::Connection->new($self->{host},
+		$self->{port});
 
 	if (defined $self->{password}) {
 		$conn->write(_encode('AUTH', $self->{password}));
@@ -462,15 +467,16 @@ sub error { $_[0]{error} }
 package Test::RTBus::Redis::Connection;
 
 use IO::Poll qw/ POLLIN /;
-use IO::Socket::INET;
+use IO::Socket::IP;
 use Time::HiRes qw/ time /;
 
 sub new {
-	my ($class, $port) = @_;
+	my ($class, $host, $port) = @_;
 
-	my $sock = IO::Socket::INET->new(
-		Proto => 'tcp',
-		PeerAddr => "127.0.0.1:$port"
+	my $sock = IO::Socket::IP->new(
+		Type => SOCK_STREAM,
+		PeerHost => $host,
+		PeerPort => $port
 	)
 		or die "Can't connect to Redis at port $port: $!\n";
 
