@@ -209,11 +209,13 @@ $(BUILD)/fuzz/wslay: FUZZ_LIBS = -lwslay
 
 FUZZ_NGX = core/ngx_rbtree.c core/ngx_string.c core/ngx_palloc.c \
            core/ngx_crc32.c core/ngx_times.c core/ngx_array.c \
-           core/ngx_murmurhash.c \
+           core/ngx_murmurhash.c core/ngx_inet.c \
            event/ngx_event_timer.c event/ngx_event_posted.c \
            os/unix/ngx_alloc.c os/unix/ngx_time.c
 
 FUZZ_NGX_INC = core event event/modules os/unix
+
+FUZZ_REDIS = $(filter-out %_tls.c,$(wildcard src/redis/*.c))
 
 $(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
 		$(wildcard src/redis/*.c src/hub/*.c) $(BUILD)/asan/sbin/nginx
@@ -224,7 +226,7 @@ $(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
 		-Wno-deprecated-declarations -DNGX_DEBUG_PALLOC=1 \
 		-Isrc/wire -Isrc/redis -Isrc/hub -I$(BUILD)/asan/sbin/objs \
 		$$(printf -- "-I$$src/%s " $(FUZZ_NGX_INC)) -o $@ $< \
-		$(WIRE) src/redis/*.c src/hub/*.c \
+		$(WIRE) $(FUZZ_REDIS) src/hub/*.c \
 		$$(printf -- "$$src/%s " $(FUZZ_NGX)) \
 		-lhiredis -lcrypto
 
