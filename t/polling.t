@@ -108,7 +108,7 @@ http {
 
 EOC
 
-$t->plan(225);
+$t->plan(227);
 
 my ($io, $p, $r, @got);
 
@@ -436,6 +436,23 @@ sub run {
 	publish('gone', 'n', 7);
 	is($io->wait_name('n')->{data}[1], 7, 'a poll that nobody waits for');
 	ok($io->leave() && $io->post('1'), 'and goes on');
+
+	# A client that is gone before the answer to its post is written.
+
+	$io = open_io();
+	$p = $io->start('POST', body => '3',
+		headers => { Connection => 'keep-alive' });
+	is($p->wait()->body(), 'ok', 'a post');
+
+	my ($worker) = workers($t);
+
+	kill 'STOP', $worker;
+	$p->send_raw("POST /socket.io/?EIO=4&transport=polling&sid="
+		. $io->sid() . " HTTP/1.1\r\nHost: localhost\r\n"
+		. "Content-Length: 1\r\n\r\n3");
+	$p->reset();
+	kill 'CONT', $worker;
+	is($io->post('3')->body(), 'ok', 'a post that nobody waits for');
 }
 
 ###############################################################################

@@ -143,6 +143,13 @@ ngx_http_rtbus_poll_post(ngx_http_rtbus_poll_t *poll,
 void
 ngx_http_rtbus_poll_body(ngx_http_rtbus_poll_t *poll, ngx_str_t *body)
 {
+    /*
+     * Later, and before what comes of the following: a request that is answered
+     * here may be gone before nginx is done with it.
+     */
+
+    ngx_post_event(&poll->next, &ngx_posted_events);
+
     if (body->len == 0) {
         ngx_http_rtbus_carrier_close(&poll->carrier, RTBUS_WS_PROTOCOL_ERROR,
                                      "empty payload");
@@ -156,8 +163,6 @@ ngx_http_rtbus_poll_body(ngx_http_rtbus_poll_t *poll, ngx_str_t *body)
 
     poll->pos = body->len ? body->data : (u_char *) "";
     poll->last = poll->pos + body->len;
-
-    ngx_http_rtbus_poll_take(poll);
 }
 
 

@@ -108,8 +108,8 @@ ngx_int_t ngx_http_rtbus_poll_get(ngx_http_rtbus_poll_t *poll,
 
 /*
  * A POST, in two steps: it is there (as above, or NGX_DECLINED: nothing is
- * taken any more), its body is there as a whole.  The body may be written to,
- * and has to stay as long as the call.
+ * taken any more), its body is there as a whole, and is answered later, never
+ * from within.  The body may be written to, and has to stay as long as the call.
  */
 
 ngx_int_t ngx_http_rtbus_poll_post(ngx_http_rtbus_poll_t *poll,
