@@ -89,7 +89,7 @@ $nodes[1]->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r
 
 $_->todo_alerts() for @nodes;
 
-$t->plan(48);
+$t->plan(51);
 
 for my $node (@nodes) {
 	$node->run();
@@ -145,6 +145,63 @@ ok((wait_for {
 } 'the end'), 'and many with a lot to say end it');
 error_log_like($t, qr/too many CONNECT packets/, 'as they should');
 
+# a worker dies with an answer in its hands: who asks again elsewhere, as a
+# browser or a proxy does, is not given what comes behind it
+
+$io = open_io('hands');
+$io->join_nsp();
+$io->packet();
+
+my $witness = Test::RTBus::SocketIO->connect(%first,
+	path => '/socket.io/?EIO=4&transport=websocket&job=hands');
+$witness->join_nsp();
+$witness->packet();
+
+$p = $io->get_start(%second);
+parked($io, $p, 8081);
+
+my ($old) = workers($nodes[1]);
+
+kill 'STOP', $old;
+publish('hands', 1);
+is($witness->wait_name('n')->{data}[1], 1, 'an answer is on its way');
+kill 'KILL', $old;
+publish('hands', 2);
+
+$r = $io->get(%first);
+like($r->status() . $r->body(), qr/^2001\z|"code":1/,
+	'a second try after a lost answer');
+
+wait_for { my ($new) = workers($nodes[1]); $new && $new != $old }
+	'a new worker';
+wait_redis($nodes[1], 1);
+
+# a worker does not hear for a while, and an answer is lost
+
+$io = open_io('deaf');
+$io->join_nsp();
+$io->packet();
+
+$p = $io->get_start(%second);
+parked($io, $p, 8081);
+
+($old) = workers($nodes[1]);
+my $lost = error_log_count($t, qr/answer of a poll is lost/);
+
+kill 'STOP', $old;
+$redis->cmd('CLIENT', 'KILL', 'TYPE', 'pubsub');
+publish('deaf', 1);
+wait_for { error_log_count($t, qr/answer of a poll is lost/) > $lost }
+	'the answer is lost';
+kill 'CONT', $old;
+
+$r = $p->wait(20);
+is($r && $r->status() . $r->body(),
+	'400{"code":1,"message":"Session ID unknown"}',
+	'who waits for a lost answer is told so');
+
+wait_redis($_, 1) for @nodes;
+
 # the worker that has the requests leaves: they end, and nothing else does
 
 $io = open_io('drain');
@@ -194,7 +251,7 @@ $p = $io->get_start(%second);
 parked($io, $p, 8081);
 
 my $start = time();
-my ($old) = workers($t);
+($old) = workers($t);
 
 kill 'KILL', $old;
 

@@ -199,7 +199,7 @@ ngx_http_rtbus_poll_due(ngx_http_rtbus_poll_t *poll)
 void
 ngx_http_rtbus_poll_noop(ngx_http_rtbus_poll_t *poll)
 {
-    if (poll->get) {
+    if (poll->get && !poll->unsure) {
         ngx_http_rtbus_poll_text(poll, 0, RTBUS_EIO_NOOP);
     }
 }
@@ -242,7 +242,7 @@ ngx_http_rtbus_poll_flush(ngx_http_rtbus_carrier_t *car)
 
     poll = (ngx_http_rtbus_poll_t *) car;
 
-    if (poll->get && !car->closing) {
+    if (poll->get && !poll->unsure && !car->closing) {
         ngx_http_rtbus_poll_text(poll, NGX_HTTP_RTBUS_POLL_PAYLOAD, 0);
     }
 
@@ -439,7 +439,7 @@ ngx_http_rtbus_poll_last(ngx_http_rtbus_poll_t *poll)
     case RTBUS_WS_POLICY:
     case RTBUS_WS_TRY_LATER:
 
-        if (car->first && !car->busy) {
+        if (car->first && !car->busy && !poll->unsure) {
             ngx_http_rtbus_poll_text(poll, NGX_HTTP_RTBUS_POLL_PAYLOAD, 0);
             return;
         }

@@ -53,7 +53,10 @@ struct ngx_http_rtbus_poll_call_s {
     ngx_http_rtbus_poll_answer_pt    answer;
     ngx_http_request_t              *request;  /* NULL: another worker's */
 
-    /* set by who is to answer; the client is gone, or NULL: it was answered */
+    /*
+     * Set by who is to answer: the client is gone, or, if it is set while it is
+     * answered, has been sent the answer.  NULL: nobody wants to know.
+     */
 
     ngx_http_rtbus_poll_abort_pt     abort;
     void                            *data;
@@ -87,6 +90,10 @@ struct ngx_http_rtbus_poll_s {
     const u_char                    *pos;      /* packets still to be taken;
                                                   NULL: none has come */
     const u_char                    *last;
+
+    /* may be set: the GET is not to be answered with anything yet */
+
+    unsigned                         unsure:1;
 };
 
 

@@ -5,6 +5,9 @@
 /* ms between looks at whether those that are asked still live */
 #define NGX_HTTP_RTBUS_RELAY_CHECK  2000
 
+/* ms for an answer that may have been lost */
+#define NGX_HTTP_RTBUS_RELAY_LOST   2000
+
 
 struct ngx_http_rtbus_relay_peer_s {
     ngx_queue_t                    queue;     /* relay->peers */
@@ -33,6 +36,8 @@ static void ngx_http_rtbus_relay_message(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message);
 static void ngx_http_rtbus_relay_answered(ngx_http_rtbus_relay_t *relay,
     rtbus_json_value_t *ref, rtbus_str_t *message);
+static ngx_http_rtbus_relay_ask_t *ngx_http_rtbus_relay_find(
+    ngx_http_rtbus_relay_t *relay, uint64_t ref);
 static void ngx_http_rtbus_relay_sent(void *data, redisReply *reply);
 static void ngx_http_rtbus_relay_timer(ngx_event_t *ev);
 static void ngx_http_rtbus_relay_done(ngx_http_rtbus_relay_ask_t *ask,
@@ -40,6 +45,7 @@ static void ngx_http_rtbus_relay_done(ngx_http_rtbus_relay_ask_t *ask,
 static ngx_http_rtbus_relay_peer_t *ngx_http_rtbus_relay_peer(
     ngx_http_rtbus_relay_t *relay, ngx_str_t *id);
 static void ngx_http_rtbus_relay_check(ngx_event_t *ev);
+static void ngx_http_rtbus_relay_lost(ngx_http_rtbus_relay_t *relay);
 static void ngx_http_rtbus_relay_checked(void *data, redisReply *reply);
 static void ngx_http_rtbus_relay_fail(ngx_http_rtbus_relay_peer_t *peer,
     ngx_int_t rc);
@@ -209,6 +215,13 @@ ngx_http_rtbus_relay_ref(ngx_http_rtbus_relay_ask_t *ask)
 }
 
 
+ngx_uint_t
+ngx_http_rtbus_relay_waits(ngx_http_rtbus_relay_t *relay, uint64_t ref)
+{
+    return ngx_http_rtbus_relay_find(relay, ref) != NULL;
+}
+
+
 void
 ngx_http_rtbus_relay_hurry(ngx_http_rtbus_relay_ask_t *ask, ngx_msec_t ms)
 {
@@ -340,29 +353,35 @@ ngx_http_rtbus_relay_answered(ngx_http_rtbus_relay_t *relay,
     rtbus_json_value_t *ref, rtbus_str_t *message)
 {
     uint64_t                     n;
-    ngx_rbtree_key_t             key;
-    ngx_rbtree_node_t           *node;
     ngx_http_rtbus_relay_ask_t  *ask;
 
     if (rtbus_json_uint(&ref->raw, &n) != RTBUS_OK) {
         return;
     }
 
-    key = (ngx_rbtree_key_t) n;
+    ask = ngx_http_rtbus_relay_find(relay, n);
+
+    if (ask) {
+        ngx_http_rtbus_relay_done(ask, NGX_OK, message);
+    }
+}
+
+
+static ngx_http_rtbus_relay_ask_t *
+ngx_http_rtbus_relay_find(ngx_http_rtbus_relay_t *relay, uint64_t ref)
+{
+    ngx_rbtree_key_t    key;
+    ngx_rbtree_node_t  *node;
+
+    key = (ngx_rbtree_key_t) ref;
     node = relay->asks.root;
 
     while (node != &relay->sentinel && node->key != key) {
         node = (key < node->key) ? node->left : node->right;
     }
 
-    if (node == &relay->sentinel) {
-        /* nobody waits for it any more */
-        return;
-    }
-
-    ask = ngx_rbtree_data(node, ngx_http_rtbus_relay_ask_t, node);
-
-    ngx_http_rtbus_relay_done(ask, NGX_OK, message);
+    return (node == &relay->sentinel)
+           ? NULL : ngx_rbtree_data(node, ngx_http_rtbus_relay_ask_t, node);
 }
 
 
@@ -424,6 +443,11 @@ ngx_http_rtbus_relay_check(ngx_event_t *ev)
         ngx_http_rtbus_relay_fail(peer, NGX_ERROR);
     }
 
+    if (relay->losses != relay->mailbox->losses) {
+        relay->losses = relay->mailbox->losses;
+        ngx_http_rtbus_relay_lost(relay);
+    }
+
     ngx_str_set(&message, "{\"poll\":\"check\"}");
     id.len = NGX_RTBUS_MAILBOX_ID_LEN;
 
@@ -444,6 +468,35 @@ ngx_http_rtbus_relay_check(ngx_event_t *ev)
 
     if (!ngx_queue_empty(&relay->peers)) {
         ngx_add_timer(&relay->check, NGX_HTTP_RTBUS_RELAY_CHECK);
+    }
+}
+
+
+/* our mailbox has been out of reach: answers may have been lost */
+
+static void
+ngx_http_rtbus_relay_lost(ngx_http_rtbus_relay_t *relay)
+{
+    ngx_queue_t                  *q, *p;
+    ngx_http_rtbus_relay_ask_t   *ask;
+    ngx_http_rtbus_relay_peer_t  *peer;
+
+    relay->lost_handler(relay->worker);
+
+    for (q = ngx_queue_head(&relay->peers);
+         q != ngx_queue_sentinel(&relay->peers);
+         q = ngx_queue_next(q))
+    {
+        peer = ngx_queue_data(q, ngx_http_rtbus_relay_peer_t, queue);
+
+        for (p = ngx_queue_head(&peer->asks);
+             p != ngx_queue_sentinel(&peer->asks);
+             p = ngx_queue_next(p))
+        {
+            ask = ngx_queue_data(p, ngx_http_rtbus_relay_ask_t, queue);
+
+            ngx_http_rtbus_relay_hurry(ask, NGX_HTTP_RTBUS_RELAY_LOST);
+        }
     }
 }
 

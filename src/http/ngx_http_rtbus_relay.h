@@ -51,6 +51,8 @@ struct ngx_http_rtbus_relay_s {
     ngx_http_rtbus_relay_asked_pt   asked_handler;
     void                          (*drain_handler)(
                                         ngx_http_rtbus_worker_t *worker);
+    void                          (*lost_handler)(
+                                        ngx_http_rtbus_worker_t *worker);
     ngx_log_t                      *log;
 
     ngx_queue_t                     peers;     /* those that are asked */
@@ -58,6 +60,7 @@ struct ngx_http_rtbus_relay_s {
     ngx_rbtree_node_t               sentinel;
     ngx_uint_t                      nasks;
     uint64_t                        ref;       /* of the last one */
+    ngx_uint_t                      losses;    /* the mailbox's, as last seen */
     ngx_event_t                     check;     /* timer: are they alive */
     time_t                          complained;
 };
@@ -91,6 +94,11 @@ ngx_http_rtbus_relay_ask_t *ngx_http_rtbus_relay_ask(
 /* the number of a question, by which it can be told from others */
 
 uint64_t ngx_http_rtbus_relay_ref(ngx_http_rtbus_relay_ask_t *ask);
+
+/* 0: nobody waits for the answer to the question of that number (any more) */
+
+ngx_uint_t ngx_http_rtbus_relay_waits(ngx_http_rtbus_relay_t *relay,
+    uint64_t ref);
 
 /* the answer is waited for so many ms from now on, and no longer */
 

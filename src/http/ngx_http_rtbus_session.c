@@ -14,8 +14,11 @@
 /* ms for another worker to do what a request wants at once */
 #define NGX_HTTP_RTBUS_SESSION_POST   10000
 
-/* ... and to end a poll of a worker that leaves */
+/* ... to end a poll of a worker that leaves */
 #define NGX_HTTP_RTBUS_SESSION_FLUSH  2000
+
+/* ... and to say that an answer has arrived */
+#define NGX_HTTP_RTBUS_SESSION_SURE   5000
 
 
 /* a request of our client to a session of another worker; memory of it */
@@ -25,6 +28,7 @@ typedef struct {
     ngx_http_rtbus_relay_ask_t  *ask;
     ngx_http_rtbus_worker_t     *worker;
     ngx_queue_t                  queue;  /* worker->relayed: polls that wait */
+    uint64_t                     ref;    /* of the question */
     ngx_uint_t                   poll;   /* unsigned  poll:1; */
     u_char                       sid[NGX_HTTP_RTBUS_SESSION_ID];
 } ngx_http_rtbus_relayed_t;
@@ -63,9 +67,13 @@ static void ngx_http_rtbus_session_grants(ngx_http_request_t *r,
 static void ngx_http_rtbus_session_answered(void *data, ngx_int_t rc,
     rtbus_str_t *answer);
 static void ngx_http_rtbus_session_abort(ngx_http_rtbus_poll_call_t *call);
+static void ngx_http_rtbus_session_written(ngx_http_rtbus_poll_call_t *call);
 static void ngx_http_rtbus_session_tell(ngx_http_rtbus_relayed_t *relayed,
     const char *kind);
 static void ngx_http_rtbus_session_drain(ngx_http_rtbus_worker_t *worker);
+static void ngx_http_rtbus_session_lost(ngx_http_rtbus_worker_t *worker);
+static void ngx_http_rtbus_session_tell_all(ngx_http_rtbus_worker_t *worker,
+    const char *kind);
 
 static void ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
     ngx_str_t *kind, rtbus_str_t *message, ngx_http_rtbus_relay_from_t *from);
@@ -74,10 +82,17 @@ static ngx_http_rtbus_eio_error_e ngx_http_rtbus_session_remote(
     rtbus_json_value_t *body, rtbus_json_value_t *grants,
     ngx_http_rtbus_relay_from_t *from);
 static void ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s,
-    ngx_http_rtbus_relay_from_t *from, ngx_uint_t gone);
+    ngx_str_t *kind, ngx_http_rtbus_relay_from_t *from);
 static void ngx_http_rtbus_session_answer(ngx_http_rtbus_poll_call_t *call,
     ngx_http_rtbus_eio_error_e error, ngx_http_rtbus_text_t *text);
 static void ngx_http_rtbus_session_delivered(void *data, redisReply *reply);
+static void ngx_http_rtbus_session_doubt(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_relay_from_t *from);
+static void ngx_http_rtbus_session_doubted(void *data, ngx_int_t rc,
+    rtbus_str_t *answer);
+static void ngx_http_rtbus_session_sure(ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_session_waits(ngx_http_rtbus_worker_t *worker,
+    rtbus_json_value_t *ref, ngx_http_rtbus_relay_from_t *from);
 
 static ngx_int_t ngx_http_rtbus_session_user(ngx_http_request_t *r,
     ngx_str_t *user);
@@ -110,6 +125,7 @@ ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
     }
 
     worker->relay->drain_handler = ngx_http_rtbus_session_drain;
+    worker->relay->lost_handler = ngx_http_rtbus_session_lost;
 
     return NGX_OK;
 }
@@ -392,6 +408,8 @@ ngx_http_rtbus_session_get(ngx_http_request_t *r, ngx_http_rtbus_session_t *s)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_http_rtbus_session_doubt(s, NULL);
+
     if (ngx_http_rtbus_poll_get(&s->poll, call) != NGX_OK) {
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_REQUEST, NULL);
     }
@@ -553,6 +571,8 @@ ngx_http_rtbus_session_relay(ngx_http_request_t *r, ngx_str_t *sid,
         return NGX_HTTP_RTBUS_EIO_AWAY;
     }
 
+    relayed->ref = ngx_http_rtbus_relay_ref(relayed->ask);
+
     call->abort = ngx_http_rtbus_session_abort;
     call->data = relayed;
 
@@ -662,6 +682,10 @@ ngx_http_rtbus_session_answered(void *data, ngx_int_t rc, rtbus_str_t *answer)
         }
     }
 
+    if (relayed->poll && body) {
+        call->abort = ngx_http_rtbus_session_written;
+    }
+
     call->answer(call, error, body);
 }
 
@@ -688,7 +712,21 @@ ngx_http_rtbus_session_abort(ngx_http_rtbus_poll_call_t *call)
 }
 
 
-/* says something about a poll that waits */
+/* the owner may go on with the next poll, wherever that will come from */
+
+static void
+ngx_http_rtbus_session_written(ngx_http_rtbus_poll_call_t *call)
+{
+    ngx_connection_t  *c;
+
+    c = call->request->connection;
+
+    ngx_http_rtbus_session_tell(call->data, c->error || c->timedout
+                                            ? "abort" : "done");
+}
+
+
+/* says something about a poll that waits, or has its answer */
 
 static void
 ngx_http_rtbus_session_tell(ngx_http_rtbus_relayed_t *relayed,
@@ -708,8 +746,7 @@ ngx_http_rtbus_session_tell(ngx_http_rtbus_relayed_t *relayed,
     owner.data = relayed->sid;
     owner.len = NGX_RTBUS_MAILBOX_ID_LEN;
 
-    ngx_http_rtbus_relay_refer(relay, &text,
-                               ngx_http_rtbus_relay_ref(relayed->ask));
+    ngx_http_rtbus_relay_refer(relay, &text, relayed->ref);
 
     (void) ngx_http_rtbus_relay_tell(relay, &owner, &text, NULL, NULL);
 }
@@ -720,6 +757,23 @@ ngx_http_rtbus_session_tell(ngx_http_rtbus_relayed_t *relayed,
 static void
 ngx_http_rtbus_session_drain(ngx_http_rtbus_worker_t *worker)
 {
+    ngx_http_rtbus_session_tell_all(worker, "flush");
+}
+
+
+/* answers may have been lost: clients are to ask again, or to begin anew */
+
+static void
+ngx_http_rtbus_session_lost(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_http_rtbus_session_tell_all(worker, "lost");
+}
+
+
+static void
+ngx_http_rtbus_session_tell_all(ngx_http_rtbus_worker_t *worker,
+    const char *kind)
+{
     ngx_queue_t               *q;
     ngx_http_rtbus_relayed_t  *relayed;
 
@@ -729,7 +783,7 @@ ngx_http_rtbus_session_drain(ngx_http_rtbus_worker_t *worker)
     {
         relayed = ngx_queue_data(q, ngx_http_rtbus_relayed_t, queue);
 
-        ngx_http_rtbus_session_tell(relayed, "flush");
+        ngx_http_rtbus_session_tell(relayed, kind);
         ngx_http_rtbus_relay_hurry(relayed->ask, NGX_HTTP_RTBUS_SESSION_FLUSH);
     }
 }
@@ -747,11 +801,17 @@ ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
                                          rtbus_json_member("user"),
                                          rtbus_json_member("place"),
                                          rtbus_json_member("body"),
-                                         rtbus_json_member("grants") };
+                                         rtbus_json_member("grants"),
+                                         rtbus_json_member("answer") };
     ngx_http_rtbus_session_t    *s;
     ngx_http_rtbus_eio_error_e   error;
 
-    rtbus_json_members(message, m, 5);
+    rtbus_json_members(message, m, 6);
+
+    if (ngx_http_rtbus_session_is(kind, "sure")) {
+        ngx_http_rtbus_session_waits(worker, &m[5].value, from);
+        return;
+    }
 
     if (m[0].value.type != RTBUS_JSON_STRING) {
         return;
@@ -763,11 +823,16 @@ ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
     s = ngx_http_rtbus_session_find(worker, &sid);
 
     if (ngx_http_rtbus_session_is(kind, "abort")
-        || ngx_http_rtbus_session_is(kind, "flush"))
+        || ngx_http_rtbus_session_is(kind, "flush")
+        || ngx_http_rtbus_session_is(kind, "lost")
+        || ngx_http_rtbus_session_is(kind, "done"))
     {
         if (s) {
-            ngx_http_rtbus_session_settle(s, from,
-                                          kind->data[0] == 'a');
+            ngx_http_rtbus_session_settle(s, kind, from);
+
+        } else if (kind->data[0] == 'l') {
+            ngx_http_rtbus_session_refuse(worker, from,
+                                          NGX_HTTP_RTBUS_EIO_SID);
         }
 
         return;
@@ -862,6 +927,8 @@ ngx_http_rtbus_session_remote(ngx_http_rtbus_worker_t *worker,
         rc = ngx_http_rtbus_poll_post(&s->poll, &remote->call);
 
     } else {
+        ngx_http_rtbus_session_doubt(s, from);
+
         rc = ngx_http_rtbus_poll_get(&s->poll, &remote->call);
     }
 
@@ -919,11 +986,15 @@ ngx_http_rtbus_session_grant(ngx_http_rtbus_carrier_t *car,
 }
 
 
-/* a poll that waits is over: its client is gone, or is to ask elsewhere */
+/*
+ * A poll that waits is over: its client is gone ("abort"), or is to ask again
+ * ("flush"), also if it has not come ("lost"), or has its answer ("done").  If it
+ * was answered "abort" and "lost" say that the answer has not arrived.
+ */
 
 static void
-ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s,
-    ngx_http_rtbus_relay_from_t *from, ngx_uint_t gone)
+ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
+    ngx_http_rtbus_relay_from_t *from)
 {
     ngx_http_rtbus_remote_t  *remote;
 
@@ -932,7 +1003,7 @@ ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s,
     if (remote && remote->call.request == NULL
         && ngx_http_rtbus_session_same(&remote->from, from))
     {
-        if (gone) {
+        if (ngx_http_rtbus_session_is(kind, "abort")) {
             remote->call.abort(&remote->call);
             ngx_free(remote);
 
@@ -943,7 +1014,25 @@ ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s,
         return;
     }
 
-    if (gone && ngx_http_rtbus_session_same(&s->answered, from)) {
+    if (ngx_http_rtbus_session_is(kind, "flush")) {
+        return;
+    }
+
+    if (ngx_http_rtbus_session_is(kind, "done")) {
+
+        if (ngx_http_rtbus_session_same(&s->answered, from)) {
+            ngx_http_rtbus_session_sure(s);
+        }
+
+        return;
+    }
+
+    if (ngx_http_rtbus_session_is(kind, "lost")) {
+        ngx_http_rtbus_session_refuse(s->poll.carrier.worker, from,
+                                      NGX_HTTP_RTBUS_EIO_SID);
+    }
+
+    if (ngx_http_rtbus_session_same(&s->answered, from)) {
         ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
                                      "answer of a poll is lost");
     }
@@ -977,6 +1066,7 @@ ngx_http_rtbus_session_answer(ngx_http_rtbus_poll_call_t *call,
 
     if (s) {
         s->answered = remote->from;
+        s->sure = 0;
     }
 
     ngx_http_rtbus_relay_begin(relay, &answer, "answer");
@@ -1022,6 +1112,126 @@ ngx_http_rtbus_session_delivered(void *data, redisReply *reply)
     }
 
     ngx_free(remote);
+}
+
+
+/*
+ * A poll has come, from that worker or from a client of ours, and the answer to
+ * the one before went to another worker, which has not said yet that it is done.
+ * Has it died meanwhile, then this one is a browser's or a proxy's second try,
+ * and what it would get is behind a hole.  That Redis has handed the answer on
+ * does not say that it has arrived.
+ */
+
+static void
+ngx_http_rtbus_session_doubt(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_relay_from_t *from)
+{
+    ngx_str_t                id;
+    ngx_http_rtbus_text_t    text;
+    ngx_http_rtbus_relay_t  *relay;
+
+    if (s->answered.ref == 0 || s->sure || s->doubt || s->poll.carrier.closing
+        || (from && ngx_memcmp(from->from, s->answered.from,
+                               NGX_RTBUS_MAILBOX_ID_LEN)
+                    == 0))
+    {
+        return;
+    }
+
+    relay = s->poll.carrier.worker->relay;
+
+    id.len = NGX_RTBUS_MAILBOX_ID_LEN;
+    id.data = s->answered.from;
+
+    ngx_http_rtbus_relay_begin(relay, &text, "sure");
+    ngx_http_rtbus_text_lit(&text, ",\"answer\":");
+    ngx_http_rtbus_text_number(&text, s->answered.ref);
+
+    s->doubt = ngx_http_rtbus_relay_ask(relay, &id, &text,
+                                        NGX_HTTP_RTBUS_SESSION_SURE,
+                                        ngx_http_rtbus_session_doubted, s);
+
+    s->poll.unsure = 1;
+
+    if (s->doubt == NULL) {
+        ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
+                                     "answer of a poll may be lost");
+    }
+}
+
+
+static void
+ngx_http_rtbus_session_doubted(void *data, ngx_int_t rc, rtbus_str_t *answer)
+{
+    ngx_http_rtbus_session_t *s = data;
+
+    uint64_t             waits;
+    rtbus_json_member_t  m[] = { rtbus_json_member("waits") };
+
+    s->doubt = NULL;
+
+    waits = 1;
+
+    if (rc == NGX_OK) {
+        rtbus_json_members(answer, m, 1);
+
+        if (rtbus_json_uint(&m[0].value.raw, &waits) != RTBUS_OK) {
+            waits = 1;
+        }
+    }
+
+    if (waits) {
+        ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
+                                     "answer of a poll is lost");
+        return;
+    }
+
+    ngx_http_rtbus_session_sure(s);
+}
+
+
+static void
+ngx_http_rtbus_session_sure(ngx_http_rtbus_session_t *s)
+{
+    if (s->doubt) {
+        ngx_http_rtbus_relay_cancel(s->doubt);
+        s->doubt = NULL;
+    }
+
+    s->sure = 1;
+    s->poll.unsure = 0;
+
+    if (s->poll.get) {
+        ngx_http_rtbus_upgrade_hurry(s);
+
+        if (s->poll.carrier.first) {
+            ngx_http_rtbus_carrier_mark(&s->poll.carrier);
+        }
+    }
+}
+
+
+/* does one of ours still wait for that answer */
+
+static void
+ngx_http_rtbus_session_waits(ngx_http_rtbus_worker_t *worker,
+    rtbus_json_value_t *ref, ngx_http_rtbus_relay_from_t *from)
+{
+    uint64_t               n;
+    ngx_http_rtbus_text_t  text;
+
+    if (rtbus_json_uint(&ref->raw, &n) != RTBUS_OK) {
+        return;
+    }
+
+    ngx_http_rtbus_relay_begin(worker->relay, &text, "answer");
+
+    ngx_http_rtbus_text_lit(&text, ",\"waits\":");
+    ngx_http_rtbus_text_number(&text,
+                               ngx_http_rtbus_relay_waits(worker->relay, n));
+
+    (void) ngx_http_rtbus_relay_answer(worker->relay, from, &text, NULL, NULL);
 }
 
 
@@ -1279,6 +1489,10 @@ ngx_http_rtbus_session_cleanup(void *data)
     ngx_http_rtbus_worker_t  *worker;
 
     ngx_http_rtbus_upgrade_cancel(s);
+
+    if (s->doubt) {
+        ngx_http_rtbus_relay_cancel(s->doubt);
+    }
 
     worker = s->poll.carrier.worker;
 

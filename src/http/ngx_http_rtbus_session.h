@@ -32,6 +32,7 @@ typedef struct {
     ngx_log_t                     log;
     const uint8_t                *grant;     /* of the post, the last taken */
     ngx_http_rtbus_relay_from_t   answered;  /* the last poll by relay */
+    ngx_http_rtbus_relay_ask_t   *doubt;     /* has it arrived, or NULL */
 
     ngx_http_rtbus_upgrade_t     *upgrade;   /* the WebSocket that wants it, */
     ngx_http_rtbus_relay_from_t   upgrader;  /* ... or that of another worker */
@@ -43,6 +44,7 @@ typedef struct {
     unsigned                      used:1;    /* by a second request */
     unsigned                      probed:1;  /* polls are not to wait */
     unsigned                      upgraded:1;
+    unsigned                      sure:1;    /* it has */
 } ngx_http_rtbus_session_t;
 
 

@@ -281,6 +281,7 @@ ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
     mb = ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
 
     mb->ready = 0;
+    mb->losses++;
 
     ngx_rtbus_mailbox_changed(mb);
 }

@@ -72,6 +72,7 @@ struct ngx_rtbus_mailbox_s {
     ngx_str_t                  id;
     ngx_str_t                  name;      /* with the prefix: for "reply" */
     unsigned                   ready:1;   /* messages reach us */
+    ngx_uint_t                 losses;    /* so often that came to an end */
 
     /* private */
 
