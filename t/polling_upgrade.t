@@ -15,6 +15,7 @@ use Test::More;
 
 use Test::RTBus;
 use Test::Nginx;
+use Test::RTBus::Metrics;
 use Test::RTBus::Polling;
 use Test::RTBus::Redis;
 use Test::RTBus::SocketIO;
@@ -73,6 +74,8 @@ http {
             rtbus       socketio;
             rtbus_ping  400ms 1s;
         }
+
+        location = /status { rtbus_status; }
     }
 }
 
@@ -82,7 +85,7 @@ EOC
 
 my $rounds = 10;
 
-$t->plan(2 * 36 + 2 * $rounds * 16);
+$t->plan(2 * 37 + 2 * $rounds * 16);
 
 my ($io, $ws, $r, $p, %seen);
 
@@ -93,6 +96,12 @@ for my $workers (1, 4) {
 	$redis->cmd('FLUSHALL');
 
 	whole("$workers workers, $_", "$workers-$_") for 1 .. $rounds;
+
+	# what has moved is counted where it is
+
+	undef $_ for $io, $ws, $p;
+	ok(metrics_wait('rtbus_subscriptions', 0), 'no subscription is left');
+
 	refusals($workers > 1 ? "$workers workers: " : '');
 	others($workers > 1 ? "$workers workers: " : '', $workers);
 

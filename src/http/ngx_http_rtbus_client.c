@@ -339,8 +339,7 @@ ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
 
     s->sub.patient = 1;
 
-    ngx_queue_insert_tail(&cli->subs, &s->queue);
-    cli->nsubs++;
+    ngx_http_rtbus_client_add_sub(s);
 
     rc = ngx_rtbus_hub_join(cli->hub, &s->sub, &channel.name);
 
