@@ -117,7 +117,7 @@ $(BUILD)/bench/%: bench/%.c bench/io.c bench/proto.c $(wildcard bench/*.h)
 	$(CC) -O2 -g -W -Wall -Wextra -Wno-unused-parameter -o $@.$$$$ \
 		$(filter %.c,$^) -lhiredis $(BENCH_LIBS) && mv $@.$$$$ $@
 
-$(BUILD)/bench/check: bench/watch.c
+$(BUILD)/bench/check: bench/watch.c bench/http.c bench/poll.c
 $(BUILD)/bench/floor: BENCH_LIBS = -lcrypto
 
 
@@ -246,7 +246,7 @@ SOAK_OPTIONS = --soak --time $(TIME) --rate 200 --clients 20 --channels 48
 soak: deps build
 	@for part in "--workers 1 --faults redis,cut,freeze" \
 			"--faults reload --every 5" \
-			"--faults worker,freeze,reload,upgrade,redis,cut"; do \
+			"--nodes 2 --faults worker,freeze,reload,upgrade,redis,cut"; do \
 		set -- $(SOAK_OPTIONS) $$part $(SOAK); \
 		echo "bench/check $$*"; \
 		BUILD=$(BUILD) ./bench/check "$$@" || exit; \

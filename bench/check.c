@@ -75,7 +75,9 @@
 
 #include <hiredis/hiredis.h>
 
+#include "http.h"
 #include "io.h"
+#include "poll.h"
 #include "proto.h"
 #include "watch.h"
 
@@ -89,6 +91,7 @@
 #define LOG_LINES         48            /* kept of each client */
 #define SHOWN             6             /* violations shown in full */
 #define MAX_WORKERS       256           /* with those that leave */
+#define MAX_KINDS         32
 
 #define TICK              2             /* all times are milliseconds */
 #define SILENCE           20000         /* a server that says nothing */
@@ -134,18 +137,16 @@ struct link_s {
 };
 
 
-/* a request over HTTP, its answer is read to the end of the connection */
+/* a request over HTTP, with a connection of its own */
 
-typedef struct http_s  http_t;
+typedef struct request_s  request_t;
 typedef struct client_s  client_t;
 
-struct http_s {
-    io_t                 io;
+struct request_s {
+    http_t               http;
     int                  used;
     int64_t              since;
-    buf_t                in;
-    buf_t                out;
-    void               (*handler)(http_t *h, int status, str_t body);
+    void               (*handler)(request_t *r, int status, str_t body);
     int                  chan;
     int                  has_events;    /* the channel had some */
     uint64_t             hash;
@@ -215,11 +216,22 @@ typedef struct {
 } track_t;
 
 
+typedef enum {
+    KIND_WEBSOCKET = 0, KIND_SSE, KIND_SOCKETIO, KIND_POLLING, KIND_UPGRADE,
+    KINDS
+} kind_e;
+
+
 enum { IDLE = 0, ASKING, CONNECTING, OPEN, CLOSING };
+
+/* a WebSocket that is to have the session of a poll */
+
+enum { NO_PROBE = 0, PROBE_LATER, PROBE_CONNECTING, PROBE_SENT, PROBE_PAUSE };
 
 struct client_s {
     io_t                 io;
     int                  id;
+    kind_e               kind;
     proto_e              proto;
     rng_t                rng;
     int                  faithful;      /* never forgets what it had */
@@ -246,6 +258,14 @@ struct client_s {
 
     char                 pid[128];      /* Socket.IO */
     char                 offset[MAX_JOINED * 80];  /* to be sent with it */
+
+    int                  node;          /* 1: the other one has its session */
+    poll_t               poll;
+    int                  polls;         /* it has the session, not the io */
+    int                  probe;         /* where the upgrade is */
+    int                  probe_node;
+    int                  moving;        /* nothing came since the upgrade */
+    int64_t              probed;        /* since then, or it begins then */
 
     unsigned             lines;
     char                 log[LOG_LINES][200];
@@ -288,9 +308,12 @@ static struct {
     uint64_t             seed;
     double               time;
     int                  clients;
+    kind_e               kinds[MAX_KINDS];  /* they take turns */
+    int                  nkinds;
     int                  channels;
     double               rate;
     int                  workers;
+    int                  nodes;
     const char          *module;
     const char          *nginx;
     const char          *redis;
@@ -320,6 +343,8 @@ static struct {
     int                  daemon;        /* nginx is one, to be upgraded */
     pid_t                launcher;      /* that has made it one */
     pid_t                nginx_old;     /* the one before the upgrade */
+    int                  beside_port;   /* the other node */
+    pid_t                beside_pid;
     int                  upgrade;       /* step of it, 0: none */
     int64_t              upgraded;      /* it was begun */
     int64_t              redis_start;   /* it is down until */
@@ -370,12 +395,22 @@ static const char *const  modes[] = {
     "none", "zero", "after", "state", "sync", "job"
 };
 
-static const char *const  protocols[] = { "WebSocket", "SSE", "Socket.IO" };
+static const struct {
+    const char  *name;
+    proto_e      proto;
+
+} kinds[] = {
+    { "websocket", WS },
+    { "sse", SSE },
+    { "socketio", SIO },
+    { "polling", SIO },
+    { "upgrade", SIO }
+};
 
 static chan_t       chans[MAX_CHANNELS];
 static client_t    *clients;
 static int          nclients;
-static http_t       https[HTTP_SLOTS];
+static request_t    requests[HTTP_SLOTS];
 static snapshot_t  *snapshots;
 static size_t       nsnapshots, size_snapshots;
 static uint8_t     *in_stream;
@@ -388,6 +423,8 @@ static struct {
     uint64_t  connects, resumes, recovered, drops, closed, shutdowns;
     uint64_t  joins, leaves, unavailable, states, syncs, deaf, too_slow;
     uint64_t  http_states;
+    uint64_t  polls, resent, unknown_sid, bad_request, away;
+    uint64_t  probes, probes_lost, upgraded;
     uint64_t  kills, freezes, reloads, upgrades;
     uint64_t  redis_term, redis_kill, redis_freeze;
     uint64_t  cut_sub, cut_cmd, trims, remakes;
@@ -399,6 +436,8 @@ static struct {
 
 
 static void client_down(client_t *c, const char *why, int quick);
+static void client_probe_answer(client_t *c, str_t s);
+static void client_probe_lost(client_t *c, const char *why);
 static void client_send(client_t *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 static void client_emit(client_t *c, uint64_t ack, const char *event,
@@ -614,7 +653,7 @@ violation(client_t *c, int chan, const char *fmt, ...)
 
     if (c) {
         printf("  client %d, %s, connection #%u since %.3f\n", c->id,
-               protocols[c->proto], c->generation, c->since / 1000.0);
+               kinds[c->kind].name, c->generation, c->since / 1000.0);
 
         for (i = 0; i < g.channels; i++) {
             t = &c->tracks[i];
@@ -1348,101 +1387,44 @@ publish_live(link_t *l, int producer, int chan)
 
 
 static void
-http_end(http_t *h, int whole)
+request_end(http_t *h, int status, str_t body)
 {
-    int          status;
-    str_t        body;
-    const char  *p;
+    request_t  *r = container(h, request_t, http);
 
-    io_close(&h->io);
+    http_close(h);
 
-    status = 0;
-    body.data = "";
-    body.len = 0;
+    r->handler(r, status, body);
 
-    if (whole && h->in.len > 12 && memcmp(h->in.data, "HTTP/1.", 7) == 0) {
-        status = atoi(h->in.data + 9);
-        p = memmem(h->in.data, h->in.len, lit("\r\n\r\n"));
-
-        if (p) {
-            body.data = p + 4;
-            body.len = h->in.data + h->in.len - body.data;
-
-            p = memmem(h->in.data, p - h->in.data, lit("Content-Length: "));
-        }
-
-        if (p == NULL || strtoul(p + 16, NULL, 10) != body.len) {
-            /* cut off */
-            status = 0;
-        }
-    }
-
-    h->handler(h, status, body);
-
-    free(h->in.data);
-    free(h->out.data);
-    memset(h, 0, sizeof(http_t));
+    memset(r, 0, sizeof(request_t));
     h->io.fd = -1;
 }
 
 
-static void
-http_handler(io_t *io, uint32_t events)
-{
-    http_t   *h = container(io, http_t, io);
-
-    ssize_t   n;
-
-    if (!io_write(io, &h->out)) {
-        http_end(h, 0);
-        return;
-    }
-
-    io_want(io, h->out.len ? EPOLLIN|EPOLLOUT : EPOLLIN);
-
-    while (events & (EPOLLIN|EPOLLHUP|EPOLLERR)) {
-        n = io_read(io, &h->in, 1 << 20);
-
-        if (n == -1) {
-            http_end(h, 1);
-            return;
-        }
-
-        if (n == 0) {
-            return;
-        }
-    }
-}
-
-
-static http_t *
-http_request(buf_t *request, void (*handler)(http_t *h, int status,
+static request_t *
+request_send(buf_t *request, void (*handler)(request_t *r, int status,
     str_t body))
 {
-    int      i;
-    http_t  *h;
+    int         i;
+    request_t  *r;
 
     for (i = 0; i < HTTP_SLOTS; i++) {
-        h = &https[i];
+        r = &requests[i];
 
-        if (h->used) {
+        if (r->used) {
             continue;
         }
 
-        h->io.handler = http_handler;
+        http_init(&r->http, request_end);
 
-        if (!io_connect(&h->io, g.nginx_port, 0, 0)) {
+        if (!http_send(&r->http, request, g.nginx_port, 0)) {
             return NULL;
         }
 
-        h->used = 1;
-        h->since = g.now;
-        h->handler = handler;
-        h->out = *request;
+        r->used = 1;
+        r->since = g.now;
+        r->handler = handler;
 
-        memset(request, 0, sizeof(buf_t));
-
-        return h;
+        return r;
     }
 
     return NULL;
@@ -1450,7 +1432,7 @@ http_request(buf_t *request, void (*handler)(http_t *h, int status,
 
 
 static void
-posted(http_t *h, int status, str_t body)
+posted(request_t *r, int status, str_t body)
 {
     str_t                     id;
     uint64_t                  place;
@@ -1462,18 +1444,18 @@ posted(http_t *h, int status, str_t body)
     }
 
     if (status != 201 || !json(body, names, &id, 1)
-        || !find_place(NULL, h->chan, id, &place))
+        || !find_place(NULL, r->chan, id, &place))
     {
         count.refused++;
 
         if (status != 503 && status != 201) {
-            violation(NULL, h->chan, "POST was answered with %d", status);
+            violation(NULL, r->chan, "POST was answered with %d", status);
         }
 
         return;
     }
 
-    seen(NULL, h->chan, place, h->hash);
+    seen(NULL, r->chan, place, r->hash);
     count.posted++;
 }
 
@@ -1481,9 +1463,9 @@ posted(http_t *h, int status, str_t body)
 static void
 publish_http(int chan)
 {
-    str_t    name = { lit("token:v1") };
-    buf_t    data, body, request;
-    http_t  *h;
+    str_t       name = { lit("token:v1") };
+    buf_t       data, body, request;
+    request_t  *r;
 
     memset(&data, 0, sizeof(data));
     memset(&body, 0, sizeof(body));
@@ -1501,11 +1483,11 @@ publish_http(int chan)
          chans[chan].name, body.len);
     put(&request, body.data, body.len);
 
-    h = http_request(&request, posted);
+    r = request_send(&request, posted);
 
-    if (h) {
-        h->chan = chan;
-        h->hash = hash_event(name, text(&data));
+    if (r) {
+        r->chan = chan;
+        r->hash = hash_event(name, text(&data));
     }
 
     free(data.data);
@@ -2238,11 +2220,18 @@ client_message(client_t *c, str_t s)
 }
 
 
-/* the session has opened, or the namespace is connected to */
+/* the session has opened: to the namespace */
 
 static void
 client_opened(client_t *c)
 {
+    c->state = OPEN;
+
+    if (c->kind == KIND_UPGRADE) {
+        c->probe = PROBE_LATER;
+        c->probed = g.now + below(&c->rng, chance(&c->rng, 50) ? 30 : 1500);
+    }
+
     if (c->offset[0]) {
         client_send(c, "40{\"pid\":\"%s\",\"offset\":\"%s\"}", c->pid,
                     c->offset);
@@ -2369,7 +2358,13 @@ client_send(client_t *c, const char *fmt, ...)
     va_end(args);
 
     client_log(c, "> %s", buf);
-    client_frame(c, 1, buf, n);
+
+    if (c->polls) {
+        poll_send(&c->poll, buf, n);
+
+    } else {
+        client_frame(c, 1, buf, n);
+    }
 }
 
 
@@ -2420,7 +2415,11 @@ client_frames(client_t *c)
         switch (frame.first) {
 
         case 0x81:
-            if (c->proto == SIO) {
+            if (c->polls) {
+                client_probe_answer(c, s);
+
+            } else if (c->proto == SIO) {
+                c->moving = 0;
                 client_packet(c, s);
 
             } else {
@@ -2436,8 +2435,17 @@ client_frames(client_t *c)
                        s.len > 2 ? (int) s.len - 2 : 0,
                        s.len > 2 ? s.data + 2 : "");
 
+            if (c->polls) {
+                client_probe_lost(c, "closed");
+                return;
+            }
+
             if (s.len >= 2 && s.data[0] == 3 && (uint8_t) s.data[1] == 0xf5) {
                 count.too_slow++;
+
+            } else if (c->moving) {
+                /* the session was lost on its way */
+                count.closed++;
 
             } else if (c->state != CLOSING
                        && !(s.len >= 2 && s.data[0] == 3
@@ -2539,6 +2547,12 @@ client_head(client_t *c)
         return;
     }
 
+    if (c->polls && (head.status == 400 || head.status == 503)) {
+        client_log(c, "no upgrade: %d", head.status);
+        client_probe_lost(c, "refused");
+        return;
+    }
+
     if (head.status != (c->proto == SSE ? 200 : 101)) {
         violation(c, -1, "the server has answered %d:\n%.*s", head.status,
                   (int) head.len, c->in.data);
@@ -2548,11 +2562,18 @@ client_head(client_t *c)
 
     c->chunked = head.chunked;
     c->headed = 1;
-    c->state = OPEN;
 
     memset(&c->chunks, 0, sizeof(c->chunks));
 
     take(&c->in, head.len);
+
+    if (c->polls) {
+        client_frame(c, 1, lit("2probe"));
+        c->probe = PROBE_SENT;
+        return;
+    }
+
+    c->state = OPEN;
 }
 
 
@@ -2562,6 +2583,11 @@ client_read(client_t *c, size_t max)
     ssize_t  n;
 
     n = io_read(&c->io, &c->in, max);
+
+    if (n == -1 && c->polls) {
+        client_probe_lost(c, "connection closed");
+        return;
+    }
 
     if (n == -1) {
 
@@ -2605,6 +2631,12 @@ client_handler(io_t *io, uint32_t events)
     uint32_t   want;
 
     if (!io_write(io, &c->out)) {
+
+        if (c->polls) {
+            client_probe_lost(c, "write failed");
+            return;
+        }
+
         count.closed++;
         client_down(c, "write failed", 0);
         return;
@@ -2612,7 +2644,7 @@ client_handler(io_t *io, uint32_t events)
 
     want = c->out.len ? EPOLLOUT : 0;
 
-    if (g.now >= c->deaf && !c->slow) {
+    if (c->polls || (g.now >= c->deaf && !c->slow)) {
         want |= EPOLLIN;
     }
 
@@ -2622,6 +2654,238 @@ client_handler(io_t *io, uint32_t events)
         || (events & EPOLLIN && want & EPOLLIN))
     {
         client_read(c, 1 << 18);
+    }
+}
+
+
+/* the connection that brings events is read, or not */
+
+static void
+client_hear(client_t *c, int hear)
+{
+    io_t  *io;
+
+    io = &c->io;
+
+    if (c->polls) {
+        io = &c->poll.get.io;
+        c->poll.get.deaf = !hear;
+    }
+
+    io_want(io, hear ? io->events | EPOLLIN : io->events & ~EPOLLIN);
+}
+
+
+/* the port of any node */
+
+static int
+client_port(client_t *c, int *node)
+{
+    *node = (g.nodes > 1 && chance(&c->rng, 50));
+
+    return *node ? g.beside_port : g.nginx_port;
+}
+
+
+static int
+client_route(poll_t *p, int again)
+{
+    client_t  *c = container(p, client_t, poll);
+
+    int  node;
+
+    count.polls++;
+
+    if (again) {
+        count.resent++;
+        client_log(c, "polls again");
+    }
+
+    return chance(&c->rng, 15) ? client_port(c, &node) : 0;
+}
+
+
+static void
+client_poll_packet(poll_t *p, str_t packet)
+{
+    client_t  *c = container(p, client_t, poll);
+
+    count.bytes += packet.len;
+    c->heard = g.now;
+
+    if (!same(packet, "1")) {
+        client_packet(c, packet);
+        return;
+    }
+
+    client_log(c, "close");
+
+    if (c->state != CLOSING) {
+        count.closed++;
+    }
+
+    client_down(c, "close packet", 0);
+}
+
+
+/* the worker that had the session, or that it was asked by, may be gone */
+
+static void
+client_poll_failed(poll_t *p, int status, str_t body)
+{
+    client_t  *c = container(p, client_t, poll);
+
+    uint64_t                  code;
+    str_t                     v;
+    static const char *const  names[] = { "code" };
+
+    client_log(c, "a request has failed: %d %.*s", status,
+               (int) (body.len > 100 ? 100 : body.len), body.data);
+
+    if (c->state == CLOSING && status == 400) {
+        /* it is closed */
+
+    } else if (status == 503) {
+        count.away++;
+
+    } else if (status == 400 && json(body, names, &v, 1)
+               && number(v, &code, 0, NULL) && (code == 1 || code == 3))
+    {
+        count.unknown_sid += code == 1;
+        count.bad_request += code == 3;
+
+    } else if (status > 0) {
+        violation(c, -1, "a request was answered with %d: %.*s", status,
+                  (int) (body.len > 300 ? 300 : body.len), body.data);
+
+    } else if (c->state != CLOSING) {
+        count.closed++;
+    }
+
+    client_down(c, "a request has failed", 0);
+}
+
+
+/* now it is the WebSocket that has the session */
+
+static void
+client_poll_paused(poll_t *p)
+{
+    client_t  *c = container(p, client_t, poll);
+
+    buf_t  queue;
+    str_t  rest, packet;
+
+    queue = p->queue;
+    memset(&p->queue, 0, sizeof(buf_t));
+
+    poll_close(p);
+
+    client_log(c, "upgraded");
+    count.upgraded++;
+
+    c->polls = 0;
+    c->probe = NO_PROBE;
+    c->node = c->probe_node;
+    c->moving = 1;
+
+    client_frame(c, 1, lit("5"));
+
+    for (rest = text(&queue); packet_read(&rest, &packet); /* void */ ) {
+        client_frame(c, 1, packet.data, packet.len);
+    }
+
+    free(queue.data);
+
+    client_hear(c, g.now >= c->deaf && !c->slow);
+}
+
+
+static const poll_handlers_t  poll_handlers = {
+    client_route,
+    client_poll_packet,
+    client_poll_paused,
+    client_poll_failed
+};
+
+
+static void
+client_probe(client_t *c)
+{
+    buf_t  uri;
+
+    c->probed = g.now;
+
+    if (!io_connect(&c->io, client_port(c, &c->probe_node), 0, 0)) {
+        client_probe_lost(c, "refused at once");
+        return;
+    }
+
+    count.probes++;
+
+    c->probe = PROBE_CONNECTING;
+    c->headed = 0;
+    c->in.len = 0;
+    c->out.len = 0;
+
+    memset(&uri, 0, sizeof(uri));
+    putf(&uri, "/socket.io/?EIO=4&transport=websocket&%.*s&sid=%s",
+         (int) c->poll.query.len, c->poll.query.data, c->poll.sid);
+
+    request_put(&c->out, SIO, 1, uri.data, uri.len);
+    put(&c->out, lit("\r\n"));
+
+    free(uri.data);
+
+    client_log(c, "probes");
+}
+
+
+/* a client may think better of it */
+
+static void
+client_probe_answer(client_t *c, str_t s)
+{
+    if (c->probe != PROBE_SENT || !same(s, "3probe")) {
+        violation(c, -1, "the probe was answered with \"%.*s\"",
+                  (int) (s.len > 300 ? 300 : s.len), s.data);
+        client_down(c, "bad probe", 0);
+        return;
+    }
+
+    client_log(c, "3probe");
+
+    if (g.phase == RUNNING && chance(&c->rng, 10)) {
+        client_probe_lost(c, "given up");
+        return;
+    }
+
+    c->probe = PROBE_PAUSE;
+
+    poll_pause(&c->poll);
+}
+
+
+/* the poll still has the session, and goes on */
+
+static void
+client_probe_lost(client_t *c, const char *why)
+{
+    client_log(c, "the probe is lost: %s", why);
+
+    count.probes_lost++;
+
+    io_close(&c->io);
+
+    c->in.len = 0;
+    c->out.len = 0;
+    c->headed = 0;
+
+    c->probe = chance(&c->rng, 50) ? PROBE_LATER : NO_PROBE;
+    c->probed = g.now + below(&c->rng, 500);
+
+    if (c->poll.pausing) {
+        poll_resume(&c->poll);
     }
 }
 
@@ -2739,6 +3003,18 @@ client_rethink(client_t *c)
 
 
 static void
+client_close(client_t *c)
+{
+    io_close(&c->io);
+    poll_close(&c->poll);
+
+    c->polls = 0;
+    c->probe = NO_PROBE;
+    c->moving = 0;
+}
+
+
+static void
 client_down(client_t *c, const char *why, int quick)
 {
     int       i;
@@ -2750,7 +3026,7 @@ client_down(client_t *c, const char *why, int quick)
         violation(c, -1, "the connection ends, and nothing was broken");
     }
 
-    io_close(&c->io);
+    client_close(c);
 
     c->in.len = 0;
     c->out.len = 0;
@@ -2784,33 +3060,33 @@ client_down(client_t *c, const char *why, int quick)
 
 
 static void
-client_state_answer(http_t *h, int status, str_t body)
+client_state_answer(request_t *r, int status, str_t body)
 {
     track_t   *t;
     client_t  *c;
 
-    c = h->cli;
-    t = &c->tracks[h->chan];
+    c = r->cli;
+    t = &c->tracks[r->chan];
 
-    if (c->generation != h->generation || c->state != ASKING) {
+    if (c->generation != r->generation || c->state != ASKING) {
         return;
     }
 
-    client_log(c, "state of %s: %d", chans[h->chan].name, status);
+    client_log(c, "state of %s: %d", chans[r->chan].name, status);
 
     c->state = IDLE;
 
     if (status == 200) {
         count.http_states++;
-        snapshot(c, h->chan, body, &t->last);
+        snapshot(c, r->chan, body, &t->last);
         t->known = 1;
         c->next = g.now + below(&c->rng, 50);
         return;
     }
 
     if (status == 404) {
-        if (h->has_events && !chans[h->chan].remade) {
-            violation(c, h->chan, "no state of a channel that has events");
+        if (r->has_events && !chans[r->chan].remade) {
+            violation(c, r->chan, "no state of a channel that has events");
         }
 
         t->mode = ZERO;
@@ -2820,7 +3096,7 @@ client_state_answer(http_t *h, int status, str_t body)
     }
 
     if (status != 0 && status != 503) {
-        violation(c, h->chan, "the state was answered with %d", status);
+        violation(c, r->chan, "the state was answered with %d", status);
     }
 
     c->next = g.now + 100;
@@ -2830,21 +3106,21 @@ client_state_answer(http_t *h, int status, str_t body)
 static void
 client_ask(client_t *c, int chan)
 {
-    buf_t    request;
-    http_t  *h;
+    buf_t       request;
+    request_t  *r;
 
     memset(&request, 0, sizeof(request));
 
     putf(&request, "GET /state/%s HTTP/1.0\r\nHost: check\r\n\r\n",
          chans[chan].name);
 
-    h = http_request(&request, client_state_answer);
+    r = request_send(&request, client_state_answer);
 
-    if (h) {
-        h->cli = c;
-        h->chan = chan;
-        h->has_events = (chans[chan].top != 0);
-        h->generation = c->generation;
+    if (r) {
+        r->cli = c;
+        r->chan = chan;
+        r->has_events = (chans[chan].top != 0);
+        r->generation = c->generation;
 
         c->state = ASKING;
         c->heard = g.now;
@@ -2867,7 +3143,7 @@ cursor_put(buf_t *b, int chan, uint64_t place)
 static void
 client_connect(client_t *c)
 {
-    int       i, n, bare, old;
+    int       i, n, bare, old, rcvbuf, port;
     buf_t     query, cursor, uri;
     track_t  *t;
 
@@ -2916,7 +3192,12 @@ client_connect(client_t *c)
         }
     }
 
-    if (!io_connect(&c->io, g.nginx_port, 0, chance(&c->rng, 50) ? 4096 : 0)) {
+    rcvbuf = chance(&c->rng, 50) ? 4096 : 0;
+    c->polls = (c->kind == KIND_POLLING || c->kind == KIND_UPGRADE);
+
+    port = client_port(c, &c->node);
+
+    if (!c->polls && !io_connect(&c->io, port, 0, rcvbuf)) {
         for (i = 0; i < g.channels; i++) {
             c->tracks[i].state = OUT;
         }
@@ -2943,6 +3224,11 @@ client_connect(client_t *c)
         cursor.len = 0;
     }
 
+    if (c->polls) {
+        poll_open(&c->poll, text(&query), port, rcvbuf);
+        goto connecting;
+    }
+
     memset(&uri, 0, sizeof(uri));
     putf(&uri, "%s%.*s",
          c->proto == SIO ? "/socket.io/?EIO=4&transport=websocket&" : "/bus?",
@@ -2957,6 +3243,8 @@ client_connect(client_t *c)
     }
 
     put(&c->out, lit("\r\n"));
+
+connecting:
 
     client_log(c, "connects, %.*s%s%.*s", (int) query.len, query.data,
                cursor.len ? " id " : "", (int) cursor.len, cursor.data);
@@ -3039,9 +3327,8 @@ client_ask_join(client_t *c, int chan)
 static void
 client_act(client_t *c)
 {
-    int            i, chan;
-    track_t       *t;
-    struct linger  linger;
+    int       i, chan;
+    track_t  *t;
 
     c->next = g.now + 50 + below(&c->rng, c->faithful ? 5000 : 2500);
 
@@ -3053,17 +3340,20 @@ client_act(client_t *c)
         count.drops++;
 
         if (chance(&c->rng, 30)) {
-            linger.l_onoff = 1;
-            linger.l_linger = 0;
-            setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &linger,
-                       sizeof(linger));
+            io_reset(&c->io);
+            io_reset(&c->poll.get.io);
+            io_reset(&c->poll.post.io);
         }
 
         client_down(c, "dropped", chance(&c->rng, 30));
         return;
 
     case 3:
-        if (c->proto != SSE) {
+        if (c->polls) {
+            client_send(c, "1");
+            c->state = CLOSING;
+
+        } else if (c->proto != SSE) {
             client_frame(c, 8, "\x03\xe8", 2);
             client_log(c, "> close");
             c->state = CLOSING;
@@ -3075,14 +3365,14 @@ client_act(client_t *c)
         count.deaf++;
         c->deaf = g.now + below(&c->rng, chance(&c->rng, 30) ? 5000 : 1500);
         client_log(c, "deaf until %.3f", c->deaf / 1000.0);
-        io_want(&c->io, c->io.events & ~EPOLLIN);
+        client_hear(c, 0);
         return;
 
     case 5:
         count.deaf++;
         c->slow = 1;
         client_log(c, "slow");
-        io_want(&c->io, c->io.events & ~EPOLLIN);
+        client_hear(c, 0);
         return;
 
     default:
@@ -3133,12 +3423,55 @@ client_act(client_t *c)
 
 
 static void
+client_sip(client_t *c, size_t max)
+{
+    if (!c->polls) {
+        client_read(c, max);
+
+    } else if (c->poll.get.waiting) {
+        http_read(&c->poll.get, max);
+    }
+}
+
+
+/* 0: the client is down */
+
+static int
+client_poll_tick(client_t *c)
+{
+    if (c->deaf || c->slow) {
+        return 1;
+    }
+
+    if (g.now - c->heard > SILENCE) {
+        violation(c, -1, "no answer to a poll in %d s", SILENCE / 1000);
+        client_down(c, "timed out", 0);
+        return 0;
+    }
+
+    if (c->probe == PROBE_LATER) {
+
+        if (g.now >= c->probed && c->state == OPEN) {
+            client_probe(c);
+        }
+
+    } else if (c->probe && g.now - c->probed > SILENCE) {
+        violation(c, -1, "no upgrade in %d s", SILENCE / 1000);
+        client_down(c, "timed out", 0);
+        return 0;
+    }
+
+    return 1;
+}
+
+
+static void
 client_tick(client_t *c)
 {
     int       i;
     track_t  *t;
 
-    if (c->io.fd == -1) {
+    if (c->state == IDLE || c->state == ASKING) {
         if (c->state == IDLE && g.now >= c->next && g.phase > STARTING) {
             client_connect(c);
         }
@@ -3146,21 +3479,30 @@ client_tick(client_t *c)
         return;
     }
 
+    if (c->poll.refused) {
+        client_down(c, "refused at once", 0);
+        return;
+    }
+
     if ((c->deaf && g.now >= c->deaf) || (c->slow && g.phase != RUNNING)) {
         c->deaf = 0;
         c->slow = 0;
-        io_want(&c->io, c->io.events | EPOLLIN);
+        client_hear(c, 1);
         c->heard = g.now;
     }
 
     if (c->slow && g.now > c->sip) {
         c->sip = g.now + below(&c->rng, 20);
 
-        client_read(c, 100 + below(&c->rng, 3000));
+        client_sip(c, 100 + below(&c->rng, 3000));
 
-        if (c->io.fd == -1) {
+        if (c->state == IDLE) {
             return;
         }
+    }
+
+    if (c->polls && !client_poll_tick(c)) {
+        return;
     }
 
     if (c->state == CLOSING) {
@@ -3216,6 +3558,14 @@ client_done(client_t *c, int report)
     if (!c->connected || c->state != OPEN) {
         if (report) {
             violation(c, -1, "the client is not connected at the end");
+        }
+
+        return 0;
+    }
+
+    if (c->probe) {
+        if (report) {
+            violation(c, -1, "the client is not upgraded at the end");
         }
 
         return 0;
@@ -3349,27 +3699,18 @@ redis_start(void)
 }
 
 
-static void
-nginx_start(void)
+static pid_t
+nginx_run(const char *name, const char *log, int port, const char *params,
+    int daemon)
 {
-    char   file[PATH_MAX], log[PATH_MAX], dir[PATH_MAX];
+    char   file[PATH_MAX], conf[64], err[64], dir[PATH_MAX];
     FILE  *f;
 
-    snprintf(file, sizeof(file), "%s/nginx.conf", g.dir);
     snprintf(dir, sizeof(dir), "%s/", g.dir);
+    snprintf(conf, sizeof(conf), "%s.conf", name);
+    snprintf(err, sizeof(err), "%s.log", log);
 
-    /* one that workers of before and after a reload have in common */
-
-    snprintf(log, sizeof(log), "%s/secret", g.dir);
-    f = fopen(log, "w");
-
-    if (f == NULL || fprintf(f, "%064" PRIx64 "\n", g.seed) < 0) {
-        die("%s: %s", log, strerror(errno));
-    }
-
-    fclose(f);
-
-    snprintf(log, sizeof(log), "%s/nginx.out", g.dir);
+    snprintf(file, sizeof(file), "%s/%s", g.dir, conf);
     f = fopen(file, "w");
 
     if (f == NULL) {
@@ -3382,8 +3723,8 @@ nginx_start(void)
         "daemon %s;\n"
         "env ASAN_OPTIONS; env LSAN_OPTIONS; env UBSAN_OPTIONS;\n"
         "worker_processes %d;\n"
-        "pid nginx.pid;\n"
-        "error_log error.log %s;\n"
+        "pid %s.pid;\n"
+        "error_log %s.log %s;\n"
         "events { worker_connections 4096; }\n"
         "http {\n"
         "    access_log off;\n"
@@ -3392,7 +3733,7 @@ nginx_start(void)
         "    rtbus_drain 1s;\n"
         "    rtbus_secret_file secret;\n"
         "    server {\n"
-        "        listen 127.0.0.1:%d sndbuf=16k;\n"
+        "        listen 127.0.0.1:%d sndbuf=16k%s;\n"
         "        rtbus_allow job:*;\n"
         "        location = /bus {\n"
         "            rtbus websocket sse;\n"
@@ -3405,27 +3746,58 @@ nginx_start(void)
         "            rtbus_subscribe $arg_a $arg_b $arg_c $arg_d;\n"
         "            rtbus_send_buffer 24k;\n"
         "            rtbus_message_rate 1000r/s;\n"
+        "            rtbus_ping 1s 8s;\n"
         "        }\n"
         "        location = /status { rtbus_status; }\n"
         "        location ~ ^/state/(.+)$ { rtbus_state $1; }\n"
         "        location ~ ^/publish/(.+)$ { rtbus_publish $1; }\n"
         "    }\n"
         "}\n",
-        g.module, getuid() ? "" : "user root;\n", g.daemon ? "on" : "off",
-        g.workers, g.log, g.redis_port, g.nginx_port);
+        g.module, getuid() ? "" : "user root;\n", daemon ? "on" : "off",
+        g.workers, name, log, g.log, g.redis_port, port, params);
 
     fclose(f);
 
     char *const argv[] = {
-        (char *) g.nginx, "-p", dir, "-c", "nginx.conf", "-e", "error.log",
-        NULL
+        (char *) g.nginx, "-p", dir, "-c", conf, "-e", err, NULL
     };
 
+    snprintf(file, sizeof(file), "%s/nginx.out", g.dir);
+
+    return spawn(argv, file);
+}
+
+
+static void
+nginx_start(void)
+{
+    char   file[PATH_MAX];
+    pid_t  pid;
+    FILE  *f;
+
+    /* one that all workers have in common, also after a reload */
+
+    snprintf(file, sizeof(file), "%s/secret", g.dir);
+    f = fopen(file, "w");
+
+    if (f == NULL || fprintf(f, "%064" PRIx64 "\n", g.seed) < 0) {
+        die("%s: %s", file, strerror(errno));
+    }
+
+    fclose(f);
+
+    pid = nginx_run("nginx", "error", g.nginx_port, "", g.daemon);
+
     if (g.daemon) {
-        g.launcher = spawn(argv, log);
+        g.launcher = pid;
 
     } else {
-        g.nginx_pid = spawn(argv, log);
+        g.nginx_pid = pid;
+    }
+
+    if (g.nodes > 1) {
+        g.beside_pid = nginx_run("beside", "error_beside", g.beside_port,
+                                 " reuseport", 0);
     }
 }
 
@@ -3490,6 +3862,23 @@ workers(pid_t *pids)
 }
 
 
+/* the same of both nodes */
+
+static int
+all_workers(pid_t *pids)
+{
+    int  n;
+
+    n = workers(pids);
+
+    if (g.beside_pid) {
+        n += children(g.beside_pid, pids + n, MAX_WORKERS - n);
+    }
+
+    return n;
+}
+
+
 static void
 reap(void)
 {
@@ -3521,6 +3910,13 @@ reap(void)
 
             if (g.phase != VERIFY) {
                 die("nginx has ended, see %s/error.log", g.dir);
+            }
+
+        } else if (pid == g.beside_pid) {
+            g.beside_pid = 0;
+
+            if (g.phase != VERIFY) {
+                die("nginx has ended, see %s/error_beside.log", g.dir);
             }
         }
     }
@@ -3554,12 +3950,12 @@ leave(pid_t pid)
 /* before a reload */
 
 static void
-leave_all(void)
+leave_all(int beside)
 {
     int    i, n;
     pid_t  pids[MAX_WORKERS];
 
-    n = workers(pids);
+    n = beside ? children(g.beside_pid, pids, MAX_WORKERS) : workers(pids);
 
     for (i = 0; i < n; i++) {
         leave(pids[i]);
@@ -3667,7 +4063,7 @@ counter_back(const char *name, double from, double to)
 
 
 static void
-status_answer(http_t *h, int status, str_t body)
+status_answer(request_t *r, int status, str_t body)
 {
     g.asking = 0;
 
@@ -3682,7 +4078,7 @@ status_answer(http_t *h, int status, str_t body)
     }
 
     count.status++;
-    g.asked = h->since;
+    g.asked = r->since;
 
     metrics_read(&g.metrics, body, counter_back);
 }
@@ -3691,16 +4087,16 @@ status_answer(http_t *h, int status, str_t body)
 static void
 status_ask(void)
 {
-    buf_t    request;
-    http_t  *h;
+    buf_t       request;
+    request_t  *r;
 
     memset(&request, 0, sizeof(request));
     putf(&request, "GET /status HTTP/1.0\r\nHost: check\r\n\r\n");
 
-    h = http_request(&request, status_answer);
+    r = request_send(&request, status_answer);
 
-    if (h) {
-        h->chan = -1;
+    if (r) {
+        r->chan = -1;
         g.asking = 1;
 
     } else {
@@ -3709,14 +4105,32 @@ status_ask(void)
 }
 
 
-/* what the status has to say, clients: of each protocol */
+/* what the status of the first node has to say, with or without clients */
 
 static int
-status_is(double clients, int report)
+status_is(int any, int report)
 {
-    int     ok;
+    int     k, ok, n[KINDS];
     double  value;
+    kind_e  kind;
     size_t  i;
+
+    memset(n, 0, sizeof(n));
+
+    for (k = 0; any && k < nclients; k++) {
+
+        if (clients[k].node) {
+            continue;
+        }
+
+        kind = clients[k].kind;
+
+        if (kind == KIND_UPGRADE) {
+            kind = clients[k].polls ? KIND_POLLING : KIND_SOCKETIO;
+        }
+
+        n[kind]++;
+    }
 
     struct {
         const char  *name;
@@ -3726,9 +4140,11 @@ status_is(double clients, int report)
         { "rtbus_leaving_workers", 0 },
         { "rtbus_redis_up{link=\"pubsub\"}", 1 },
         { "rtbus_redis_up{link=\"command\"}", 1 },
-        { "rtbus_connections{transport=\"websocket\"}", clients },
-        { "rtbus_connections{transport=\"sse\"}", clients },
-        { "rtbus_connections{transport=\"socketio\"}", clients },
+        { "rtbus_connections{transport=\"websocket\"}",
+          n[KIND_WEBSOCKET] },
+        { "rtbus_connections{transport=\"sse\"}", n[KIND_SSE] },
+        { "rtbus_connections{transport=\"socketio\"}", n[KIND_SOCKETIO] },
+        { "rtbus_connections{transport=\"polling\"}", n[KIND_POLLING] },
         { "rtbus_send_queue_bytes", 0 },
         { "rtbus_subscriptions", 0 },
         { "rtbus_channels", 0 }
@@ -3736,7 +4152,7 @@ status_is(double clients, int report)
 
     /* the last three are known where there are no clients */
 
-    i = sizeof(want) / sizeof(want[0]) - (clients ? 3 : 0);
+    i = sizeof(want) / sizeof(want[0]) - (any ? 3 : 0);
     ok = 1;
 
     while (i--) {
@@ -3764,13 +4180,13 @@ look(void)
     int    i, k, n, fds;
     pid_t  pids[MAX_WORKERS];
 
-    n = workers(pids);
-
-    look_at_leavers(pids, n);
+    look_at_leavers(pids, all_workers(pids));
 
     if (!g.soak) {
         return;
     }
+
+    n = workers(pids);
 
     for (i = 0, k = 0; i < n; i++) {
         if (!is_leaving(pids[i])) {
@@ -3867,7 +4283,7 @@ producers_idle(void)
     }
 
     for (i = 0; i < HTTP_SLOTS; i++) {
-        if (https[i].used && https[i].handler == posted) {
+        if (requests[i].used && requests[i].handler == posted) {
             return 0;
         }
     }
@@ -3927,7 +4343,7 @@ fault_worker(rng_t *r)
         return;
     }
 
-    n = workers(pids);
+    n = all_workers(pids);
 
     if (n && !chance(r, 8)) {
         pids[0] = pids[below(r, n)];
@@ -3952,7 +4368,7 @@ fault_freeze(rng_t *r)
         return;
     }
 
-    n = workers(pids);
+    n = all_workers(pids);
 
     if (n) {
         n = below(r, n);
@@ -3966,16 +4382,20 @@ fault_freeze(rng_t *r)
 static void
 fault_reload(rng_t *r)
 {
+    int  beside;
+
     if (g.now < g.reload || g.upgrade) {
         return;
     }
 
-    leave_all();
+    beside = g.beside_pid && chance(r, 50);
+
+    leave_all(beside);
 
     g.reload = g.now + 1500;
-    kill(g.nginx_pid, SIGHUP);
+    kill(beside ? g.beside_pid : g.nginx_pid, SIGHUP);
     count.reloads++;
-    say("reload");
+    say("reload%s", beside ? " of the other node" : "");
 }
 
 
@@ -4020,7 +4440,7 @@ upgrade_tick(void)
             return;
         }
 
-        leave_all();
+        leave_all(0);
 
         g.nginx_old = g.nginx_pid;
         g.nginx_pid = pid;
@@ -4380,7 +4800,7 @@ empty(void)
     g.since = g.now;
 
     for (i = 0; i < nclients; i++) {
-        io_close(&clients[i].io);
+        client_close(&clients[i]);
         clients[i].state = IDLE;
         clients[i].next = INT64_MAX;
     }
@@ -4489,7 +4909,7 @@ phase_tick(void)
         if (g.step == 0) {
             g.step = finals(0);
 
-        } else if (all_done(0) && workers(pids) == g.workers) {
+        } else if (all_done(0) && all_workers(pids) == g.workers * g.nodes) {
             say("all clients are at the end again");
             begin_calm();
             return;
@@ -4529,7 +4949,7 @@ phase_tick(void)
             return;
         }
 
-        if (g.step == 3 && g.asked > g.since && status_is(g.clients, 0)) {
+        if (g.step == 3 && g.asked > g.since && status_is(1, 0)) {
             empty();
             return;
         }
@@ -4553,7 +4973,7 @@ phase_tick(void)
     }
 
     if (g.now > g.until && g.phase == END && g.step == 3) {
-        status_is(g.clients, 1);
+        status_is(1, 1);
         empty();
         return;
     }
@@ -4843,21 +5263,26 @@ end(void)
     /* nginx would wait for a request that has not been sent yet */
 
     for (i = 0; i < HTTP_SLOTS; i++) {
-        io_close(&https[i].io);
+        io_close(&requests[i].http.io);
     }
 
     /* some clients go before the workers do, others are told to */
 
     for (i = 0; i < nclients; i += 2) {
-        io_close(&clients[i].io);
+        client_close(&clients[i]);
     }
 
     if (g.nginx_pid) {
         kill(g.nginx_pid, SIGQUIT);
+
+        if (g.beside_pid) {
+            kill(g.beside_pid, SIGQUIT);
+        }
+
         usleep(400000);
 
         for (i = 0; i < nclients; i++) {
-            io_close(&clients[i].io);
+            client_close(&clients[i]);
         }
 
         wait_end(&g.nginx_pid, "nginx", 15000);
@@ -4866,6 +5291,10 @@ end(void)
     if (g.nginx_old) {
         kill(g.nginx_old, SIGQUIT);
         wait_end(&g.nginx_old, "the old nginx", 15000);
+    }
+
+    if (g.beside_pid) {
+        wait_end(&g.beside_pid, "the other nginx", 15000);
     }
 
     if (g.redis_pid) {
@@ -4913,6 +5342,12 @@ report(void)
            ", by server %" PRIu64 ", too slow %" PRIu64 ", shutdown %" PRIu64
            "\n", nclients, count.connects, count.resumes, count.recovered,
            count.drops, count.closed, count.too_slow, count.shutdowns);
+    printf("polling     requests %" PRIu64 ", sent again %" PRIu64
+           ", session unknown %" PRIu64 ", bad request %" PRIu64
+           ", unavailable %" PRIu64 "; probes %" PRIu64 ", lost %" PRIu64
+           ", upgraded %" PRIu64 "\n", count.polls, count.resent,
+           count.unknown_sid, count.bad_request, count.away, count.probes,
+           count.probes_lost, count.upgraded);
     printf("channels    joins %" PRIu64 ", leaves %" PRIu64 ", unavailable %"
            PRIu64 ", states %" PRIu64 " + %" PRIu64 " by HTTP, syncs %" PRIu64
            ", deaf or slow %" PRIu64 "\n", count.joins, count.leaves,
@@ -4953,14 +5388,48 @@ on_signal(int sig)
 
 
 static void
+kinds_of_clients(const char *names)
+{
+    int     kind;
+    str_t   name;
+    size_t  len;
+
+    for ( ;; ) {
+        len = strcspn(names, ",");
+
+        name.data = names;
+        name.len = len;
+
+        for (kind = 0; kind < KINDS && !same(name, kinds[kind].name); kind++) {
+            /* void */
+        }
+
+        if (kind == KINDS || g.nkinds == MAX_KINDS) {
+            die("bad kinds of clients, see bench/check --help");
+        }
+
+        g.kinds[g.nkinds++] = kind;
+
+        if (names[len] == '\0') {
+            return;
+        }
+
+        names += len + 1;
+    }
+}
+
+
+static void
 options(int argc, char **argv)
 {
-    int  c;
+    int          c;
+    const char  *names = "websocket,sse,socketio,polling,upgrade";
 
     static const struct option  list[] = {
         { "seed", 1, NULL, 's' }, { "time", 1, NULL, 't' },
         { "clients", 1, NULL, 'k' }, { "channels", 1, NULL, 'm' },
         { "rate", 1, NULL, 'r' }, { "workers", 1, NULL, 'w' },
+        { "kinds", 1, NULL, 'K' }, { "nodes", 1, NULL, 'N' },
         { "module", 1, NULL, 'M' },
         { "nginx", 1, NULL, 'n' }, { "redis", 1, NULL, 'R' },
         { "dir", 1, NULL, 'd' }, { "aof", 1, NULL, 'a' },
@@ -4975,6 +5444,7 @@ options(int argc, char **argv)
     g.channels = 12;
     g.rate = 1000;
     g.workers = 3;
+    g.nodes = 1;
     g.nginx = "nginx";
     g.redis = "redis-server";
     g.aof = "always";
@@ -4989,6 +5459,8 @@ options(int argc, char **argv)
         case 'm': g.channels = atoi(optarg); break;
         case 'r': g.rate = atof(optarg); break;
         case 'w': g.workers = atoi(optarg); break;
+        case 'K': names = optarg; break;
+        case 'N': g.nodes = atoi(optarg); break;
         case 'M': g.module = optarg; break;
         case 'n': g.nginx = optarg; break;
         case 'R': g.redis = optarg; break;
@@ -5004,10 +5476,13 @@ options(int argc, char **argv)
     }
 
     if (g.module == NULL || g.dir == NULL || g.channels < 1
-        || g.channels > MAX_CHANNELS || g.clients < 1 || g.workers < 1)
+        || g.channels > MAX_CHANNELS || g.clients < 1 || g.workers < 1
+        || g.nodes < 1 || g.nodes > 2)
     {
         die("started with bad options, use bench/check");
     }
+
+    kinds_of_clients(names);
 
     g.lossy = strcmp(g.aof, "always") != 0;
     g.daemon = strstr(g.faults, "upgrade") != NULL;
@@ -5019,6 +5494,7 @@ main(int argc, char **argv)
 {
     int        i;
     rng_t      ports;
+    str_t      none = { "", 0 };
     client_t  *c;
 
     options(argc, argv);
@@ -5038,6 +5514,7 @@ main(int argc, char **argv)
     ports.state = (uint64_t) getpid() << 32 ^ (uint64_t) time(NULL);
     g.redis_port = free_port(&ports);
     g.nginx_port = free_port(&ports);
+    g.beside_port = free_port(&ports);
 
     seed(&g.rng, 1);
     seed(&g.fault_rng, 2);
@@ -5054,10 +5531,10 @@ main(int argc, char **argv)
     g.control.io.fd = -1;
 
     for (i = 0; i < HTTP_SLOTS; i++) {
-        https[i].io.fd = -1;
+        requests[i].http.io.fd = -1;
     }
 
-    nclients = g.clients * PROTOCOLS;
+    nclients = g.clients * g.nkinds;
     clients = calloc(nclients, sizeof(client_t));
 
     if (clients == NULL) {
@@ -5068,10 +5545,13 @@ main(int argc, char **argv)
         c = &clients[i];
 
         c->id = i;
-        c->proto = i % PROTOCOLS;
+        c->kind = g.kinds[i % g.nkinds];
+        c->proto = kinds[c->kind].proto;
         c->io.fd = -1;
         c->io.handler = client_handler;
-        c->faithful = (i / PROTOCOLS % 4 == 0);
+        c->faithful = (i / g.nkinds % 4 == 0);
+
+        poll_init(&c->poll, &poll_handlers);
 
         seed(&c->rng, 1000 + i);
         client_rethink(c);
@@ -5102,10 +5582,10 @@ main(int argc, char **argv)
         }
 
         for (i = 0; i < HTTP_SLOTS; i++) {
-            if (https[i].used && g.now - https[i].since > SILENCE) {
-                violation(NULL, https[i].chan, "no answer over HTTP in %d s",
-                          SILENCE / 1000);
-                http_end(&https[i], 0);
+            if (requests[i].used && g.now - requests[i].since > SILENCE) {
+                violation(NULL, requests[i].chan, "no answer over HTTP in %d "
+                          "s", SILENCE / 1000);
+                request_end(&requests[i].http, 0, none);
             }
         }
 

@@ -204,6 +204,20 @@ io_close(io_t *io)
 }
 
 
+void
+io_reset(io_t *io)
+{
+    struct linger  linger;
+
+    linger.l_onoff = 1;
+    linger.l_linger = 0;
+
+    if (io->fd != -1) {
+        setsockopt(io->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    }
+}
+
+
 int
 io_connect(io_t *io, int port, uint32_t from, int rcvbuf)
 {

@@ -78,6 +78,10 @@ void io_add(io_t *io, uint32_t want);
 void io_want(io_t *io, uint32_t want);
 void io_close(io_t *io);
 
+/* the peer is to see a reset when it is closed */
+
+void io_reset(io_t *io);
+
 /*
  * To a port of 127.0.0.1, from there or from another address (0: any); rcvbuf
  * is of the socket, or 0.  0: refused at once.

@@ -210,7 +210,7 @@ request_put(buf_t *b, proto_e proto, int minor, const char *uri, size_t len)
 int
 head_read(str_t s, head_t *head)
 {
-    char  *end;
+    char  *end, *p;
 
     end = memmem(s.data, s.len, lit("\r\n\r\n"));
 
@@ -221,6 +221,13 @@ head_read(str_t s, head_t *head)
     head->len = end + 4 - s.data;
     head->status = (s.len > 12) ? atoi(s.data + 9) : 0;
     head->chunked = (memmem(s.data, head->len, lit("chunked")) != NULL);
+    head->close = (memmem(s.data, head->len, lit("\r\nConnection: close\r\n"))
+                   != NULL);
+
+    p = memmem(s.data, head->len, lit("\r\nContent-Length: "));
+
+    head->sized = (p != NULL);
+    head->size = p ? strtoul(p + 18, NULL, 10) : 0;
 
     return 1;
 }
@@ -297,7 +304,8 @@ chunks_read(chunks_t *chunks, char *p, size_t len)
         sw_size = 0,
         sw_size_end,
         sw_data,
-        sw_data_end
+        sw_data_end,
+        sw_last
     } state;
 
     state = chunks->state;
@@ -325,8 +333,7 @@ chunks_read(chunks_t *chunks, char *p, size_t len)
         case sw_size_end:
 
             if (*p++ == '\n') {
-                chunks->ended = (chunks->rest == 0);
-                state = sw_data;
+                state = chunks->rest ? sw_data : sw_last;
             }
 
             break;
@@ -355,6 +362,14 @@ chunks_read(chunks_t *chunks, char *p, size_t len)
             if (*p++ == '\n') {
                 state = sw_size;
             }
+
+            break;
+
+        case sw_last:
+
+            /* the module has no trailers */
+
+            chunks->ended = (*p++ == '\n');
 
             break;
         }
@@ -411,4 +426,25 @@ event_read(const char *p, size_t len, event_t *event)
     }
 
     return 0;
+}
+
+
+int
+packet_read(str_t *payload, str_t *packet)
+{
+    const char  *end;
+
+    if (payload->len == 0) {
+        return 0;
+    }
+
+    end = memchr(payload->data, '\x1e', payload->len);
+
+    packet->data = payload->data;
+    packet->len = end ? (size_t) (end - payload->data) : payload->len;
+
+    payload->data += packet->len + (end != NULL);
+    payload->len -= packet->len + (end != NULL);
+
+    return 1;
 }

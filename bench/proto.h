@@ -1,7 +1,7 @@
 
 /*
  * What a client has to know of its protocol: requests, frames, chunks, event
- * streams, and the members of JSON.
+ * streams, packets, and the members of JSON.
  *
  * All of it reads from memory and writes to memory.  What comes here was made
  * by the module or by us, so a scan is enough where a server would have to
@@ -44,7 +44,10 @@ void request_put(buf_t *b, proto_e proto, int minor, const char *uri,
 typedef struct {
     int                  status;
     int                  chunked;
-    size_t               len;
+    int                  close;         /* the connection is not kept */
+    int                  sized;         /* Content-Length is given */
+    size_t               size;
+    size_t               len;           /* of the head */
 } head_t;
 
 /* the head of an answer; 0: it is not whole */
@@ -89,6 +92,11 @@ typedef struct {
 /* a block of an event stream: its size, 0: it is not whole */
 
 size_t event_read(const char *p, size_t len, event_t *event);
+
+
+/* the next packet of a payload, which is shortened by it; 0: there is none */
+
+int packet_read(str_t *payload, str_t *packet);
 
 
 #endif /* BENCH_PROTO_H */

@@ -1,9 +1,10 @@
 #!/usr/bin/perl
 
-# A short run of bench/check: clients that come, go and resume while workers
-# are killed, nginx is reloaded, and Redis goes away miss nothing, and get
-# nothing twice.  A longer one is for whoever changes how events are kept and
-# handed on.
+# Short runs of bench/check: clients that come, go and resume while workers are
+# killed, nginx is reloaded, and Redis goes away miss nothing, and get nothing
+# twice; in the second run half of them poll, and their requests go to any
+# worker of two nodes.  Both run at a time, since most of it is waiting.  A
+# longer one is for whoever changes how events are kept and handed on.
 
 ###############################################################################
 
@@ -28,30 +29,59 @@ my $module = module_file();
 plan(skip_all => 'the module is not built') unless $module;
 plan(skip_all => 'no redis-server') if system('which redis-server >/dev/null');
 
-plan(tests => 4);
+plan(tests => 10);
 
 # the nginx under test, with what is preloaded into it
 
 $ENV{NGINX} = $ENV{TEST_NGINX_BINARY};
 
-my @command = ("$top/bench/check", '--module', $module,
-	qw/ --time 5 --seed 7 --clients 20 --channels 6 --rate 600 /);
+my $sockets = start('--kinds', 'websocket,sse,socketio',
+	qw/ --seed 7 --clients 20 --rate 600 /);
+my $polls = start('--kinds', 'polling,websocket,polling,sse,upgrade,socketio',
+	qw/ --seed 8 --clients 8 --rate 200 --nodes 2 --workers 2 /);
 
-open my $out, '-|', @command or die "Can't run $command[0]: $!\n";
+result('sockets', $sockets);
 
-my $text = do { local $/; <$out> };
+my $text = result('polls', $polls);
 
-close $out;
-my $status = $? >> 8;
+cmp_ok(number($text, qr/^polling\s+requests (\d+)/m), '>', 500,
+	'polls: requests');
+cmp_ok(number($text, qr/upgraded (\d+)/), '>', 0, 'polls: upgrades');
 
-my ($entries) = $text =~ /^events\s+(\d+) in the streams/m;
-my ($kills) = $text =~ /^faults\s+workers killed (\d+)/m;
-my ($verdict) = $text =~ /^verdict\s+(.*)/m;
+###############################################################################
 
-is($status, 0, 'nothing was found') or diag($text);
-cmp_ok($entries || 0, '>', 500, 'events were published');
-cmp_ok($kills || 0, '>', 0, 'workers were killed');
-like($verdict || '', qr/^missing 0, doubled 0, out of order 0, gaps 0 /,
-	'exactly once, in order');
+sub start {
+	my @command = ("$top/bench/check", '--module', $module,
+		qw/ --time 5 --channels 6 /, @_);
+
+	open my $out, '-|', @command or die "Can't run $command[0]: $!\n";
+
+	return $out;
+}
+
+sub result {
+	my ($name, $out) = @_;
+
+	my $text = do { local $/; <$out> };
+
+	close $out;
+	my $status = $? >> 8;
+
+	is($status, 0, "$name: nothing was found") or diag($text);
+	cmp_ok(number($text, qr/^events\s+(\d+) in the streams/m), '>', 500,
+		"$name: events were published");
+	cmp_ok(number($text, qr/^faults\s+workers killed (\d+)/m), '>', 0,
+		"$name: workers were killed");
+	like($text, qr/^verdict\s+missing 0, doubled 0, out of order 0, gaps 0 /m,
+		"$name: exactly once, in order");
+
+	return $text;
+}
+
+sub number {
+	my ($text, $re) = @_;
+
+	return $text =~ $re ? $1 : -1;
+}
 
 ###############################################################################
