@@ -218,8 +218,10 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
 {
     uint64_t                 tokens, flags;
     ngx_int_t                rc;
+    ngx_queue_t             *q, *next;
     const uint8_t           *pos;
     rtbus_json_value_t       value;
+    ngx_http_rtbus_sub_t    *s;
     rtbus_json_member_t      m[] = { rtbus_json_member("tokens"),
                                      rtbus_json_member("flags"),
                                      rtbus_json_member("grant"),
@@ -266,6 +268,18 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
         if (ngx_http_rtbus_client_import_sub(cli, &value) != NGX_OK) {
             return NGX_ERROR;
         }
+    }
+
+    /* a cursor that is sent has to have all of them */
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        (void) ngx_rtbus_hub_release(&s->sub);
     }
 
     return ngx_http_rtbus_inbox_import(cli, &m[4].value);
@@ -338,6 +352,7 @@ ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
     /* the client has it already, and keeps it should Redis be away */
 
     s->sub.patient = 1;
+    s->sub.held = 1;
 
     ngx_http_rtbus_client_add_sub(s);
 
@@ -357,10 +372,6 @@ ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
     s->sub.gapped |= (flags & NGX_HTTP_RTBUS_SUB_GAPPED) ? 1 : 0;
     s->ack = ack;
     s->handler = ngx_http_rtbus_inbox_handler(waits);
-
-    if (rc == NGX_OK) {
-        ngx_http_rtbus_client_joined(&s->sub);
-    }
 
     return NGX_OK;
 }
