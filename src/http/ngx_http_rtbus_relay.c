@@ -5,9 +5,6 @@
 /* ms between looks at whether those that are asked still live */
 #define NGX_HTTP_RTBUS_RELAY_CHECK  2000
 
-/* ms for an answer that may have been lost */
-#define NGX_HTTP_RTBUS_RELAY_LOST   2000
-
 
 struct ngx_http_rtbus_relay_peer_s {
     ngx_queue_t                    queue;     /* relay->peers */
@@ -27,6 +24,7 @@ struct ngx_http_rtbus_relay_ask_s {
     ngx_rtbus_redis_call_t        *call;      /* until it is sent */
     ngx_event_t                    timer;
     uint64_t                       ref;
+    ngx_uint_t                     losses;    /* of the mailbox until then */
     ngx_http_rtbus_relay_pt        handler;
     void                          *data;
 };
@@ -180,6 +178,7 @@ ngx_http_rtbus_relay_ask(ngx_http_rtbus_relay_t *relay, ngx_str_t *id,
     ask->relay = relay;
     ask->peer = peer;
     ask->ref = relay->ref;
+    ask->losses = relay->mailbox->losses;
     ask->handler = handler;
     ask->data = data;
 
@@ -212,6 +211,13 @@ uint64_t
 ngx_http_rtbus_relay_ref(ngx_http_rtbus_relay_ask_t *ask)
 {
     return ask->ref;
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_relay_stale(ngx_http_rtbus_relay_ask_t *ask)
+{
+    return ask->losses != ask->relay->mailbox->losses;
 }
 
 
@@ -445,6 +451,10 @@ ngx_http_rtbus_relay_check(ngx_event_t *ev)
 
     if (relay->losses != relay->mailbox->losses) {
         relay->losses = relay->mailbox->losses;
+        relay->stale = 1;
+    }
+
+    if (relay->stale) {
         ngx_http_rtbus_relay_lost(relay);
     }
 
@@ -472,7 +482,11 @@ ngx_http_rtbus_relay_check(ngx_event_t *ev)
 }
 
 
-/* our mailbox has been out of reach: answers may have been lost */
+/*
+ * Our mailbox has been out of reach: answers may have been lost.  Polls are
+ * asked after until that is answered; the mailbox of the other worker may have
+ * been out of reach, too, and still be.
+ */
 
 static void
 ngx_http_rtbus_relay_lost(ngx_http_rtbus_relay_t *relay)
@@ -481,6 +495,7 @@ ngx_http_rtbus_relay_lost(ngx_http_rtbus_relay_t *relay)
     ngx_http_rtbus_relay_ask_t   *ask;
     ngx_http_rtbus_relay_peer_t  *peer;
 
+    relay->stale = 0;
     relay->lost_handler(relay->worker);
 
     for (q = ngx_queue_head(&relay->peers);
@@ -495,7 +510,7 @@ ngx_http_rtbus_relay_lost(ngx_http_rtbus_relay_t *relay)
         {
             ask = ngx_queue_data(p, ngx_http_rtbus_relay_ask_t, queue);
 
-            ngx_http_rtbus_relay_hurry(ask, NGX_HTTP_RTBUS_RELAY_LOST);
+            relay->stale |= ngx_http_rtbus_relay_stale(ask);
         }
     }
 }

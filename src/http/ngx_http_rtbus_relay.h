@@ -61,6 +61,7 @@ struct ngx_http_rtbus_relay_s {
     ngx_uint_t                      nasks;
     uint64_t                        ref;       /* of the last one */
     ngx_uint_t                      losses;    /* the mailbox's, as last seen */
+    ngx_uint_t                      stale;     /* unsigned  stale:1; some are */
     ngx_event_t                     check;     /* timer: are they alive */
     time_t                          complained;
 };
@@ -94,6 +95,10 @@ ngx_http_rtbus_relay_ask_t *ngx_http_rtbus_relay_ask(
 /* the number of a question, by which it can be told from others */
 
 uint64_t ngx_http_rtbus_relay_ref(ngx_http_rtbus_relay_ask_t *ask);
+
+/* the mailbox has been out of reach since it was asked */
+
+ngx_uint_t ngx_http_rtbus_relay_stale(ngx_http_rtbus_relay_ask_t *ask);
 
 /* 0: nobody waits for the answer to the question of that number (any more) */
 

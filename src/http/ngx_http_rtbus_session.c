@@ -72,8 +72,6 @@ static void ngx_http_rtbus_session_tell(ngx_http_rtbus_relayed_t *relayed,
     const char *kind);
 static void ngx_http_rtbus_session_drain(ngx_http_rtbus_worker_t *worker);
 static void ngx_http_rtbus_session_lost(ngx_http_rtbus_worker_t *worker);
-static void ngx_http_rtbus_session_tell_all(ngx_http_rtbus_worker_t *worker,
-    const char *kind);
 
 static void ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
     ngx_str_t *kind, rtbus_str_t *message, ngx_http_rtbus_relay_from_t *from);
@@ -88,6 +86,7 @@ static void ngx_http_rtbus_session_answer(ngx_http_rtbus_poll_call_t *call,
 static void ngx_http_rtbus_session_delivered(void *data, redisReply *reply);
 static void ngx_http_rtbus_session_doubt(ngx_http_rtbus_session_t *s,
     ngx_http_rtbus_relay_from_t *from);
+static void ngx_http_rtbus_session_verify(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_session_doubted(void *data, ngx_int_t rc,
     rtbus_str_t *answer);
 static void ngx_http_rtbus_session_sure(ngx_http_rtbus_session_t *s);
@@ -757,7 +756,18 @@ ngx_http_rtbus_session_tell(ngx_http_rtbus_relayed_t *relayed,
 static void
 ngx_http_rtbus_session_drain(ngx_http_rtbus_worker_t *worker)
 {
-    ngx_http_rtbus_session_tell_all(worker, "flush");
+    ngx_queue_t               *q;
+    ngx_http_rtbus_relayed_t  *relayed;
+
+    for (q = ngx_queue_head(&worker->relayed);
+         q != ngx_queue_sentinel(&worker->relayed);
+         q = ngx_queue_next(q))
+    {
+        relayed = ngx_queue_data(q, ngx_http_rtbus_relayed_t, queue);
+
+        ngx_http_rtbus_session_tell(relayed, "flush");
+        ngx_http_rtbus_relay_hurry(relayed->ask, NGX_HTTP_RTBUS_SESSION_FLUSH);
+    }
 }
 
 
@@ -765,14 +775,6 @@ ngx_http_rtbus_session_drain(ngx_http_rtbus_worker_t *worker)
 
 static void
 ngx_http_rtbus_session_lost(ngx_http_rtbus_worker_t *worker)
-{
-    ngx_http_rtbus_session_tell_all(worker, "lost");
-}
-
-
-static void
-ngx_http_rtbus_session_tell_all(ngx_http_rtbus_worker_t *worker,
-    const char *kind)
 {
     ngx_queue_t               *q;
     ngx_http_rtbus_relayed_t  *relayed;
@@ -783,8 +785,9 @@ ngx_http_rtbus_session_tell_all(ngx_http_rtbus_worker_t *worker,
     {
         relayed = ngx_queue_data(q, ngx_http_rtbus_relayed_t, queue);
 
-        ngx_http_rtbus_session_tell(relayed, kind);
-        ngx_http_rtbus_relay_hurry(relayed->ask, NGX_HTTP_RTBUS_SESSION_FLUSH);
+        if (ngx_http_rtbus_relay_stale(relayed->ask)) {
+            ngx_http_rtbus_session_tell(relayed, "lost");
+        }
     }
 }
 
@@ -988,8 +991,9 @@ ngx_http_rtbus_session_grant(ngx_http_rtbus_carrier_t *car,
 
 /*
  * A poll that waits is over: its client is gone ("abort"), or is to ask again
- * ("flush"), also if it has not come ("lost"), or has its answer ("done").  If it
- * was answered "abort" and "lost" say that the answer has not arrived.
+ * ("flush"), also if it has not come ("lost"), or has its answer ("done").  If
+ * it was answered "abort" says that the answer has not arrived, and "lost" that
+ * it may not have.
  */
 
 static void
@@ -1028,8 +1032,17 @@ ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
     }
 
     if (ngx_http_rtbus_session_is(kind, "lost")) {
-        ngx_http_rtbus_session_refuse(s->poll.carrier.worker, from,
-                                      NGX_HTTP_RTBUS_EIO_SID);
+
+        if (!ngx_http_rtbus_session_same(&s->answered, from)) {
+            ngx_http_rtbus_session_refuse(s->poll.carrier.worker, from,
+                                          NGX_HTTP_RTBUS_EIO_SID);
+
+        } else if (!s->sure && s->doubt == NULL) {
+            /* or the answer has just been on its way */
+            ngx_http_rtbus_session_verify(s);
+        }
+
+        return;
     }
 
     if (ngx_http_rtbus_session_same(&s->answered, from)) {
@@ -1127,10 +1140,6 @@ static void
 ngx_http_rtbus_session_doubt(ngx_http_rtbus_session_t *s,
     ngx_http_rtbus_relay_from_t *from)
 {
-    ngx_str_t                id;
-    ngx_http_rtbus_text_t    text;
-    ngx_http_rtbus_relay_t  *relay;
-
     if (s->answered.ref == 0 || s->sure || s->doubt || s->poll.carrier.closing
         || (from && ngx_memcmp(from->from, s->answered.from,
                                NGX_RTBUS_MAILBOX_ID_LEN)
@@ -1138,6 +1147,17 @@ ngx_http_rtbus_session_doubt(ngx_http_rtbus_session_t *s,
     {
         return;
     }
+
+    ngx_http_rtbus_session_verify(s);
+}
+
+
+static void
+ngx_http_rtbus_session_verify(ngx_http_rtbus_session_t *s)
+{
+    ngx_str_t                id;
+    ngx_http_rtbus_text_t    text;
+    ngx_http_rtbus_relay_t  *relay;
 
     relay = s->poll.carrier.worker->relay;
 
@@ -1182,6 +1202,9 @@ ngx_http_rtbus_session_doubted(void *data, ngx_int_t rc, rtbus_str_t *answer)
     }
 
     if (waits) {
+        ngx_http_rtbus_session_refuse(s->poll.carrier.worker, &s->answered,
+                                      NGX_HTTP_RTBUS_EIO_SID);
+
         ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
                                      "answer of a poll is lost");
         return;
