@@ -149,7 +149,6 @@ function logout() {
 function connect() {
     socket = io({
         auth: { token: kept.token },
-        transports: [ "websocket" ],
         forceNew: true,
         reconnectionDelayMax: 2000,
         retries: 100,
