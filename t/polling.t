@@ -407,6 +407,8 @@ sub run {
 		$io->post('3')->status() == 503;
 	} 'limit_conn'), 1, "${is}limit_conn");
 	$p->drop();
+	is((wait_for { $io->post('3')->status() == 200 } 'the end of it'), 1,
+		"${is}limit_conn: the poll is over");
 
 	$io = open_io("who=r$workers", path => '/req/');
 	is($io->post('3')->status(), 200, "${is}limit_req");

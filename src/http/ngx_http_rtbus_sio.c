@@ -97,8 +97,8 @@ static ngx_int_t ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *token, ngx_http_rtbus_grant_t *grant);
 static ngx_int_t ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
     rtbus_json_value_t *value, ngx_http_rtbus_grant_t *grant);
-static ngx_int_t ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p,
-    size_t len, ngx_http_rtbus_text_t *text);
+static ngx_int_t ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r,
+    u_char *p, size_t len, ngx_http_rtbus_text_t *text);
 static ngx_int_t ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
     ngx_http_rtbus_socket_t *socket, rtbus_json_member_t *auth,
     ngx_str_t *cursor);
