@@ -33,7 +33,7 @@ ngx_rtbus_redis_resolve(ngx_rtbus_redis_resolve_t *rr,
     rr->node = *node;
 
     if (node->host.len == 0) {
-        ngx_rtbus_redis_resolve_done(rr, NULL);
+        ngx_rtbus_redis_resolve_done(rr, node->naddrs ? NULL : "no address");
         return;
     }
 

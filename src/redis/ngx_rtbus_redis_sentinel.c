@@ -59,7 +59,7 @@ ngx_rtbus_redis_sentinel_init(ngx_rtbus_redis_sentinel_t *rn,
     rn->nwaiting = 0;
     rn->asking = 0;
 
-    rn->masters[0].naddrs = 0;
+    ngx_memzero(rn->masters, sizeof(rn->masters));
 
     rn->ask.argc = 3;
     rn->ask.argv[0] = "SENTINEL";
@@ -424,7 +424,7 @@ ngx_rtbus_redis_sentinel_master(ngx_rtbus_redis_sentinel_t *rn,
 
     node = &rn->masters[rn->moves % 2];
 
-    if (node->naddrs && node->port == port && node->host.len == host.len
+    if (node->port == port && node->host.len == host.len
         && ngx_memcmp(node->host.data, host.data, host.len) == 0)
     {
         return NULL;
@@ -433,7 +433,7 @@ ngx_rtbus_redis_sentinel_master(ngx_rtbus_redis_sentinel_t *rn,
     if (ngx_rtbus_redis_sentinel_node(rn, (rn->moves + 1) % 2, &host, port)
         != NGX_OK)
     {
-        return "the sentinel has named no IP address";
+        return "the sentinel has named no host";
     }
 
     rn->moves++;
@@ -455,68 +455,39 @@ static ngx_int_t
 ngx_rtbus_redis_sentinel_node(ngx_rtbus_redis_sentinel_t *rn, ngx_uint_t i,
     ngx_str_t *host, in_port_t port)
 {
-    ngx_addr_t              *addr;
-    struct sockaddr_in      *sin;
-#if (NGX_HAVE_INET6)
-    struct sockaddr_in6     *sin6;
-#endif
+    u_char                  *p;
+    ngx_uint_t               brackets;
     ngx_rtbus_redis_node_t  *node;
 
-    if (host->len >= NGX_SOCKADDR_STRLEN) {
+    if (host->len == 0 || host->len > NGX_RTBUS_REDIS_SENTINEL_HOST) {
         return NGX_DECLINED;
     }
 
-    addr = &rn->addrs[i];
     node = &rn->masters[i];
 
-    ngx_memzero(&rn->sockaddrs[i], sizeof(ngx_sockaddr_t));
+    brackets = (ngx_strlchr(host->data, host->data + host->len, ':') != NULL);
 
-    sin = &rn->sockaddrs[i].sockaddr_in;
-    sin->sin_addr.s_addr = ngx_inet_addr(host->data, host->len);
+    p = rn->names[i];
 
-    if (sin->sin_addr.s_addr != INADDR_NONE) {
-        sin->sin_family = AF_INET;
-        sin->sin_port = htons(port);
+    node->name.data = p;
 
-        addr->socklen = sizeof(struct sockaddr_in);
-
-#if (NGX_HAVE_INET6)
-
-    } else {
-        sin->sin_addr.s_addr = 0;
-        sin6 = &rn->sockaddrs[i].sockaddr_in6;
-
-        if (ngx_inet6_addr(host->data, host->len, sin6->sin6_addr.s6_addr)
-            != NGX_OK)
-        {
-            return NGX_DECLINED;
-        }
-
-        sin6->sin6_family = AF_INET6;
-        sin6->sin6_port = htons(port);
-
-        addr->socklen = sizeof(struct sockaddr_in6);
-
-#else
-
-    } else {
-        return NGX_DECLINED;
-#endif
+    if (brackets) {
+        *p++ = '[';
     }
 
-    addr->sockaddr = &rn->sockaddrs[i].sockaddr;
-    addr->name.data = rn->names[i];
-    addr->name.len = ngx_sock_ntop(addr->sockaddr, addr->socklen, rn->names[i],
-                                   NGX_SOCKADDR_STRLEN, 1);
-
-    ngx_memcpy(rn->hosts[i], host->data, host->len);
-
-    node->name = addr->name;
-    node->host.data = rn->hosts[i];
+    node->host.data = p;
     node->host.len = host->len;
     node->port = port;
-    node->addrs = addr;
-    node->naddrs = 1;
+
+    p = ngx_cpymem(p, host->data, host->len);
+
+    if (brackets) {
+        *p++ = ']';
+    }
+
+    p = ngx_sprintf(p, ":%ui", (ngx_uint_t) port);
+
+    node->name.len = p - node->name.data;
 
     return NGX_OK;
 }

@@ -24,6 +24,9 @@
 /* connections to the master that may wait for an answer at the same time */
 #define NGX_RTBUS_REDIS_SENTINEL_LINKS  4
 
+/* bytes of an address or a name, at most */
+#define NGX_RTBUS_REDIS_SENTINEL_HOST   255
+
 
 typedef struct ngx_rtbus_redis_sentinel_s  ngx_rtbus_redis_sentinel_t;
 
@@ -49,10 +52,8 @@ struct ngx_rtbus_redis_sentinel_s {
     ngx_event_t                        timer;     /* of an answer, or until
                                                      it is asked again */
     ngx_rtbus_redis_node_t             masters[2];    /* by moves % 2 */
-    ngx_addr_t                         addrs[2];
-    ngx_sockaddr_t                     sockaddrs[2];
-    u_char                             names[2][NGX_SOCKADDR_STRLEN];
-    u_char                             hosts[2][NGX_SOCKADDR_STRLEN];
+    u_char                             names[2][NGX_RTBUS_REDIS_SENTINEL_HOST
+                                                + sizeof("[]:65535")];
 
     ngx_rtbus_redis_conn_t            *waiting[NGX_RTBUS_REDIS_SENTINEL_LINKS];
     ngx_uint_t                         nwaiting;
