@@ -108,7 +108,7 @@ http {
 
 EOC
 
-$t->plan(227);
+$t->plan(229);
 
 my ($io, $p, $r, @got);
 
