@@ -96,7 +96,7 @@
 --
 -- FCALL_RO rtbus_version 0
 --
---     -> 2: a number that grows with each change of this file
+--     -> 3: a number that grows with each change of this file
 --
 --
 -- ERRORS
@@ -113,7 +113,7 @@
 -- for the channel; in a cluster SPUBLISH and CLUSTER INFO instead.
 --
 
-local VERSION = 2
+local VERSION = 3
 
 local OPTIONS = {
     APPEND = true, TTL = true, MAXLEN = true, ARGS = true,
@@ -551,8 +551,12 @@ local function take_back(events, id)
 
     local last = is_later(deleted, top[1]) and deleted or top[1]
 
-    call('XSETID', events, last, 'ENTRIESADDED', info['entries-added'] - 1,
-         'MAXDELETEDID', deleted)
+    -- newer versions let nothing be below the greatest id that was deleted, so
+    -- that one goes first, and take 0-0 for no id
+
+    call('XSETID', events, id, 'ENTRIESADDED', info['entries-added'] - 1,
+         'MAXDELETEDID', deleted == '0-0' and '0-1' or deleted)
+    call('XSETID', events, last)
 
     return true
 end

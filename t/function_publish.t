@@ -447,7 +447,8 @@ for my $what (sort keys %deny) {
 	nothing_written(sub {
 		ask($conn, 'FCALL', 'rtbus_publish', 1, 'job:acl', 'e', '1',
 			'APPEND', 'x', 'SET', 'a', 'b')
-	}, qr/^NOPERM rtbus: |^(NOPERM|ERR) .* can't (run|access)/, $what);
+	}, qr/^NOPERM rtbus: |^(NOPERM|ERR) .* (can't (run|access)|permissions to )/,
+		$what);
 }
 
 $redis->cmd('ACL', 'SETUSER', 'worker', 'reset', 'on', '>pw', '~job:p',
@@ -836,7 +837,7 @@ my $digest = $aof->cmd('DEBUG', 'DIGEST');
 $aof->kill()->start();
 
 is($aof->cmd('DEBUG', 'DIGEST'), $digest, 'AOF has it all');
-is($aof->cmd('FCALL_RO', 'rtbus_version', 0), 2, 'AOF has the library');
+is($aof->cmd('FCALL_RO', 'rtbus_version', 0), 3, 'AOF has the library');
 ($epoch) = split /-/, $ids[0];
 is($aof->cmd('FCALL', 'rtbus_publish', 1, 'job:1', 'e', '1'), "$epoch-4",
 	'AOF, positions go on');

@@ -22,6 +22,12 @@
 /* the longest string Redis itself would accept, proto-max-bulk-len */
 #define NGX_RTBUS_REDIS_MAX_REPLY    (512 * 1024 * 1024)
 
+/*
+ * Arrays in arrays: old versions of hiredis stop here, new ones never, and free
+ * a reply by recursion.
+ */
+#define NGX_RTBUS_REDIS_MAX_DEPTH    8
+
 /* TCP keepalive, s: a peer that is gone is noticed after 30 s of silence */
 #define NGX_RTBUS_REDIS_KEEPIDLE     15
 #define NGX_RTBUS_REDIS_KEEPINTVL    5
@@ -848,6 +854,13 @@ ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
             rc->partial = (reader->pos != reader->len);
 
         } while (rc->partial);
+
+        if (reader->ridx > NGX_RTBUS_REDIS_MAX_DEPTH) {
+            rc->reading = 0;
+            ngx_str_set(&text, "nested too deep");
+            ngx_rtbus_redis_conn_lost(rc, 0, "invalid reply", &text);
+            return NGX_ERROR;
+        }
 
         if (reader->len - reader->pos > NGX_RTBUS_REDIS_MAX_REPLY) {
             rc->reading = 0;
