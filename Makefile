@@ -19,6 +19,21 @@
 #   make bench   what it costs, in CPU time and memory (BENCH: options)
 #   make types   TYPES, TypeScript declarations of the events in SCHEMA
 #   make deps    only installs
+#   make deb     build/deb/*.deb, the package for Debian's nginx
+#   make builds  nginx 1.22, 1.26, the newest that Debian has, and NGINX_SRC,
+#                from source; gcc and clang, some suites with each
+#
+# In Debian systems of their own, made with debootstrap below build/roots (root
+# or sudo is needed):
+#
+#   make test-debian13  all suites on Debian 13; REDIS=valkey for Valkey
+#   make test-fresh     the demo and all suites on a Debian 12 that has nothing
+#                       but git and make
+#   make test-deb       the package is installed, used and removed
+#   make test-image     the steps of Dockerfile, and a page from what they make
+#   make builds         gcc and clang, nginx 1.22 and 1.26 and the newest that
+#                       Debian has, built from source; some suites with each
+#
 #   make clean
 #
 # Variables: NGINX_SRC   source tree of nginx; Debian's nginx-dev by default
@@ -161,6 +176,34 @@ valgrind-deps:
 	@./.ci/deps valgrind
 
 
+# the package, for the nginx that is installed
+
+deb:
+	@./.ci/deps build-essential debhelper lintian
+	@./.ci/deb $(BUILD)/deb
+
+# other systems than this one; variables of make are passed on
+
+test-debian%:
+	@./.ci/debian test $* T="$(T)"
+
+test-fresh:
+	@./.ci/debian fresh 12 T="$(T)"
+
+test-deb:
+	@./.ci/debian deb 12
+
+test-image:
+	@./.ci/debian image 12
+
+builds: T = t/conf.t t/ws_subscribe.t t/sse_http2.t t/socketio.t t/reload.t
+
+builds: test-deps
+	@./.ci/deps clang
+	@NGINX_SRC="$(NGINX_SRC)" NGINX_CONFIGURE="$(FULL_CONFIGURE)" T="$(T)" \
+		./.ci/builds $(BUILD)/builds
+
+
 unit: $(UNITS)
 	timeout 300 prove -e '' $(UNITS)
 
@@ -262,4 +305,5 @@ clean:
 	rm -rf build
 
 .PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps \
-        fuzz-run valgrind valgrind-deps layers bench soak types clean
+        fuzz-run valgrind valgrind-deps layers bench soak types clean deb \
+        test-fresh test-deb test-image builds

@@ -32,7 +32,7 @@ my @files = sort glob "$root/conf/*.conf";
 my $d = $t->testdir();
 
 $t->write_file('error.log', '');
-$t->plan(2 * @files + 1);
+$t->plan(2 * @files + 3);
 
 ###############################################################################
 
@@ -80,6 +80,43 @@ for my $file (@files) {
 		-c '$d/conf/$name' -e '$d/$name.log' 2>&1`;
 
 	is($?, 0, "$name: nginx -t") || diag($output);
+}
+
+# systemd says nothing of a drop-in that is right; it needs a unit to drop into
+
+SKIP: {
+	skip 'no systemd-analyze', 2
+		if system('systemd-analyze --version >/dev/null 2>&1');
+
+	mkdir "$d/units" or die "Can't make $d/units: $!\n";
+	mkdir "$d/units/nginx.service.d" or die "Can't make a directory: $!\n";
+
+	$t->write_file('units/nginx.service',
+		"[Service]\nType=forking\nExecStart=/bin/true\n");
+
+	my $dropin = read_all("$root/conf/nginx.service.d/rtbus.conf");
+
+	$t->write_file('units/nginx.service.d/rtbus.conf', $dropin);
+	is(verify_unit(), '', 'systemd drop-in');
+
+	$t->write_file('units/nginx.service.d/rtbus.conf',
+		$dropin =~ s/^LimitNOFILE=\K/many/mr);
+	isnt(verify_unit(), '', 'systemd drop-in that is wrong');
+}
+
+###############################################################################
+
+sub verify_unit {
+	return `SYSTEMD_UNIT_PATH='$d/units:' systemd-analyze verify \\
+		'$d/units/nginx.service' 2>&1`;
+}
+
+sub read_all {
+	my ($name) = @_;
+
+	open my $fh, '<', $name or die "Can't read $name: $!\n";
+	local $/;
+	return <$fh>;
 }
 
 ###############################################################################
