@@ -179,7 +179,8 @@ valgrind-deps:
 # the package, for the nginx that is installed
 
 deb:
-	@./.ci/deps build-essential debhelper lintian
+	@./.ci/deps --only build-essential debhelper lintian nginx-dev \
+		libhiredis-dev libjwt-dev libssl-dev
 	@./.ci/deb $(BUILD)/deb
 
 # other systems than this one; variables of make are passed on
