@@ -185,8 +185,8 @@ deb:
 
 # other systems than this one; variables of make are passed on
 
-test-debian%:
-	@./.ci/debian test $* T="$(T)"
+test-debian12 test-debian13:
+	@./.ci/debian test $(@:test-debian%=%) T="$(T)"
 
 test-fresh:
 	@./.ci/debian fresh 12 T="$(T)"
@@ -307,4 +307,4 @@ clean:
 
 .PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps \
         fuzz-run valgrind valgrind-deps layers bench soak types clean deb \
-        test-fresh test-deb test-image builds
+        test-debian12 test-debian13 test-fresh test-deb test-image builds

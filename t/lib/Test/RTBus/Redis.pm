@@ -155,10 +155,21 @@ sub _try_start {
 		'--appendfsync', 'always',
 		'--daemonize', 'no',
 		'--enable-debug-command', 'yes',
-		defined $self->{password}
-			? ('--requirepass', $self->{password}) : (),
 		@{$self->{args}},
 	);
+
+	# it may have any character, and arguments are not quoted by all versions
+
+	if (defined $self->{password}) {
+		my $file = "$self->{dir}/redis-$self->{port}.conf";
+
+		open my $fh, '>', $file or die "Can't write $file: $!\n";
+		print $fh 'requirepass "'
+			. ($self->{password} =~ s/(["\\])/\\$1/gr) . "\"\n";
+		close $fh or die "Can't write $file: $!\n";
+
+		unshift @args, $file;
+	}
 
 	@args = $self->_sentinel() if $self->{sentinel};
 
