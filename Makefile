@@ -185,8 +185,11 @@ deb:
 
 # other systems than this one; variables of make are passed on
 
-test-debian12 test-debian13:
-	@./.ci/debian test $(@:test-debian%=%) T="$(T)"
+test-debian12:
+	@./.ci/debian test 12 T="$(T)"
+
+test-debian13:
+	@./.ci/debian test 13 T="$(T)"
 
 test-fresh:
 	@./.ci/debian fresh 12 T="$(T)"
