@@ -348,8 +348,8 @@ sub _conn {
 sub _connect {
 	my ($self) = @_;
 
-	my $conn = Test::RTBus::Redis::Connection->new($self->{host},
-		$self->{port});
+	my $conn = Test::RTBus::Redis::Connection->new($self->{port},
+		$self->{host});
 
 	if (defined $self->{password}) {
 		$conn->write(_encode('AUTH', $self->{password}));
@@ -482,11 +482,11 @@ use IO::Socket::IP;
 use Time::HiRes qw/ time /;
 
 sub new {
-	my ($class, $host, $port) = @_;
+	my ($class, $port, $host) = @_;
 
 	my $sock = IO::Socket::IP->new(
 		Type => SOCK_STREAM,
-		PeerHost => $host,
+		PeerHost => defined $host ? $host : '127.0.0.1',
 		PeerPort => $port
 	)
 		or die "Can't connect to Redis at port $port: $!\n";
