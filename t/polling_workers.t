@@ -48,7 +48,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    rtbus_redis        $url command_timeout=1s;
+    rtbus_redis        $url command_timeout=10s;
     rtbus_allow        job:*;
     rtbus_drain        100ms;
     rtbus_secret_file  %%TESTDIR%%/secret;

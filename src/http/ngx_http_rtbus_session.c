@@ -14,8 +14,8 @@
 /* ms for another worker to do what a request wants at once */
 #define NGX_HTTP_RTBUS_SESSION_POST   10000
 
-/* ... to end a poll of a worker that leaves */
-#define NGX_HTTP_RTBUS_SESSION_FLUSH  2000
+/* ... and to end a poll of a worker that leaves */
+#define NGX_HTTP_RTBUS_SESSION_FLUSH  5000
 
 /* ... and to say that an answer has arrived */
 #define NGX_HTTP_RTBUS_SESSION_SURE   5000
