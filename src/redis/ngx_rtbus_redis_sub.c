@@ -267,11 +267,13 @@ ngx_rtbus_redis_topics_insert(ngx_rtbus_redis_topics_t *topics,
 {
     ngx_rtbus_redis_topic_t  **slot;
 
+    topics->n++;
+
     if (topics->slots == NULL) {
         return;
     }
 
-    if (topics->n > topics->mask) {
+    if (topics->n > topics->mask + 1) {
         ngx_rtbus_redis_topics_grow(topics, log);
     }
 
@@ -279,8 +281,6 @@ ngx_rtbus_redis_topics_insert(ngx_rtbus_redis_topics_t *topics,
 
     topic->next = *slot;
     *slot = topic;
-
-    topics->n++;
 }
 
 
@@ -323,6 +323,8 @@ ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
 {
     ngx_rtbus_redis_topic_t  **slot;
 
+    topics->n--;
+
     if (topics->slots == NULL) {
         return;
     }
@@ -334,8 +336,6 @@ ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
     }
 
     *slot = topic->next;
-
-    topics->n--;
 }
 
 
