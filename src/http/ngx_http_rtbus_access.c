@@ -325,11 +325,12 @@ ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port)
 ngx_int_t
 ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules)
 {
-    ngx_int_t                   rc;
-    ngx_uint_t                  i;
-    ngx_http_rtbus_name_t      *name;
-    ngx_http_rtbus_rule_t      *rule;
-    ngx_http_rtbus_loc_conf_t  *rlcf;
+    ngx_int_t                    rc;
+    ngx_uint_t                   i;
+    ngx_http_rtbus_name_t       *name;
+    ngx_http_rtbus_rule_t       *rule;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_name_part_t  *part;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
@@ -366,8 +367,12 @@ ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules)
             continue;
         }
 
+        part = name[i].parts.elts;
+
         rule->prefix = name[i].prefix;
         rule->owner = name[i].owner;
+        rule->fixed = (name[i].parts.nelts == 0
+                       || (name[i].parts.nelts == 1 && !part->variable));
     }
 
     return NGX_OK;
@@ -619,6 +624,7 @@ ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
 
         rule->prefix = (n & 1);
         rule->owner = (n & 2) >> 1;
+        rule->fixed = 0;
     }
 
     pos = NULL;
@@ -662,42 +668,54 @@ ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
 }
 
 
-ngx_int_t
-ngx_http_rtbus_copy_rules(ngx_pool_t *pool, ngx_array_t *dst, ngx_array_t *src)
+void *
+ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user, ngx_log_t *log)
 {
+    u_char                 *p;
+    size_t                  len;
     ngx_uint_t              i;
-    ngx_http_rtbus_rule_t  *rule, *from;
+    ngx_http_rtbus_rule_t  *rule;
 
-    if (src->nelts == 0) {
-        ngx_memzero(dst, sizeof(ngx_array_t));
-        return NGX_OK;
-    }
+    rule = rules->elts;
+    len = rules->nelts * sizeof(ngx_http_rtbus_rule_t) + user->len;
 
-    if (ngx_array_init(dst, pool, src->nelts, sizeof(ngx_http_rtbus_rule_t))
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    from = src->elts;
-
-    for (i = 0; i < src->nelts; i++) {
-
-        rule = ngx_array_push(dst);
-        if (rule == NULL) {
-            return NGX_ERROR;
-        }
-
-        *rule = from[i];
-
-        if (ngx_http_rtbus_copy_str(pool, &rule->name, &from[i].name)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
+    for (i = 0; i < rules->nelts; i++) {
+        if (!rule[i].fixed) {
+            len += rule[i].name.len;
         }
     }
 
-    return NGX_OK;
+    /* there may be neither */
+
+    rule = ngx_alloc(ngx_max(len, 1), log);
+    if (rule == NULL) {
+        return NULL;
+    }
+
+    p = (u_char *) (rule + rules->nelts);
+
+    if (rules->nelts) {
+        ngx_memcpy(rule, rules->elts,
+                   rules->nelts * sizeof(ngx_http_rtbus_rule_t));
+    }
+
+    for (i = 0; i < rules->nelts; i++) {
+
+        if (!rule[i].fixed && rule[i].name.len) {
+            ngx_memcpy(p, rule[i].name.data, rule[i].name.len);
+            rule[i].name.data = p;
+            p += rule[i].name.len;
+        }
+    }
+
+    if (user->len) {
+        ngx_memcpy(p, user->data, user->len);
+        user->data = p;
+    }
+
+    rules->elts = rule;
+
+    return rule;
 }
 
 

@@ -44,6 +44,7 @@ typedef struct {
     ngx_str_t      name;
     unsigned       prefix:1;
     unsigned       owner:1;
+    unsigned       fixed:1;      /* the name is the configuration's */
 } ngx_http_rtbus_rule_t;
 
 ngx_int_t ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules);
@@ -82,8 +83,14 @@ ngx_int_t ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
 
 ngx_int_t ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst,
     ngx_str_t *src);
-ngx_int_t ngx_http_rtbus_copy_rules(ngx_pool_t *pool, ngx_array_t *dst,
-    ngx_array_t *src);
+
+/*
+ * A copy of the rules and, behind them, of the user; a block for ngx_free(), or
+ * NULL: no memory.
+ */
+
+void *ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user,
+    ngx_log_t *log);
 
 /*
  * May the user (empty: nobody) join the channel (checked name)?  The first rule

@@ -12,9 +12,31 @@ ngx_int_t
 ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r)
 {
+    car->connection = r->connection;
     car->request = r;
 
     return ngx_http_rtbus_carrier_create(car, r, r->pool, r->connection->log);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_carrier_attach(ngx_http_rtbus_carrier_t *car,
+    ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_rtbus_carrier_cleanup;
+    cln->data = car;
+
+    car->request = r;
+    car->pool = r->pool;
+
+    return NGX_OK;
 }
 
 
@@ -64,8 +86,13 @@ ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
 static void
 ngx_http_rtbus_carrier_cleanup(void *data)
 {
-    ngx_http_rtbus_carrier_t *car = data;
+    ngx_http_rtbus_carrier_end(data);
+}
 
+
+void
+ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car)
+{
     if (car->left) {
         return;
     }
@@ -178,6 +205,15 @@ void
 ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame)
 {
+    ngx_http_rtbus_carrier_put(car, frame);
+    ngx_http_rtbus_carrier_mark(car);
+}
+
+
+void
+ngx_http_rtbus_carrier_put(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame)
+{
     ngx_http_rtbus_link_t  *link;
 
     link = car->worker->links;
@@ -204,8 +240,6 @@ ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
     car->unsent += frame->len;
 
     ngx_rtbus_stat_add(car->worker->hub.stat, send_queue, frame->len);
-
-    ngx_http_rtbus_carrier_mark(car);
 }
 
 
@@ -352,6 +386,7 @@ ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
     to->room_handler = from->room_handler;
     to->leave_handler = from->leave_handler;
     to->ended_handler = from->ended_handler;
+    to->settled_handler = from->settled_handler;
     to->data = from->data;
 
     if (from->first) {
@@ -490,9 +525,14 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
             car->room_handler(car);
         }
 
-        if ((car->closing || car->broken) && !car->closed) {
+        if (car->closing || car->broken) {
+
+            if (car->closed) {
+                continue;
+            }
+
             car->closed = 1;
-            c = car->request ? car->request->connection : NULL;
+            c = car->request ? car->connection : NULL;
 
             car->transport->close(car, car->close_code, car->close_reason);
 
@@ -501,6 +541,14 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
             if (c) {
                 ngx_http_run_posted_requests(c);
             }
+
+            continue;
+        }
+
+        if (car->request && !car->kept && car->transport->park
+            && car->settled_handler && car->settled_handler(car))
+        {
+            car->transport->park(car);
         }
     }
 }

@@ -49,10 +49,20 @@ typedef struct {
     /* the protocol's timer in so many ms; NULL: it has none */
     void                             (*timer)(ngx_http_rtbus_carrier_t *car,
                                          ngx_msec_t ms);
+
+    /*
+     * Gives the request back, from the end of a loop turn; it may have to stay.
+     * NULL: it stays.
+     */
+    void                             (*park)(ngx_http_rtbus_carrier_t *car);
+
+    /* car->request is there again: NGX_OK, or NGX_ERROR: no memory */
+    ngx_int_t                        (*unpark)(ngx_http_rtbus_carrier_t *car);
 } ngx_http_rtbus_transport_t;
 
 
 typedef void (*ngx_http_rtbus_carrier_pt)(ngx_http_rtbus_carrier_t *car);
+typedef ngx_uint_t (*ngx_http_rtbus_settled_pt)(ngx_http_rtbus_carrier_t *car);
 
 
 struct ngx_http_rtbus_carrier_s {
@@ -63,11 +73,17 @@ struct ngx_http_rtbus_carrier_s {
     ngx_http_rtbus_carrier_pt          leave_handler; /* the worker leaves: say
                                                          so to the client */
     ngx_http_rtbus_carrier_pt          ended_handler; /* the connection ends */
+    ngx_http_rtbus_settled_pt          settled_handler; /* is neither request
+                                                     nor pool needed for now;
+                                                     NULL: they are */
     void                              *data;
 
-    ngx_http_request_t                *request;   /* NULL: there is not just
+    ngx_connection_t                  *connection;  /* NULL: there is not just
                                                      one */
-    ngx_pool_t                        *pool;      /* lives as long as it does */
+    ngx_http_request_t                *request;   /* NULL: likewise, or it is
+                                                     parked, see _park.h */
+    ngx_pool_t                        *pool;      /* lives as long as it does,
+                                                     or as the request */
     ngx_log_t                         *log;
     ngx_http_rtbus_worker_t           *worker;
     ngx_http_rtbus_loc_conf_t         *conf;
@@ -101,16 +117,27 @@ struct ngx_http_rtbus_carrier_s {
     unsigned                           closed:1;  /* transport->close called */
     unsigned                           broken:1;  /* the connection is gone */
     unsigned                           left:1;    /* ... and so is it */
+    unsigned                           kept:1;    /* the request stays */
 };
 
 
 /*
- * car is zeroed memory that lives as long as the request.  The carrier leaves
- * the worker by a cleanup of r->pool.  NGX_OK or NGX_ERROR.
+ * car is zeroed memory that lives as long as the request, or the connection if
+ * the request may be parked.  The carrier leaves the worker by a cleanup of
+ * r->pool.  NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r);
+
+/* the same for one whose request was parked: it goes on with this one */
+
+ngx_int_t ngx_http_rtbus_carrier_attach(ngx_http_rtbus_carrier_t *car,
+    ngx_http_request_t *r);
+
+/* what the cleanup does, for one that has no request any more */
+
+void ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car);
 
 /*
  * The same for a carrier that outlives requests: r is the first one, the
@@ -139,6 +166,11 @@ void ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
 /* the same without the limit, and also when closing: for goodbyes */
 
 void ngx_http_rtbus_carrier_push(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame);
+
+/* likewise, but it goes with whatever is sent next */
+
+void ngx_http_rtbus_carrier_put(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame);
 
 /* the frame queued last, NULL if some of it may have been sent */

@@ -74,6 +74,16 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     cli->user = grant->id.user;
     cli->rules = grant->rules;
 
+    /* it outlives the request */
+
+    cli->grant = ngx_http_rtbus_copy_rules(&cli->rules, &cli->user, car->log);
+
+    if (cli->grant == NULL) {
+        ngx_str_null(&cli->user);
+        cli->rules.nelts = 0;
+        return NGX_ERROR;
+    }
+
     if (grant->id.expires
         && ngx_http_rtbus_client_expires(cli, grant->id.expires) != NGX_OK)
     {
@@ -468,6 +478,11 @@ ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli, const char *reason)
         q = ngx_queue_head(&cli->subs);
         ngx_http_rtbus_client_free_sub(ngx_queue_data(q, ngx_http_rtbus_sub_t,
                                                       queue));
+    }
+
+    if (cli->grant) {
+        ngx_free(cli->grant);
+        cli->grant = NULL;
     }
 }
 

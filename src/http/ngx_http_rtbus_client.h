@@ -78,6 +78,7 @@ struct ngx_http_rtbus_client_s {
     ngx_event_t                       *expiry;    /* its timer, malloc'ed */
 
     ngx_array_t                        rules;     /* see _access.h */
+    void                              *grant;     /* malloc'ed, rules and user */
 
     ngx_queue_t                        subs;
     ngx_uint_t                         nsubs;
@@ -118,9 +119,8 @@ struct ngx_http_rtbus_sub_s {
 
 
 /*
- * cli is zeroed memory; what the grant says is used as it is, and has to live
- * as long.  The carrier is closed when the token of the identity expires.
- * NGX_OK or NGX_ERROR.
+ * cli is zeroed memory.  The carrier is closed when the token of the identity
+ * expires.  NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,

@@ -213,15 +213,13 @@ ngx_http_rtbus_eio_websocket(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ws = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_ws_t));
+    ws = ngx_http_rtbus_ws_create(r, sizeof(ngx_http_rtbus_ws_t)
+                                     + handlers->size);
     if (ws == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    eio = ngx_http_rtbus_eio_create(r->pool, &ws->carrier, handlers);
-    if (eio == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    eio = ngx_http_rtbus_eio_create(ws + 1, &ws->carrier, handlers);
 
     ngx_http_rtbus_eio_attach(eio, ws);
 
@@ -261,18 +259,16 @@ ngx_http_rtbus_eio_arg(ngx_http_request_t *r, const char *name,
 
 
 ngx_http_rtbus_eio_t *
-ngx_http_rtbus_eio_create(ngx_pool_t *pool, ngx_http_rtbus_carrier_t *car,
+ngx_http_rtbus_eio_create(void *p, ngx_http_rtbus_carrier_t *car,
     const ngx_http_rtbus_eio_handlers_t *handlers)
 {
-    ngx_http_rtbus_eio_t  *eio;
+    ngx_http_rtbus_eio_t *eio = p;
 
-    eio = handlers->create(pool, car);
+    eio->carrier = car;
+    eio->handlers = handlers;
+    eio->opened = ngx_current_msec;
 
-    if (eio) {
-        eio->carrier = car;
-        eio->handlers = handlers;
-        eio->opened = ngx_current_msec;
-    }
+    handlers->create(eio, car);
 
     return eio;
 }

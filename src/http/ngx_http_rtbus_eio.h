@@ -27,11 +27,13 @@ typedef struct ngx_http_rtbus_eio_s  ngx_http_rtbus_eio_t;
 /* the layer above; a static of its file */
 
 struct ngx_http_rtbus_eio_handlers_s {
+    size_t                              size;  /* of a session */
+
     /*
-     * A new session, memory of the pool, for a carrier whose handlers it sets;
-     * car->data is the session.  NULL: no memory.
+     * A new session, zeroed memory, for a carrier whose handlers it sets;
+     * car->data is the session.
      */
-    ngx_http_rtbus_eio_t             *(*create)(ngx_pool_t *pool,
+    void                              (*create)(ngx_http_rtbus_eio_t *eio,
                                          ngx_http_rtbus_carrier_t *car);
 
     /*
@@ -103,9 +105,12 @@ ngx_int_t ngx_http_rtbus_eio_random(u_char *dst, ngx_log_t *log);
 
 /* for sessions: */
 
-/* sets the handlers of a carrier that is to be initialized; NULL: no memory */
+/*
+ * p is zeroed memory of handlers->size; sets the handlers of a carrier that is
+ * to be initialized
+ */
 
-ngx_http_rtbus_eio_t *ngx_http_rtbus_eio_create(ngx_pool_t *pool,
+ngx_http_rtbus_eio_t *ngx_http_rtbus_eio_create(void *p,
     ngx_http_rtbus_carrier_t *car,
     const ngx_http_rtbus_eio_handlers_t *handlers);
 

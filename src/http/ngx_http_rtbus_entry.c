@@ -262,6 +262,7 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
 
     waiting->handler = handler;
     waiting->request = r;
+    waiting->cleanup = cln;
 
     rc = ngx_http_rtbus_owners_ask(&rlcf->bus->worker->hub,
                                    &waiting->grant.id.user, &waiting->channels,
@@ -295,6 +296,7 @@ ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc, ngx_str_t *name)
     ngx_http_request_t  *r;
 
     entry->owners = NULL;
+    entry->cleanup->handler = NULL;
 
     r = entry->request;
     c = r->connection;

@@ -63,6 +63,7 @@ struct ngx_http_rtbus_entry_s {
 
     ngx_http_rtbus_entry_pt         handler;
     ngx_http_request_t             *request;
+    ngx_http_cleanup_t             *cleanup;
     ngx_http_rtbus_owners_t        *owners;    /* under way, or NULL */
 };
 

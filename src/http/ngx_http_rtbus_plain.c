@@ -22,6 +22,7 @@ static ngx_int_t ngx_http_rtbus_plain_start(ngx_http_request_t *r,
 static void ngx_http_rtbus_plain_room(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_plain_leave(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_plain_ended(ngx_http_rtbus_carrier_t *car);
+static ngx_uint_t ngx_http_rtbus_plain_settled(ngx_http_rtbus_carrier_t *car);
 static ngx_int_t ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws,
     u_char *p, size_t len);
 static ngx_rtbus_frame_t *ngx_http_rtbus_plain_encode(
@@ -84,7 +85,7 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
     ngx_http_rtbus_plain_t    *plain;
     ngx_http_rtbus_carrier_t  *car;
 
-    plain = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_plain_t));
+    plain = ngx_http_rtbus_ws_create(r, sizeof(ngx_http_rtbus_plain_t));
     if (plain == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -95,6 +96,7 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
     car->room_handler = ngx_http_rtbus_plain_room;
     car->leave_handler = ngx_http_rtbus_plain_leave;
     car->ended_handler = ngx_http_rtbus_plain_ended;
+    car->settled_handler = ngx_http_rtbus_plain_settled;
     car->data = &plain->client;
 
     plain->ws.message_handler = ngx_http_rtbus_plain_message;
@@ -143,6 +145,15 @@ static void
 ngx_http_rtbus_plain_ended(ngx_http_rtbus_carrier_t *car)
 {
     ngx_http_rtbus_client_done(car->data, ngx_http_rtbus_carrier_reason(car));
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_plain_settled(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_client_t *cli = car->data;
+
+    return cli->connected;
 }
 
 

@@ -52,7 +52,9 @@ static const ngx_http_rtbus_transport_t  ngx_http_rtbus_poll_transport = {
     ngx_http_rtbus_poll_flush,
     ngx_http_rtbus_poll_close,
     ngx_http_rtbus_poll_resume,
-    ngx_http_rtbus_poll_set_timer
+    ngx_http_rtbus_poll_set_timer,
+    NULL,
+    NULL
 };
 
 

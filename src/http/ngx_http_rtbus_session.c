@@ -301,10 +301,12 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
     s->log.data = s;
     s->log.action = NULL;
 
-    s->eio = ngx_http_rtbus_eio_create(pool, &s->poll.carrier, handlers);
+    s->eio = ngx_pcalloc(pool, handlers->size);
     if (s->eio == NULL) {
         goto failed;
     }
+
+    ngx_http_rtbus_eio_create(s->eio, &s->poll.carrier, handlers);
 
     s->poll.carrier.kind = NGX_RTBUS_STAT_POLLING;
 

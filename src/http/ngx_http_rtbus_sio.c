@@ -59,11 +59,12 @@ typedef struct {
 } ngx_http_rtbus_socket_t;
 
 
-static ngx_http_rtbus_eio_t *ngx_http_rtbus_sio_create(ngx_pool_t *pool,
+static void ngx_http_rtbus_sio_create(ngx_http_rtbus_eio_t *eio,
     ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_room(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_leave(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car);
+static ngx_uint_t ngx_http_rtbus_sio_settled(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio);
 static void ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio);
 static void ngx_http_rtbus_sio_export(ngx_http_rtbus_eio_t *eio,
@@ -138,6 +139,7 @@ static ngx_rtbus_frame_t *ngx_http_rtbus_sio_own_event(
 
 
 static const ngx_http_rtbus_eio_handlers_t  ngx_http_rtbus_sio_handlers = {
+    sizeof(ngx_http_rtbus_sio_t),
     ngx_http_rtbus_sio_create,
     ngx_http_rtbus_sio_message,
     ngx_http_rtbus_sio_tick,
@@ -172,15 +174,13 @@ ngx_http_rtbus_sio_handler(ngx_http_request_t *r)
 }
 
 
-static ngx_http_rtbus_eio_t *
-ngx_http_rtbus_sio_create(ngx_pool_t *pool, ngx_http_rtbus_carrier_t *car)
+static void
+ngx_http_rtbus_sio_create(ngx_http_rtbus_eio_t *eio,
+    ngx_http_rtbus_carrier_t *car)
 {
     ngx_http_rtbus_sio_t  *sio;
 
-    sio = ngx_pcalloc(pool, sizeof(ngx_http_rtbus_sio_t));
-    if (sio == NULL) {
-        return NULL;
-    }
+    sio = (ngx_http_rtbus_sio_t *) eio;
 
     ngx_queue_init(&sio->sockets);
 
@@ -188,9 +188,8 @@ ngx_http_rtbus_sio_create(ngx_pool_t *pool, ngx_http_rtbus_carrier_t *car)
     car->room_handler = ngx_http_rtbus_sio_room;
     car->leave_handler = ngx_http_rtbus_sio_leave;
     car->ended_handler = ngx_http_rtbus_sio_ended;
+    car->settled_handler = ngx_http_rtbus_sio_settled;
     car->data = sio;
-
-    return &sio->eio;
 }
 
 
@@ -248,6 +247,35 @@ ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car)
     }
 
     ngx_http_rtbus_sio_drop(sio);
+}
+
+
+/* between its first CONNECT and the next one */
+
+static ngx_uint_t
+ngx_http_rtbus_sio_settled(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_sio_t  *sio = car->data;
+
+    ngx_queue_t              *q;
+    ngx_http_rtbus_socket_t  *socket;
+
+    if (sio->connects == 0) {
+        return 0;
+    }
+
+    for (q = ngx_queue_head(&sio->sockets);
+         q != ngx_queue_sentinel(&sio->sockets);
+         q = ngx_queue_next(q))
+    {
+        socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
+
+        if (socket->connect || socket->client.starting) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -763,7 +791,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     if (car->request) {
         length += car->request->request_length;
 
-    } else if (nsp) {
+    } else if (nsp && car->connection == NULL) {
         rc = ngx_http_rtbus_session_grant(car, &said);
 
         if (rc == NGX_OK) {
@@ -790,7 +818,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
                                                 "Invalid namespace");
     }
 
-    if (car->request) {
+    if (car->request || car->connection) {
         rc = ngx_http_rtbus_sio_grant(sio, &auth[2].value, &grant);
 
     } else {
@@ -1117,31 +1145,15 @@ static ngx_int_t
 ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *token, ngx_http_rtbus_grant_t *grant)
 {
-    ngx_int_t                  rc;
-    ngx_array_t                rules;
-    ngx_http_request_t        *r;
     ngx_http_rtbus_carrier_t  *car;
 
     car = sio->eio.carrier;
-    r = car->request;
 
-    rc = ngx_http_rtbus_sio_request_grant(r, token, grant);
-
-    if (rc != NGX_OK || r->pool == car->pool) {
-        return rc;
-    }
-
-    /* the session outlives the request */
-
-    if (ngx_http_rtbus_copy_str(car->pool, &grant->id.user, &grant->id.user)
-        != NGX_OK)
-    {
+    if (car->request == NULL && car->transport->unpark(car) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    rules = grant->rules;
-
-    return ngx_http_rtbus_copy_rules(car->pool, &grant->rules, &rules);
+    return ngx_http_rtbus_sio_request_grant(car->request, token, grant);
 }
 
 

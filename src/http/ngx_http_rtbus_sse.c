@@ -62,6 +62,8 @@ static const ngx_http_rtbus_transport_t  ngx_http_rtbus_sse_transport = {
     ngx_http_rtbus_sse_flush,
     ngx_http_rtbus_sse_close,
     NULL,
+    NULL,
+    NULL,
     NULL
 };
 

@@ -12,7 +12,7 @@
 #define NGX_HTTP_RTBUS_UPGRADE_NOOP     100
 
 
-/* a WebSocket that is to get a session; memory of its request */
+/* a WebSocket that is to get a session */
 
 struct ngx_http_rtbus_upgrade_s {
     ngx_http_rtbus_ws_t                   ws;       /* the first member */
@@ -20,7 +20,11 @@ struct ngx_http_rtbus_upgrade_s {
 
     ngx_http_rtbus_session_t             *session;  /* ours, or NULL */
 
-    ngx_http_request_t                   *request;
+    ngx_http_rtbus_eio_t                 *eio;      /* malloc'ed, of a session
+                                                       that came here */
+
+    ngx_http_request_t                   *request;  /* until it is done */
+    ngx_http_cleanup_t                   *cleanup;  /* likewise */
     ngx_http_rtbus_worker_t              *worker;
     ngx_http_rtbus_relay_ask_t           *ask;
     uint64_t                              ref;      /* by which the owner knows
@@ -116,15 +120,20 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
         return rc;
     }
 
-    cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_upgrade_t));
+    cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    u = cln->data;
-    ngx_memzero(u, sizeof(ngx_http_rtbus_upgrade_t));
+    u = ngx_http_rtbus_ws_create(r, sizeof(ngx_http_rtbus_upgrade_t));
+    if (u == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     cln->handler = ngx_http_rtbus_upgrade_cleanup;
+    cln->data = u;
+
+    u->cleanup = cln;
 
     u->handlers = handlers;
     u->request = r;
@@ -199,6 +208,10 @@ ngx_http_rtbus_upgrade_accept(ngx_http_rtbus_upgrade_t *u,
     }
 
     ws->carrier.transport->timer(&ws->carrier, NGX_HTTP_RTBUS_UPGRADE_TIMEOUT);
+
+    /* it is the client that speaks first */
+
+    ngx_http_rtbus_carrier_mark(&ws->carrier);
 
     if (error != NGX_HTTP_RTBUS_EIO_OK) {
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_POLICY,
@@ -377,6 +390,11 @@ ngx_http_rtbus_upgrade_ended(ngx_http_rtbus_carrier_t *car)
     }
 
     u->ended(car);
+
+    if (u->eio) {
+        ngx_free(u->eio);
+        u->eio = NULL;
+    }
 
     s = u->session;
 
@@ -560,6 +578,7 @@ ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
     car = &u->ws.carrier;
 
     u->done = 1;
+    u->cleanup->handler = NULL;
     car->busy = 0;
 
     u->ended = car->ended_handler;
@@ -616,12 +635,12 @@ ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u, rtbus_str_t *answer)
         return NGX_ERROR;
     }
 
-    eio = ngx_http_rtbus_eio_create(u->request->pool, &u->ws.carrier,
-                                    u->handlers);
-    if (eio == NULL) {
-        u->ws.carrier.ended_handler = ngx_http_rtbus_upgrade_ended;
+    u->eio = ngx_calloc(u->handlers->size, u->ws.carrier.log);
+    if (u->eio == NULL) {
         return NGX_ERROR;
     }
+
+    eio = ngx_http_rtbus_eio_create(u->eio, &u->ws.carrier, u->handlers);
 
     if (rtbus_json_uint(&m[2].value.raw, &n) == RTBUS_OK) {
         eio->opened -= (ngx_msec_t) n;

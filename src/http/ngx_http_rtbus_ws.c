@@ -36,13 +36,25 @@ static ngx_uint_t ngx_http_rtbus_ws_token(ngx_table_elt_t *h,
     const char *token);
 static ngx_int_t ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r,
     const char *error);
-static ngx_int_t ngx_http_rtbus_ws_answer(ngx_http_request_t *r,
+static ngx_int_t ngx_http_rtbus_ws_answer(ngx_http_rtbus_ws_t *ws,
     ngx_str_t *key);
+static ngx_int_t ngx_http_rtbus_ws_queue(ngx_http_rtbus_ws_t *ws,
+    ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_ws_keep_rest(ngx_http_rtbus_ws_t *ws,
+    u_char *p, u_char *last);
 static void ngx_http_rtbus_ws_cleanup(void *data);
+static ngx_int_t ngx_http_rtbus_ws_attach(ngx_http_rtbus_ws_t *ws,
+    ngx_http_request_t *r);
+static void ngx_http_rtbus_ws_park(ngx_http_rtbus_carrier_t *car);
+static ngx_int_t ngx_http_rtbus_ws_unpark(ngx_http_rtbus_carrier_t *car);
 
 static void ngx_http_rtbus_ws_read_handler(ngx_event_t *rev);
+static void ngx_http_rtbus_ws_parked_read_handler(ngx_event_t *rev);
+static void ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws);
 static void ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws);
 static void ngx_http_rtbus_ws_write_handler(ngx_event_t *wev);
+static void ngx_http_rtbus_ws_parked_write_handler(ngx_event_t *wev);
+static void ngx_http_rtbus_ws_write(ngx_http_rtbus_ws_t *ws);
 static void ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p,
     u_char *last);
 static ngx_int_t ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p,
@@ -70,7 +82,9 @@ static const ngx_http_rtbus_transport_t  ngx_http_rtbus_ws_transport = {
     ngx_http_rtbus_ws_flush,
     ngx_http_rtbus_ws_close,
     ngx_http_rtbus_ws_resume,
-    ngx_http_rtbus_ws_set_timer
+    ngx_http_rtbus_ws_set_timer,
+    ngx_http_rtbus_ws_park,
+    ngx_http_rtbus_ws_unpark
 };
 
 
@@ -252,19 +266,34 @@ ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r, const char *error)
 }
 
 
-ngx_int_t
-ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
+void *
+ngx_http_rtbus_ws_create(ngx_http_request_t *r, size_t size)
 {
-    ngx_pool_cleanup_t  *cln;
+    ngx_pool_cleanup_t   *cln;
+    ngx_http_rtbus_ws_t  *ws;
 
     cln = ngx_pool_cleanup_add(r->pool, 0);
     if (cln == NULL) {
-        return NGX_ERROR;
+        return NULL;
+    }
+
+    /* it outlives the request, whose cleanup is gone when that is parked */
+
+    ws = ngx_calloc(size, r->connection->log);
+    if (ws == NULL) {
+        return NULL;
     }
 
     cln->handler = ngx_http_rtbus_ws_cleanup;
     cln->data = ws;
 
+    return ws;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
+{
     ws->carrier.transport = &ngx_http_rtbus_ws_transport;
 
     return ngx_http_rtbus_carrier_init(&ws->carrier, r);
@@ -274,6 +303,7 @@ ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
 ngx_int_t
 ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 {
+    ngx_buf_t                 *b;
     ngx_int_t                  rc;
     ngx_connection_t          *c;
     ngx_http_request_t        *r;
@@ -281,6 +311,7 @@ ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 
     r = ws->carrier.request;
     c = r->connection;
+    b = r->header_in;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
@@ -288,7 +319,15 @@ ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_ws_answer(r, key);
+    if (b->pos < b->last
+        && ngx_http_rtbus_ws_keep_rest(ws, b->pos, b->last) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->pos = b->last;
+
+    rc = ngx_http_rtbus_ws_answer(ws, key);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -317,12 +356,15 @@ ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 
 
 static ngx_int_t
-ngx_http_rtbus_ws_answer(ngx_http_request_t *r, ngx_str_t *key)
+ngx_http_rtbus_ws_answer(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 {
-    ngx_int_t         rc;
-    ngx_str_t         raw, value;
-    u_char            hash[NGX_HTTP_RTBUS_CRYPTO_SHA1];
-    static ngx_str_t  guid = ngx_string(RTBUS_WS_GUID);
+    ngx_int_t            rc;
+    ngx_str_t            raw, value;
+    ngx_http_request_t  *r;
+    u_char               hash[NGX_HTTP_RTBUS_CRYPTO_SHA1];
+    static ngx_str_t     guid = ngx_string(RTBUS_WS_GUID);
+
+    r = ws->carrier.request;
 
     if (ngx_http_rtbus_crypto_sha1(hash, key, &guid, r->connection->log)
         != NGX_OK)
@@ -358,11 +400,151 @@ ngx_http_rtbus_ws_answer(ngx_http_request_t *r, ngx_str_t *key)
         return (rc == NGX_OK) ? NGX_ERROR : rc;
     }
 
-    if (ngx_http_send_special(r, NGX_HTTP_FLUSH) == NGX_ERROR
-        || r->connection->buffered)
+    if (r->connection->buffered) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_ws_queue(ws, r);
+}
+
+
+/*
+ * Takes the 101, which the write filter has kept until there is more to send, to
+ * the beginning of our queue: it goes in one write with what follows it.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_ws_queue(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
+{
+    size_t              len;
+    u_char             *p;
+    ngx_chain_t        *cl;
+    ngx_rtbus_frame_t  *frame;
+
+    len = 0;
+
+    for (cl = r->out; cl; cl = cl->next) {
+        len += ngx_buf_size(cl->buf);
+    }
+
+    if (len == 0) {
+        return NGX_OK;
+    }
+
+    frame = ngx_rtbus_frame_create(len);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = frame->data;
+
+    for (cl = r->out; cl; cl = cl->next) {
+        p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
+    }
+
+    r->out = NULL;
+
+    ngx_http_rtbus_carrier_put(&ws->carrier, frame);
+    ngx_rtbus_frame_unref(frame);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_keep_rest(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
+{
+    ws->rest.data = ngx_alloc(last - p, ws->carrier.log);
+
+    if (ws->rest.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ws->rest.len = last - p;
+    ngx_memcpy(ws->rest.data, p, ws->rest.len);
+
+    return NGX_OK;
+}
+
+
+/* the end of the request is that of the connection, unless it is parked */
+
+static ngx_int_t
+ngx_http_rtbus_ws_attach(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+
+    if (cln == NULL
+        || ngx_http_rtbus_carrier_attach(&ws->carrier, r) != NGX_OK)
     {
         return NGX_ERROR;
     }
+
+    cln->handler = ngx_http_rtbus_ws_cleanup;
+    cln->data = ws;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_ws_park(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_connection_t     *c;
+    ngx_http_rtbus_ws_t  *ws;
+
+    ws = (ngx_http_rtbus_ws_t *) car;
+    c = car->connection;
+
+    ws->parked = ngx_http_rtbus_park(car->request, ws, car->worker->out);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus ws park *%uA: %p", c->number, ws->parked);
+
+    if (ws->parked == NULL) {
+        car->kept = 1;
+        return;
+    }
+
+    car->request = NULL;
+    car->pool = NULL;
+
+    c->data = ws;
+    c->read->handler = ngx_http_rtbus_ws_parked_read_handler;
+    c->write->handler = ngx_http_rtbus_ws_parked_write_handler;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_ws_unpark(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_connection_t     *c;
+    ngx_http_request_t   *r;
+    ngx_http_rtbus_ws_t  *ws;
+
+    ws = (ngx_http_rtbus_ws_t *) car;
+    c = car->connection;
+
+    r = ngx_http_rtbus_unpark(ws->parked);
+    if (r == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_rtbus_ws_attach(ws, r) != NGX_OK) {
+        ngx_http_rtbus_repark(ws->parked, r);
+        return NGX_ERROR;
+    }
+
+    ngx_free(ws->parked);
+    ws->parked = NULL;
+
+    ngx_http_set_ctx(r, ws, ngx_http_rtbus_module);
+
+    c->data = r;
+    c->read->handler = ngx_http_rtbus_ws_read_handler;
+    c->write->handler = ngx_http_rtbus_ws_write_handler;
 
     return NGX_OK;
 }
@@ -384,24 +566,47 @@ ngx_http_rtbus_ws_cleanup(void *data)
     if (ws->rest.data) {
         ngx_free(ws->rest.data);
     }
+
+    ngx_free(ws);
 }
 
 
 static void
 ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
 {
-    size_t                size;
-    ssize_t               n;
-    ngx_buf_t            *b;
-    ngx_str_t             rest;
-    ngx_uint_t            more;
-    ngx_connection_t     *c;
-    ngx_http_request_t   *r;
-    ngx_http_rtbus_ws_t  *ws;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
 
     c = rev->data;
     r = c->data;
-    ws = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
+
+    ngx_http_rtbus_ws_read(ngx_http_get_module_ctx(r, ngx_http_rtbus_module));
+}
+
+
+static void
+ngx_http_rtbus_ws_parked_read_handler(ngx_event_t *rev)
+{
+    ngx_connection_t  *c;
+
+    c = rev->data;
+
+    ngx_http_rtbus_ws_read(c->data);
+}
+
+
+static void
+ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
+{
+    size_t             size;
+    ssize_t            n;
+    ngx_str_t          rest;
+    ngx_uint_t         more;
+    ngx_event_t       *rev;
+    ngx_connection_t  *c;
+
+    c = ws->carrier.connection;
+    rev = c->read;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "rtbus ws read handler timedout:%d close:%d",
@@ -426,8 +631,6 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
         return;
     }
 
-    b = r->header_in;
-
     for (more = 0; /* void */ ; more = 1) {
 
         if (ws->carrier.held && !ws->carrier.closing) {
@@ -444,17 +647,6 @@ ngx_http_rtbus_ws_read_handler(ngx_event_t *rev)
             }
 
             ngx_free(rest.data);
-
-            continue;
-        }
-
-        if (b->pos < b->last) {
-
-            if (!ws->failed) {
-                ngx_http_rtbus_ws_input(ws, b->pos, b->last);
-            }
-
-            b->pos = b->last;
 
             continue;
         }
@@ -520,7 +712,7 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
     ngx_http_rtbus_carrier_t  *car;
 
     car = &ws->carrier;
-    rev = car->request->connection->read;
+    rev = car->connection->read;
 
     if (car->closed) {
         /* the close handshake was not completed in time */
@@ -551,15 +743,31 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
 static void
 ngx_http_rtbus_ws_write_handler(ngx_event_t *wev)
 {
-    ngx_connection_t     *c;
-    ngx_http_request_t   *r;
-    ngx_http_rtbus_ws_t  *ws;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
 
     c = wev->data;
     r = c->data;
-    ws = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+    ngx_http_rtbus_ws_write(ngx_http_get_module_ctx(r, ngx_http_rtbus_module));
+}
+
+
+static void
+ngx_http_rtbus_ws_parked_write_handler(ngx_event_t *wev)
+{
+    ngx_connection_t  *c;
+
+    c = wev->data;
+
+    ngx_http_rtbus_ws_write(c->data);
+}
+
+
+static void
+ngx_http_rtbus_ws_write(ngx_http_rtbus_ws_t *ws)
+{
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ws->carrier.log, 0,
                    "rtbus ws write handler unsent:%uz", ws->carrier.unsent);
 
     if (ngx_http_rtbus_ws_flush(&ws->carrier) != NGX_OK) {
@@ -588,7 +796,7 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
         ws->pinged = 0;
 
         if (!ws->carrier.closed) {
-            ngx_add_timer(ws->carrier.request->connection->read,
+            ngx_add_timer(ws->carrier.connection->read,
                           ws->carrier.conf->ping_interval);
         }
     }
@@ -654,17 +862,11 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
 
             /* the message was one that has to be answered first */
 
-            ws->rest.data = ngx_alloc(last - p, ws->carrier.log);
-
-            if (ws->rest.data == NULL) {
+            if (ngx_http_rtbus_ws_keep_rest(ws, p, last) != NGX_OK) {
                 ws->failed = 1;
                 ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
                                              "no memory");
-                return;
             }
-
-            ws->rest.len = last - p;
-            ngx_memcpy(ws->rest.data, p, ws->rest.len);
 
             return;
         }
@@ -840,7 +1042,7 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
         if (ws->carrier.closed) {
             /* that was the answer to ours, and the end */
-            ngx_post_event(ws->carrier.request->connection->write,
+            ngx_post_event(ws->carrier.connection->write,
                            &ngx_posted_events);
             return NGX_ERROR;
         }
@@ -951,7 +1153,7 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car)
     ngx_connection_t       *c;
     ngx_http_rtbus_link_t  *link;
 
-    c = car->request->connection;
+    c = car->connection;
 
     while (car->first && c->write->ready) {
 
@@ -1062,7 +1264,7 @@ ngx_http_rtbus_ws_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
         return;
     }
 
-    ngx_add_timer(car->request->connection->read, NGX_HTTP_RTBUS_WS_LINGER);
+    ngx_add_timer(car->connection->read, NGX_HTTP_RTBUS_WS_LINGER);
 
     ngx_http_rtbus_ws_closing(ws);
 }
@@ -1071,7 +1273,7 @@ ngx_http_rtbus_ws_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
 static void
 ngx_http_rtbus_ws_resume(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_post_event(car->request->connection->read, &ngx_posted_events);
+    ngx_post_event(car->connection->read, &ngx_posted_events);
 }
 
 
@@ -1079,7 +1281,7 @@ static void
 ngx_http_rtbus_ws_set_timer(ngx_http_rtbus_carrier_t *car, ngx_msec_t ms)
 {
     if (!car->closed) {
-        ngx_add_timer(car->request->connection->read, ms);
+        ngx_add_timer(car->connection->read, ms);
     }
 }
 
@@ -1101,11 +1303,11 @@ ngx_http_rtbus_ws_closing(ngx_http_rtbus_ws_t *ws)
     }
 
     if (ws->failed
-        && ngx_shutdown_socket(car->request->connection->fd,
+        && ngx_shutdown_socket(car->connection->fd,
                                NGX_WRITE_SHUTDOWN)
            == -1)
     {
-        ngx_connection_error(car->request->connection, ngx_socket_errno,
+        ngx_connection_error(car->connection, ngx_socket_errno,
                              ngx_shutdown_socket_n " failed");
         ngx_http_rtbus_ws_finalize(ws);
     }
@@ -1118,8 +1320,7 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
-    r = ws->carrier.request;
-    c = r->connection;
+    c = ws->carrier.connection;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus ws finalize");
 
@@ -1132,6 +1333,21 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
     }
 
     c->idle = 0;
+
+    if (ws->parked && ngx_http_rtbus_ws_unpark(&ws->carrier) != NGX_OK) {
+
+        /* no line in the access log, then */
+
+        ngx_http_rtbus_unpark_drop(ws->parked);
+        ngx_http_rtbus_carrier_end(&ws->carrier);
+        ngx_http_rtbus_ws_cleanup(ws);
+
+        ngx_http_close_connection(c);
+        return;
+    }
+
+    r = ws->carrier.request;
+
     c->read->handler = ws->handler;
     c->write->handler = ws->handler;
     r->read_event_handler = ngx_http_block_reading;

@@ -11,6 +11,7 @@
 
 
 #include "ngx_http_rtbus_carrier.h"
+#include "ngx_http_rtbus_park.h"
 #include "rtbus_ws.h"
 
 
@@ -57,6 +58,7 @@ struct ngx_http_rtbus_ws_s {
                                                   the carrier came to be held */
 
     ngx_event_handler_pt          handler;     /* nginx's, of the connection */
+    ngx_http_rtbus_parked_t      *parked;      /* or NULL: there is a request */
 };
 
 
@@ -68,14 +70,24 @@ struct ngx_http_rtbus_ws_s {
 ngx_int_t ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key);
 
 /*
- * ws is zeroed memory of r->pool, its handlers set.  NGX_OK or NGX_ERROR; what
- * has to be there for ended_handler is set up next, before anything can fail.
+ * Zeroed memory for one and what the protocol has with it, of that size in all,
+ * that lives as long as the connection; or NULL.
+ */
+
+void *ngx_http_rtbus_ws_create(ngx_http_request_t *r, size_t size);
+
+/*
+ * The handlers of ws are set.  NGX_OK or NGX_ERROR; what has to be there for
+ * ended_handler is set up next, before anything can fail.
  */
 
 ngx_int_t ngx_http_rtbus_ws_init(ngx_http_rtbus_ws_t *ws,
     ngx_http_request_t *r);
 
-/* answers 101: NGX_OK, and the handler returns NGX_DONE, or what it returns */
+/*
+ * Answers 101, which goes with the first frame: NGX_OK, and the handler returns
+ * NGX_DONE, or what it returns.
+ */
 
 ngx_int_t ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key);
 

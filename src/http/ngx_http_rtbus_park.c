@@ -1,0 +1,1080 @@
+
+#include "ngx_http_rtbus_park.h"
+
+
+/* a string that is not a part of the request line */
+#define NGX_HTTP_RTBUS_PARK_APART  65535
+
+
+/*
+ * Strings have their length and then, as far as they are part of the request
+ * line, their place in it, in 2 bytes each.
+ */
+
+struct ngx_http_rtbus_parked_s {
+    ngx_connection_t        *connection;
+    ngx_http_connection_t   *http_connection;
+    void                   **srv_conf;
+    void                   **loc_conf;
+    void                    *log_data;      /* nginx's */
+    ngx_log_handler_pt       log_handler;   /* likewise */
+
+    time_t                   start_sec;
+    size_t                   limit_rate;
+    uint32_t                 request_length;
+    uint32_t                 header_size;
+    uint32_t                 size;          /* of data */
+    uint16_t                 start_msec;
+    uint16_t                 status;
+    uint16_t                 err_status;
+
+    unsigned                 limit_conn_status:2;
+    unsigned                 limit_req_status:3;
+    unsigned                 limit_rate_set:1;
+    unsigned                 add_uri_to_alias:1;
+    unsigned                 valid_location:1;
+    unsigned                 valid_unparsed_uri:1;
+    unsigned                 pipeline:1;
+    unsigned                 internal:1;
+    unsigned                 error_page:1;
+    unsigned                 root_tested:1;
+
+#if (nginx_version >= 1029003)
+    in_port_t                port;
+#endif
+
+    u_char                   data[1];
+};
+
+
+typedef struct {
+    u_char                  *pos;
+    u_char                  *last;
+    ngx_str_t                line;
+    ngx_uint_t               full;          /* unsigned  full:1; */
+} ngx_http_rtbus_packer_t;
+
+
+static const char *ngx_http_rtbus_park_obstacle(ngx_http_request_t *r,
+    void *data);
+static const char *ngx_http_rtbus_park_contexts(ngx_http_request_t *r);
+static void ngx_http_rtbus_park_find(void);
+static const char *ngx_http_rtbus_park_module(ngx_uint_t index);
+static void ngx_http_rtbus_park_buffers(ngx_connection_t *c,
+    ngx_http_connection_t *hc);
+static u_char *ngx_http_rtbus_park_log(ngx_log_t *log, u_char *buf,
+    size_t len);
+
+static void ngx_http_rtbus_pack(ngx_http_rtbus_packer_t *packer,
+    ngx_http_request_t *r);
+static void ngx_http_rtbus_pack_headers(ngx_http_rtbus_packer_t *packer,
+    ngx_list_t *headers);
+static void ngx_http_rtbus_pack_variables(ngx_http_rtbus_packer_t *packer,
+    ngx_http_request_t *r);
+static void ngx_http_rtbus_pack_captures(ngx_http_rtbus_packer_t *packer,
+    ngx_http_request_t *r);
+static void ngx_http_rtbus_pack_str(ngx_http_rtbus_packer_t *packer,
+    ngx_str_t *str);
+static void ngx_http_rtbus_pack_text(ngx_http_rtbus_packer_t *packer,
+    ngx_str_t *str);
+static void ngx_http_rtbus_pack_number(ngx_http_rtbus_packer_t *packer,
+    ngx_uint_t n);
+static void ngx_http_rtbus_pack_bytes(ngx_http_rtbus_packer_t *packer,
+    void *p, size_t len);
+
+static ngx_int_t ngx_http_rtbus_unpack(ngx_http_request_t *r, u_char *p);
+static ngx_int_t ngx_http_rtbus_unpack_headers_in(ngx_http_request_t *r,
+    u_char **p);
+static ngx_int_t ngx_http_rtbus_unpack_headers_out(ngx_http_request_t *r,
+    u_char **p);
+static ngx_table_elt_t *ngx_http_rtbus_unpack_header(ngx_list_t *headers,
+    u_char **p);
+static void ngx_http_rtbus_unpack_variables(ngx_http_request_t *r,
+    u_char **p);
+static ngx_int_t ngx_http_rtbus_unpack_captures(ngx_http_request_t *r,
+    u_char **p);
+static void ngx_http_rtbus_unpack_str(u_char **p, ngx_str_t *line,
+    ngx_str_t *str);
+static void ngx_http_rtbus_unpack_text(u_char **p, ngx_str_t *str);
+static ngx_uint_t ngx_http_rtbus_unpack_number(u_char **p);
+
+
+/* the last one is Debian's, for max_headers */
+
+static struct {
+    const char  *name;
+    ngx_uint_t   index;
+} ngx_http_rtbus_park_modules[] = {
+    { "ngx_http_rtbus_module", NGX_MODULE_UNSET_INDEX },
+    { "ngx_http_auth_request_module", NGX_MODULE_UNSET_INDEX },
+    { "ngx_http_header_count_module", NGX_MODULE_UNSET_INDEX },
+    { NULL, NGX_MODULE_UNSET_INDEX }
+};
+
+
+ngx_http_rtbus_parked_t *
+ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf)
+{
+    char                     *action;
+    size_t                    len;
+    ngx_log_t                *log;
+    const char               *obstacle;
+    ngx_connection_t         *c;
+    ngx_pool_cleanup_t       *cln;
+    ngx_http_rtbus_parked_t  *parked;
+    ngx_http_rtbus_packer_t   packer;
+
+    c = r->connection;
+    log = c->log;
+
+    obstacle = ngx_http_rtbus_park_obstacle(r, data);
+
+    if (obstacle) {
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "rtbus keeps the request in memory: %s", obstacle);
+        return NULL;
+    }
+
+    packer.pos = buf;
+    packer.last = buf + NGX_HTTP_RTBUS_BUFFER;
+    packer.line = r->request_line;
+    packer.full = 0;
+
+    ngx_http_rtbus_pack(&packer, r);
+
+    if (packer.full) {
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "rtbus keeps the request in memory: it is too large");
+        return NULL;
+    }
+
+    len = packer.pos - buf;
+
+    parked = ngx_alloc(offsetof(ngx_http_rtbus_parked_t, data) + len, log);
+    if (parked == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(parked->data, buf, len);
+
+    parked->size = len;
+    parked->connection = c;
+    parked->http_connection = r->http_connection;
+    parked->srv_conf = r->srv_conf;
+    parked->loc_conf = r->loc_conf;
+    parked->start_sec = r->start_sec;
+    parked->start_msec = r->start_msec;
+    parked->limit_rate = r->limit_rate;
+    parked->request_length = r->request_length;
+    parked->header_size = r->header_size;
+    parked->status = r->headers_out.status;
+    parked->err_status = r->err_status;
+    parked->limit_conn_status = r->limit_conn_status;
+    parked->limit_req_status = r->limit_req_status;
+    parked->limit_rate_set = r->limit_rate_set;
+    parked->add_uri_to_alias = r->add_uri_to_alias;
+    parked->valid_location = r->valid_location;
+    parked->valid_unparsed_uri = r->valid_unparsed_uri;
+    parked->pipeline = r->pipeline;
+    parked->internal = r->internal;
+    parked->error_page = r->error_page;
+    parked->root_tested = r->root_tested;
+
+#if (nginx_version >= 1029003)
+    parked->port = r->port;
+#endif
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        cln->handler = NULL;
+    }
+
+    ngx_http_set_ctx(r, NULL, ngx_http_rtbus_module);
+
+    r->logged = 1;
+
+#if (NGX_STAT_STUB)
+
+    /* the connection is counted as one that is written to still */
+
+    r->stat_writing = 0;
+
+#endif
+
+    action = log->action;
+
+    ngx_http_free_request(r, 0);
+
+    c->destroyed = 0;
+    log->action = action;
+
+    ngx_http_rtbus_park_buffers(c, parked->http_connection);
+
+    parked->log_data = log->data;
+    parked->log_handler = log->handler;
+
+    log->data = parked;
+    log->handler = ngx_http_rtbus_park_log;
+
+    return parked;
+}
+
+
+/* NULL, or what is in the way */
+
+static const char *
+ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
+{
+    u_char                    *p, *last;
+    ngx_connection_t          *c;
+    ngx_http_cleanup_t        *cln;
+    ngx_pool_cleanup_t        *pcln;
+    ngx_http_headers_out_t    *out;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = r->connection;
+
+    if (r != r->main || r->count != 1 || r->blocked || r->aio || r->stream
+        || r->http_version != NGX_HTTP_VERSION_11
+        || r->method != NGX_HTTP_GET)
+    {
+        return "it is in use";
+    }
+
+    if (r->upstream || r->upstream_states || r->request_body || r->postponed
+        || r->posted_requests || r->out || r->buffered || c->buffered)
+    {
+        return "it is in use";
+    }
+
+#if (NGX_HTTP_CACHE)
+
+    if (r->cache) {
+        return "it is in use";
+    }
+
+#endif
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->post_action.data) {
+        return "post_action";
+    }
+
+    for (cln = r->cleanup; cln; cln = cln->next) {
+        if (cln->handler) {
+            return "cleanup of another module";
+        }
+    }
+
+    for (pcln = r->pool->cleanup; pcln; pcln = pcln->next) {
+        if (pcln->handler && pcln->data != data) {
+            return "cleanup of another module";
+        }
+    }
+
+    /* of the headers of the 101 only the list is packed */
+
+    out = &r->headers_out;
+
+    if (out->trailers.part.nelts) {
+        return "trailers";
+    }
+
+    p = (u_char *) &out->status_line;
+    last = (u_char *) &out->content_length_n;
+
+    while (p < last) {
+        if (*p++) {
+            return "headers of the response";
+        }
+    }
+
+    return ngx_http_rtbus_park_contexts(r);
+}
+
+
+/*
+ * What other modules may have to say of the request later on, in their
+ * variables, is not known, but for those that are done with it.
+ */
+
+static const char *
+ngx_http_rtbus_park_contexts(ngx_http_request_t *r)
+{
+    ngx_uint_t  i, n;
+
+    if (ngx_http_rtbus_park_modules[0].index == NGX_MODULE_UNSET_INDEX) {
+        ngx_http_rtbus_park_find();
+    }
+
+    for (i = 0; i < ngx_http_max_module; i++) {
+
+        if (r->ctx[i] == NULL) {
+            continue;
+        }
+
+        for (n = 0; i != ngx_http_rtbus_park_modules[n].index; n++) {
+            if (ngx_http_rtbus_park_modules[n].name == NULL) {
+                return ngx_http_rtbus_park_module(i);
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+/* one that nginx does not have is as good as this one */
+
+static void
+ngx_http_rtbus_park_find(void)
+{
+    ngx_uint_t     i, n;
+    ngx_module_t  *module;
+
+    for (n = 0; ngx_http_rtbus_park_modules[n].name; n++) {
+
+        ngx_http_rtbus_park_modules[n].index = ngx_http_rtbus_module.ctx_index;
+
+        for (i = 0; ngx_cycle->modules[i]; i++) {
+            module = ngx_cycle->modules[i];
+
+            if (module->type == NGX_HTTP_MODULE
+                && ngx_strcmp(module->name,
+                              ngx_http_rtbus_park_modules[n].name)
+                   == 0)
+            {
+                ngx_http_rtbus_park_modules[n].index = module->ctx_index;
+            }
+        }
+    }
+}
+
+
+static const char *
+ngx_http_rtbus_park_module(ngx_uint_t index)
+{
+    ngx_uint_t     i;
+    ngx_module_t  *module;
+
+    for (i = 0; ngx_cycle->modules[i]; i++) {
+        module = ngx_cycle->modules[i];
+
+        if (module->type == NGX_HTTP_MODULE && module->ctx_index == index) {
+            return module->name;
+        }
+    }
+
+    return "context of another module";
+}
+
+
+/* as nginx does it for a connection that waits for the next request */
+
+static void
+ngx_http_rtbus_park_buffers(ngx_connection_t *c, ngx_http_connection_t *hc)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    b = c->buffer;
+
+    if (b && b->start && ngx_pfree(c->pool, b->start) == NGX_OK) {
+        b->start = NULL;
+        b->pos = NULL;
+        b->last = NULL;
+        b->end = NULL;
+    }
+
+    while (hc->free) {
+        cl = hc->free;
+        hc->free = cl->next;
+
+        ngx_pfree(c->pool, cl->buf->start);
+        ngx_free_chain(c->pool, cl);
+    }
+
+    while (hc->busy) {
+        cl = hc->busy;
+        hc->busy = cl->next;
+
+        ngx_pfree(c->pool, cl->buf->start);
+        ngx_free_chain(c->pool, cl);
+    }
+
+    hc->nbusy = 0;
+
+#if (NGX_HTTP_SSL)
+
+    if (c->ssl) {
+        ngx_ssl_free_buffer(c);
+    }
+
+#endif
+}
+
+
+ngx_http_request_t *
+ngx_http_rtbus_unpark(ngx_http_rtbus_parked_t *parked)
+{
+    char                      *action;
+    void                      *data;
+    u_char                    *p;
+    ngx_log_t                 *log;
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = parked->connection;
+    log = c->log;
+    action = log->action;
+    data = c->data;
+
+    log->data = parked->log_data;
+    log->handler = parked->log_handler;
+
+    c->data = parked->http_connection;
+
+    r = ngx_http_create_request(c);
+
+    c->data = data;
+
+    if (r == NULL) {
+        log->data = parked;
+        log->handler = ngx_http_rtbus_park_log;
+        return NULL;
+    }
+
+    c->requests--;
+
+#if (NGX_STAT_STUB)
+
+    (void) ngx_atomic_fetch_add(ngx_stat_requests, -1);
+    (void) ngx_atomic_fetch_add(ngx_stat_reading, -1);
+
+    r->stat_reading = 0;
+    r->stat_writing = 1;
+
+#endif
+
+    r->srv_conf = parked->srv_conf;
+    r->loc_conf = parked->loc_conf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    ngx_set_connection_log(c, clcf->error_log);
+
+    log->action = action;
+
+    r->start_sec = parked->start_sec;
+    r->start_msec = parked->start_msec;
+    r->limit_rate = parked->limit_rate;
+    r->request_length = parked->request_length;
+    r->header_size = parked->header_size;
+    r->headers_out.status = parked->status;
+    r->err_status = parked->err_status;
+    r->limit_conn_status = parked->limit_conn_status;
+    r->limit_req_status = parked->limit_req_status;
+    r->limit_rate_set = parked->limit_rate_set;
+    r->add_uri_to_alias = parked->add_uri_to_alias;
+    r->valid_location = parked->valid_location;
+    r->valid_unparsed_uri = parked->valid_unparsed_uri;
+    r->pipeline = parked->pipeline;
+    r->internal = parked->internal;
+    r->error_page = parked->error_page;
+    r->root_tested = parked->root_tested;
+
+#if (nginx_version >= 1029003)
+    r->port = parked->port;
+#endif
+
+    r->method = NGX_HTTP_GET;
+    r->http_version = NGX_HTTP_VERSION_11;
+    r->http_major = 1;
+    r->http_minor = 1;
+    r->http_state = NGX_HTTP_PROCESS_REQUEST_STATE;
+    r->header_sent = 1;
+
+    p = ngx_pnalloc(r->pool, parked->size);
+
+    if (p) {
+        ngx_memcpy(p, parked->data, parked->size);
+
+        if (ngx_http_rtbus_unpack(r, p) == NGX_OK) {
+            return r;
+        }
+    }
+
+    ngx_http_rtbus_repark(parked, r);
+
+    return NULL;
+}
+
+
+void
+ngx_http_rtbus_repark(ngx_http_rtbus_parked_t *parked, ngx_http_request_t *r)
+{
+    char              *action;
+    ngx_connection_t  *c;
+
+    c = parked->connection;
+    action = c->log->action;
+
+    r->logged = 1;
+
+#if (NGX_STAT_STUB)
+    r->stat_writing = 0;
+#endif
+
+    ngx_http_free_request(r, 0);
+
+    c->destroyed = 0;
+
+    c->log->data = parked;
+    c->log->handler = ngx_http_rtbus_park_log;
+    c->log->action = action;
+}
+
+
+void
+ngx_http_rtbus_unpark_drop(ngx_http_rtbus_parked_t *parked)
+{
+    ngx_log_t  *log;
+
+#if (NGX_STAT_STUB)
+    (void) ngx_atomic_fetch_add(ngx_stat_writing, -1);
+#endif
+
+    log = parked->connection->log;
+
+    log->data = parked->log_data;
+    log->handler = parked->log_handler;
+
+    ngx_free(parked);
+}
+
+
+/* the line of the error log says what it does for a request */
+
+static u_char *
+ngx_http_rtbus_park_log(ngx_log_t *log, u_char *buf, size_t len)
+{
+    u_char                    *p, *data;
+    ngx_str_t                  line, key, value, host, referer;
+    ngx_uint_t                 i, n;
+    ngx_http_core_srv_conf_t  *cscf;
+    ngx_http_rtbus_parked_t   *parked;
+
+    parked = log->data;
+
+    cscf = parked->srv_conf[ngx_http_core_module.ctx_index];
+
+    p = buf;
+
+    if (log->action) {
+        p = ngx_snprintf(buf, len, " while %s", log->action);
+        len -= p - buf;
+        buf = p;
+    }
+
+    data = parked->data;
+
+    ngx_http_rtbus_unpack_text(&data, &line);
+
+    p = ngx_snprintf(buf, len, ", client: %V, server: %V, request: \"%V\"",
+                     &parked->connection->addr_text, &cscf->server_name,
+                     &line);
+    len -= p - buf;
+    buf = p;
+
+    ngx_str_null(&host);
+    ngx_str_null(&referer);
+
+    n = ngx_http_rtbus_unpack_number(&data);
+
+    for (i = 0; i < n; i++) {
+        ngx_http_rtbus_unpack_text(&data, &key);
+        ngx_http_rtbus_unpack_text(&data, &value);
+
+        if (key.len == 4 && ngx_strncasecmp(key.data, (u_char *) "host", 4)
+                            == 0)
+        {
+            host = value;
+
+        } else if (key.len == 7
+                   && ngx_strncasecmp(key.data, (u_char *) "referer", 7) == 0)
+        {
+            referer = value;
+        }
+    }
+
+    if (host.data) {
+        p = ngx_snprintf(buf, len, ", host: \"%V\"", &host);
+        len -= p - buf;
+        buf = p;
+    }
+
+    if (referer.data) {
+        p = ngx_snprintf(buf, len, ", referrer: \"%V\"", &referer);
+    }
+
+    return p;
+}
+
+
+static void
+ngx_http_rtbus_pack(ngx_http_rtbus_packer_t *packer, ngx_http_request_t *r)
+{
+    ngx_http_rtbus_pack_text(packer, &r->request_line);
+    ngx_http_rtbus_pack_headers(packer, &r->headers_in.headers);
+
+    ngx_http_rtbus_pack_str(packer, &r->uri);
+    ngx_http_rtbus_pack_str(packer, &r->args);
+    ngx_http_rtbus_pack_str(packer, &r->exten);
+    ngx_http_rtbus_pack_str(packer, &r->unparsed_uri);
+    ngx_http_rtbus_pack_str(packer, &r->method_name);
+    ngx_http_rtbus_pack_str(packer, &r->http_protocol);
+    ngx_http_rtbus_pack_str(packer, &r->schema);
+    ngx_http_rtbus_pack_str(packer, &r->headers_in.server);
+
+    ngx_http_rtbus_pack_headers(packer, &r->headers_out.headers);
+    ngx_http_rtbus_pack_variables(packer, r);
+    ngx_http_rtbus_pack_captures(packer, r);
+}
+
+
+static void
+ngx_http_rtbus_pack_headers(ngx_http_rtbus_packer_t *packer,
+    ngx_list_t *headers)
+{
+    ngx_uint_t        i, n, pass;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    n = 0;
+
+    for (pass = 0; pass < 2; pass++) {
+
+        if (pass) {
+            ngx_http_rtbus_pack_number(packer, n);
+        }
+
+        for (part = &headers->part; part; part = part->next) {
+            h = part->elts;
+
+            for (i = 0; i < part->nelts; i++) {
+
+                if (h[i].hash == 0) {
+                    /* deleted, as it were */
+                    continue;
+                }
+
+                if (pass == 0) {
+                    n++;
+                    continue;
+                }
+
+                ngx_http_rtbus_pack_text(packer, &h[i].key);
+                ngx_http_rtbus_pack_text(packer, &h[i].value);
+            }
+        }
+    }
+}
+
+
+/* those that were evaluated; they might come out differently now */
+
+static void
+ngx_http_rtbus_pack_variables(ngx_http_rtbus_packer_t *packer,
+    ngx_http_request_t *r)
+{
+    ngx_str_t                   value;
+    ngx_uint_t                  i, n;
+    ngx_http_variable_value_t  *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    v = r->variables;
+    n = cmcf->variables.nelts;
+
+    for (i = 0; i < n; i++) {
+
+        if (!v[i].valid && !v[i].not_found) {
+            continue;
+        }
+
+        ngx_http_rtbus_pack_number(packer, i + 1);
+        ngx_http_rtbus_pack_number(packer, v[i].valid
+                                           | v[i].no_cacheable << 1
+                                           | v[i].not_found << 2
+                                           | v[i].escape << 3);
+
+        ngx_str_null(&value);
+
+        if (v[i].valid) {
+            value.len = v[i].len;
+            value.data = v[i].data;
+        }
+
+        ngx_http_rtbus_pack_str(packer, &value);
+    }
+
+    ngx_http_rtbus_pack_number(packer, 0);
+}
+
+
+static void
+ngx_http_rtbus_pack_captures(ngx_http_rtbus_packer_t *packer,
+    ngx_http_request_t *r)
+{
+#if (NGX_PCRE)
+
+    int         end;
+    ngx_str_t   text;
+    ngx_uint_t  i;
+
+    /* the first pair is nobody's, and there may be none to an expression */
+
+    if (r->ncaptures <= 2) {
+        ngx_http_rtbus_pack_number(packer, 0);
+        return;
+    }
+
+    ngx_http_rtbus_pack_number(packer, r->ncaptures);
+
+    end = 0;
+
+    for (i = 2; i < r->ncaptures; i++) {
+        end = ngx_max(end, r->captures[i]);
+    }
+
+    ngx_http_rtbus_pack_bytes(packer, r->captures,
+                              r->ncaptures * sizeof(int));
+
+    text.data = r->captures_data;
+    text.len = end;
+
+    ngx_http_rtbus_pack_str(packer, &text);
+
+#endif
+}
+
+
+static void
+ngx_http_rtbus_pack_str(ngx_http_rtbus_packer_t *packer, ngx_str_t *str)
+{
+    u_char  *line;
+
+    ngx_http_rtbus_pack_number(packer, str->len);
+
+    if (str->len == 0) {
+        return;
+    }
+
+    line = packer->line.data;
+
+    if (str->data >= line && str->data + str->len <= line + packer->line.len) {
+        ngx_http_rtbus_pack_number(packer, str->data - line);
+        return;
+    }
+
+    ngx_http_rtbus_pack_number(packer, NGX_HTTP_RTBUS_PARK_APART);
+    ngx_http_rtbus_pack_bytes(packer, str->data, str->len);
+}
+
+
+/* what nginx's parser leaves has a zero behind it */
+
+static void
+ngx_http_rtbus_pack_text(ngx_http_rtbus_packer_t *packer, ngx_str_t *str)
+{
+    ngx_http_rtbus_pack_number(packer, str->len);
+    ngx_http_rtbus_pack_bytes(packer, str->data, str->len);
+    ngx_http_rtbus_pack_bytes(packer, "", 1);
+}
+
+
+static void
+ngx_http_rtbus_pack_number(ngx_http_rtbus_packer_t *packer, ngx_uint_t n)
+{
+    uint16_t  number;
+
+    if (n > 65535) {
+        packer->full = 1;
+        return;
+    }
+
+    number = (uint16_t) n;
+
+    ngx_http_rtbus_pack_bytes(packer, &number, sizeof(uint16_t));
+}
+
+
+static void
+ngx_http_rtbus_pack_bytes(ngx_http_rtbus_packer_t *packer, void *p, size_t len)
+{
+    if (len > (size_t) (packer->last - packer->pos)) {
+        packer->full = 1;
+        return;
+    }
+
+    if (len) {
+        packer->pos = ngx_cpymem(packer->pos, p, len);
+    }
+}
+
+
+/* what is unpacked stays where it lies */
+
+static ngx_int_t
+ngx_http_rtbus_unpack(ngx_http_request_t *r, u_char *p)
+{
+    ngx_int_t  rc;
+
+    ngx_http_rtbus_unpack_text(&p, &r->request_line);
+
+    /* a handler that fails would close the request */
+
+    r->count++;
+
+    rc = ngx_http_rtbus_unpack_headers_in(r, &p);
+
+    if (rc != NGX_OK || r->count != 2) {
+        return NGX_ERROR;
+    }
+
+    r->count--;
+
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->uri);
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->args);
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->exten);
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->unparsed_uri);
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->method_name);
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->http_protocol);
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->schema);
+    ngx_http_rtbus_unpack_str(&p, &r->request_line, &r->headers_in.server);
+
+    if (ngx_http_rtbus_unpack_headers_out(r, &p) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_rtbus_unpack_variables(r, &p);
+
+    return ngx_http_rtbus_unpack_captures(r, &p);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_unpack_headers_in(ngx_http_request_t *r, u_char **p)
+{
+    ngx_uint_t                  n;
+    ngx_table_elt_t            *h;
+    ngx_http_header_t          *hh;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    n = ngx_http_rtbus_unpack_number(p);
+
+    if (ngx_list_init(&r->headers_in.headers, r->pool, n ? n : 1,
+                      sizeof(ngx_table_elt_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    while (n--) {
+        h = ngx_http_rtbus_unpack_header(&r->headers_in.headers, p);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        h->lowcase_key = ngx_pnalloc(r->pool, h->key.len);
+        if (h->lowcase_key == NULL) {
+            return NGX_ERROR;
+        }
+
+        h->hash = ngx_hash_strlow(h->lowcase_key, h->key.data, h->key.len);
+
+        hh = ngx_hash_find(&cmcf->headers_in_hash, h->hash, h->lowcase_key,
+                           h->key.len);
+
+        if (hh == NULL) {
+            continue;
+        }
+
+        if (hh->offset == offsetof(ngx_http_headers_in_t, host)) {
+            /* the server was chosen */
+            r->headers_in.host = h;
+            continue;
+        }
+
+        if (hh->handler(r, h, hh->offset) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (r->headers_in.content_length) {
+        r->headers_in.content_length_n = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_unpack_headers_out(ngx_http_request_t *r, u_char **p)
+{
+    ngx_uint_t        n;
+    ngx_table_elt_t  *h;
+
+    n = ngx_http_rtbus_unpack_number(p);
+
+    while (n--) {
+        h = ngx_http_rtbus_unpack_header(&r->headers_out.headers, p);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        h->hash = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_table_elt_t *
+ngx_http_rtbus_unpack_header(ngx_list_t *headers, u_char **p)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(headers);
+
+    if (h) {
+        ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+        ngx_http_rtbus_unpack_text(p, &h->key);
+        ngx_http_rtbus_unpack_text(p, &h->value);
+    }
+
+    return h;
+}
+
+
+static void
+ngx_http_rtbus_unpack_variables(ngx_http_request_t *r, u_char **p)
+{
+    ngx_str_t                   value;
+    ngx_uint_t                  i, flags;
+    ngx_http_variable_value_t  *v;
+
+    for ( ;; ) {
+        i = ngx_http_rtbus_unpack_number(p);
+
+        if (i == 0) {
+            return;
+        }
+
+        flags = ngx_http_rtbus_unpack_number(p);
+
+        ngx_http_rtbus_unpack_str(p, &r->request_line, &value);
+
+        v = &r->variables[i - 1];
+
+        v->valid = flags & 1;
+        v->no_cacheable = flags >> 1 & 1;
+        v->not_found = flags >> 2 & 1;
+        v->escape = flags >> 3 & 1;
+        v->len = value.len;
+        v->data = value.len ? value.data : (u_char *) "";
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_unpack_captures(ngx_http_request_t *r, u_char **p)
+{
+#if (NGX_PCRE)
+
+    size_t                      len;
+    ngx_str_t                   text;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    r->ncaptures = ngx_http_rtbus_unpack_number(p);
+
+    if (r->ncaptures == 0) {
+        return NGX_OK;
+    }
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    /* as much as nginx allocates for those of another expression */
+
+    len = ngx_max(r->ncaptures, cmcf->ncaptures) * sizeof(int);
+
+    r->captures = ngx_palloc(r->pool, len);
+    if (r->captures == NULL) {
+        r->ncaptures = 0;
+        return NGX_ERROR;
+    }
+
+    len = r->ncaptures * sizeof(int);
+
+    ngx_memcpy(r->captures, *p, len);
+    *p += len;
+
+    ngx_http_rtbus_unpack_str(p, &r->request_line, &text);
+
+    r->captures_data = text.data;
+
+#endif
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_unpack_str(u_char **p, ngx_str_t *line, ngx_str_t *str)
+{
+    ngx_uint_t  place;
+
+    str->len = ngx_http_rtbus_unpack_number(p);
+
+    if (str->len == 0) {
+        str->data = NULL;
+        return;
+    }
+
+    place = ngx_http_rtbus_unpack_number(p);
+
+    if (place != NGX_HTTP_RTBUS_PARK_APART) {
+        str->data = line->data + place;
+        return;
+    }
+
+    str->data = *p;
+    *p += str->len;
+}
+
+
+static void
+ngx_http_rtbus_unpack_text(u_char **p, ngx_str_t *str)
+{
+    str->len = ngx_http_rtbus_unpack_number(p);
+    str->data = *p;
+
+    *p += str->len + 1;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_unpack_number(u_char **p)
+{
+    uint16_t  number;
+
+    ngx_memcpy(&number, *p, sizeof(uint16_t));
+
+    *p += sizeof(uint16_t);
+
+    return number;
+}

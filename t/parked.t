@@ -1,0 +1,301 @@
+#!/usr/bin/perl
+
+# Tests for connections that have given their request back: what the access log
+# says of them at their end, and what a late CONNECT is granted, is the same as
+# if it had stayed.  A request that another module has hold of stays.
+
+###############################################################################
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use Test::RTBus;
+use Test::Nginx;
+use Test::RTBus::Redis;
+use Test::RTBus::SocketIO;
+use Test::RTBus::WebSocket;
+
+###############################################################################
+
+select STDERR; $| = 1;
+select STDOUT; $| = 1;
+
+my $t = Test::Nginx->new()->has(qw/ http limit_conn map rewrite /)
+	->has_daemon('redis-server');
+
+plan(skip_all => 'the module is not built') unless module_file();
+
+my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
+my $url = $redis->url();
+my $d = $t->testdir();
+
+my $stub = $t->has_module('stub_status') ? 'stub_status;' : 'return 404;';
+
+my @vars = qw/ request request_method request_uri uri document_uri args
+	query_string is_args arg_a arg_b cookie_c server_protocol scheme https
+	host http_host http_user_agent http_cookie http_referer http_via
+	http_x_forwarded_for http_x_twice content_length content_type
+	remote_addr remote_user server_name server_port server_addr status
+	bytes_sent body_bytes_sent request_length request_completion pipe
+	connection_requests document_root request_filename limit_rate
+	sent_http_upgrade sent_http_connection sent_http_x_added
+	sent_http_content_type both mapped never rtbus_user rtbus_transport
+	rtbus_channels rtbus_events rtbus_close /;
+
+my $format = join "'\n        '", map { "$_=\$$_|" } @vars;
+
+$t->write_file_expand('nginx.conf', <<"CONF");
+
+%%TEST_GLOBALS%%
+
+daemon off;
+
+events {
+}
+
+http {
+    %%TEST_GLOBALS_HTTP%%
+
+    rtbus_redis $url;
+    rtbus_allow job:*;
+    rtbus_allow user:\$rtbus_user;
+    rtbus_user \$http_x_user;
+    rtbus_drain 10ms;
+
+    # its connections are counted by a cleanup of the request
+
+    limit_conn_zone \$http_x_keep zone=keep:1m;
+    limit_conn keep 100;
+
+    map \$arg_a \$mapped {
+        ~^(?<part>..)  "\$part \$arg_b";
+        default        none;
+    }
+
+    map \$arg_b \$never {
+        default  "";
+    }
+
+    log_format all
+        '$format';
+
+    server {
+        listen       127.0.0.1:8080;
+        server_name  one.example.com;
+
+        location / {
+            return 404;
+        }
+    }
+
+    server {
+        listen       127.0.0.1:8080;
+        server_name  two.example.com;
+
+        limit_rate   1m;
+        access_log   $d/all.log all;
+
+        set \$both "";
+
+        location ~ ^/ws/(\\w+)/(\\w+)\$ {
+            set              \$both "\$1 and \$2 \$mapped";
+            rtbus            websocket;
+            rtbus_subscribe  job:\$1 user:\$rtbus_user;
+            add_header       X-Added "yes, \$2" always;
+        }
+
+        location /inner/ {
+            rewrite  ^/inner/(.*)\$ /ws/\$1?b=inner last;
+        }
+
+        location ~ ^/io/(\\w+)/\$ {
+            rtbus             socketio;
+            rtbus_subscribe   job:\$1 user:\$rtbus_user;
+            rtbus_namespaces  / /more /last;
+        }
+
+        location /stub {
+            access_log off;
+            $stub
+        }
+    }
+}
+
+CONF
+
+$t->plan(45);
+$t->run();
+wait_redis($t);
+
+###############################################################################
+
+my %headers = (
+	'Host' => 'two.example.com:8080',
+	'User-Agent' => 'a client (of some kind)',
+	'Referer' => 'http://two.example.com/page?x=1',
+	'Cookie' => 'a=1; c=some%20thing; d=',
+	'Via' => '1.1 somewhere',
+	'X-Forwarded-For' => '192.0.2.1, 192.0.2.2',
+	'X-Twice' => 'once',
+	'X-User' => 'ann',
+);
+
+my $asked = 0;
+
+# each path as it is, and with a request that has to stay
+
+for my $path ('/ws/one/two', '/ws/one/two?a=some&b=thing%20else',
+	'/inner/x1/y2?a=lost', '/ws//one/../one/%74wo?a=&b=1?2',
+	'http://two.example.com/ws/one/two?a=full')
+{
+	my ($parked, $kept) = map { plain($path, $_) } 'X-Drop', 'X-Keep';
+
+	is($parked->{lines}, 0, "$path: given back");
+	is($kept->{lines}, 1, "$path: kept");
+	is($parked->{log}, $kept->{log}, "$path: the same in the log");
+}
+
+# headers that need more than one of nginx's buffers
+
+$headers{"X-Long-$_"} = $_ x 1500 for 'a', 'b';
+
+my ($parked, $kept) = map { plain('/ws/one/two?a=long', $_) }
+	'X-Drop', 'X-Keep';
+
+is($parked->{lines}, 0, 'large: given back');
+is($parked->{log}, $kept->{log}, 'large: the same in the log');
+
+delete $headers{"X-Long-$_"} for 'a', 'b';
+
+# the next namespace is granted what the request says
+
+($parked, $kept) = map { socketio('/io/one/', $_) } 'X-Drop', 'X-Keep';
+
+is($parked->{lines}, 0, 'socketio: given back');
+is($kept->{lines}, 1, 'socketio: kept');
+is($parked->{log}, $kept->{log}, 'socketio: the same in the log');
+
+# what is complained of is known by its request
+
+my $ws = Test::RTBus::WebSocket->connect(path => '/ws/log/me?a=1',
+	headers => \%headers);
+
+$ws->wait_event('connected');
+$ws->send_text('nonsense');
+is($ws->read_close(), 1007, 'nonsense');
+$ws->drop();
+
+like(error_log($t),
+	qr!code:1007.*\bclient:\ 127\.0\.0\.1,\ server:\ two\.example\.com,
+	\ request:\ "GET\ /ws/log/me\?a=1\ HTTP/1\.1",
+	\ host:\ "two\.example\.com:8080",
+	\ referrer:\ "http://two\.example\.com/page\?x=1"!x, 'the error log');
+
+SKIP: {
+	skip 'no stub_status', 4 unless $stub =~ /stub_status/;
+
+	my $before = wait_for { my $s = stub(); $s->{active} == 1 && $s };
+
+	my @ws = map { Test::RTBus::WebSocket->connect(path => "/ws/s/$_",
+		headers => \%headers) } 1 .. 3;
+	$_->wait_event('connected') for @ws;
+
+	my $s = stub();
+
+	is($s->{active}, 4, 'stub_status: active');
+	is($s->{reading} . $s->{waiting}, '00', 'stub_status: nothing is read');
+	is($s->{writing}, 4, 'stub_status: writing');
+
+	$_->close(1000) for @ws;
+
+	$s = wait_for { my $s = stub(); $s->{active} == 1 && $s };
+
+	is($s->{requests} - $before->{requests} - $s->{asked} + $before->{asked},
+		3, 'stub_status: no request is counted twice');
+}
+
+is(error_log_count($t, qr/\[(?:crit|alert|emerg)\]/), 0, 'no complaints');
+
+###############################################################################
+
+# the line of the access log, and how many requests were kept
+
+sub ended {
+	my ($code) = @_;
+
+	my $n = () = Test::RTBus::_slurp("$d/all.log") =~ /\n/g;
+	my $lines = error_log_count($t, qr/rtbus keeps the request/);
+
+	$code->();
+
+	my $log = wait_for {
+		my @log = split /\n/, Test::RTBus::_slurp("$d/all.log");
+		@log > $n && $log[-1];
+	} 'the line';
+
+	return {
+		log => $log,
+		lines => error_log_count($t, qr/rtbus keeps the request/) - $lines
+	};
+}
+
+sub plain {
+	my ($path, $header) = @_;
+
+	return ended(sub {
+		my $ws = Test::RTBus::WebSocket->connect(path => $path,
+			headers => { %headers, $header => '1' });
+
+		my $data = $ws->wait_event('connected')->{data};
+
+		is($data->{userId}, 'ann', "$path: the user");
+
+		$redis->event('user:ann', 'e', 1);
+		$ws->wait_event('e');
+		$ws->close(1000);
+	});
+}
+
+sub socketio {
+	my ($path, $header) = @_;
+
+	return ended(sub {
+		my $io = Test::RTBus::SocketIO->connect(path => $path,
+			headers => { %headers, $header => '1' });
+
+		for my $nsp (qw! / /more /last !) {
+			$io->join_nsp($nsp);
+
+			my $data = $io->wait_name('connected', $nsp)->{data}[1];
+
+			is($data->{userId}, 'ann', "$path, $nsp: the user");
+
+			$redis->event($_, 'e', 1) for 'user:ann', 'job:one';
+			$io->wait_name('e', $nsp) for 1, 2;
+		}
+
+		$io->close(1000);
+	});
+}
+
+sub stub {
+	my %s;
+
+	my $body = http(<<EOR);
+GET /stub HTTP/1.0
+Host: two.example.com
+
+EOR
+
+	$asked++;
+
+	@s{qw/ active requests reading writing waiting /} = $body
+		=~ /connections: (\d+).*?\d+ \d+ (\d+) .*?(\d+) \D+(\d+) \D+(\d+)/s;
+	$s{asked} = $asked;
+
+	return \%s;
+}
+
+###############################################################################
