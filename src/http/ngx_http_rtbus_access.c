@@ -668,7 +668,7 @@ ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
 }
 
 
-void *
+ngx_http_rtbus_rule_t *
 ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user, ngx_log_t *log)
 {
     u_char                 *p;
@@ -712,8 +712,6 @@ ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user, ngx_log_t *log)
         ngx_memcpy(p, user->data, user->len);
         user->data = p;
     }
-
-    rules->elts = rule;
 
     return rule;
 }

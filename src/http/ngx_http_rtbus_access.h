@@ -85,12 +85,12 @@ ngx_int_t ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst,
     ngx_str_t *src);
 
 /*
- * A copy of the rules and, behind them, of the user; a block for ngx_free(), or
+ * A copy of the rules and, behind them, of the user; one block for ngx_free(), or
  * NULL: no memory.
  */
 
-void *ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user,
-    ngx_log_t *log);
+ngx_http_rtbus_rule_t *ngx_http_rtbus_copy_rules(ngx_array_t *rules,
+    ngx_str_t *user, ngx_log_t *log);
 
 /*
  * May the user (empty: nobody) join the channel (checked name)?  The first rule

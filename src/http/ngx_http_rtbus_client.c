@@ -56,6 +56,8 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
     ngx_http_rtbus_grant_t *grant)
 {
+    ngx_str_t  user;
+
     cli->carrier = car;
     cli->protocol = protocol;
 
@@ -71,18 +73,17 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     cli->tokens = car->conf->message_rate * 1000;
     cli->tokens_at = ngx_current_msec;
 
-    cli->user = grant->id.user;
-    cli->rules = grant->rules;
-
     /* it outlives the request */
 
-    cli->grant = ngx_http_rtbus_copy_rules(&cli->rules, &cli->user, car->log);
+    user = grant->id.user;
 
-    if (cli->grant == NULL) {
-        ngx_str_null(&cli->user);
-        cli->rules.nelts = 0;
+    cli->rules = ngx_http_rtbus_copy_rules(&grant->rules, &user, car->log);
+    if (cli->rules == NULL) {
         return NGX_ERROR;
     }
+
+    cli->nrules = grant->rules.nelts;
+    cli->user = user;
 
     if (grant->id.expires
         && ngx_http_rtbus_client_expires(cli, grant->id.expires) != NGX_OK)
@@ -130,7 +131,8 @@ ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
 
     grant.id.user = cli->user;
     grant.id.expires = cli->expiry ? cli->expires : 0;
-    grant.rules = cli->rules;
+    grant.rules.elts = cli->rules;
+    grant.rules.nelts = cli->nrules;
 
     ngx_http_rtbus_text_lit(text, "{\"tokens\":");
     ngx_http_rtbus_text_number(text, cli->tokens);
@@ -480,9 +482,9 @@ ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli, const char *reason)
                                                       queue));
     }
 
-    if (cli->grant) {
-        ngx_free(cli->grant);
-        cli->grant = NULL;
+    if (cli->rules) {
+        ngx_free(cli->rules);
+        cli->rules = NULL;
     }
 }
 
@@ -522,7 +524,8 @@ ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t  *channel;
 
     cli->starting = 1;
-    cli->refused = *refused;
+    cli->refused = refused->elts;
+    cli->nrefused = refused->nelts;
 
     channel = channels->elts;
     waiting = 0;
@@ -598,7 +601,6 @@ ngx_http_rtbus_client_ready(ngx_rtbus_sub_t *sub)
 static void
 ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
 {
-    ngx_str_t             *refused;
     ngx_uint_t             i;
     ngx_queue_t           *q;
     ngx_http_rtbus_sub_t  *s;
@@ -613,11 +615,11 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
 
     ngx_http_rtbus_sender_connected(cli);
 
-    refused = cli->refused.elts;
-
-    for (i = 0; i < cli->refused.nelts; i++) {
-        ngx_http_rtbus_client_refuse(cli, &refused[i]);
+    for (i = 0; i < cli->nrefused; i++) {
+        ngx_http_rtbus_client_refuse(cli, &cli->refused[i]);
     }
+
+    cli->nrefused = 0;
 
     for (q = ngx_queue_head(&cli->subs);
          q != ngx_queue_sentinel(&cli->subs);

@@ -77,12 +77,14 @@ struct ngx_http_rtbus_client_s {
     time_t                             expires;   /* of the token */
     ngx_event_t                       *expiry;    /* its timer, malloc'ed */
 
-    ngx_array_t                        rules;     /* see _access.h */
-    void                              *grant;     /* malloc'ed, rules and user */
+    ngx_http_rtbus_rule_t             *rules;     /* malloc'ed, and the user */
+    ngx_str_t                         *refused;   /* of the cursor, until it is
+                                                     connected */
+    uint32_t                           nrules;
+    uint32_t                           nrefused;
 
     ngx_queue_t                        subs;
     ngx_uint_t                         nsubs;
-    ngx_array_t                        refused;   /* ngx_str_t, of the cursor */
     ngx_queue_t                        asks;      /* of the inbox, see there */
     ngx_uint_t                         nasks;
     ngx_http_rtbus_sender_t           *sender;    /* see there; NULL: it has sent

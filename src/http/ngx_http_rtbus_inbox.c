@@ -210,9 +210,13 @@ static ngx_int_t
 ngx_http_rtbus_inbox_allowed(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel)
 {
-    ngx_int_t  rc;
+    ngx_int_t    rc;
+    ngx_array_t  rules;
 
-    rc = ngx_http_rtbus_check_rules(&cli->rules, &cli->user, &channel->name,
+    rules.elts = cli->rules;
+    rules.nelts = cli->nrules;
+
+    rc = ngx_http_rtbus_check_rules(&rules, &cli->user, &channel->name,
                                     cli->carrier->log);
 
     channel->owned = (rc == NGX_AGAIN);

@@ -224,12 +224,12 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf)
 static const char *
 ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
 {
-    u_char                    *p, *last;
-    ngx_connection_t          *c;
-    ngx_http_cleanup_t        *cln;
-    ngx_pool_cleanup_t        *pcln;
-    ngx_http_headers_out_t    *out;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_connection_t               *c;
+    ngx_http_cleanup_t             *cln;
+    ngx_pool_cleanup_t             *pcln;
+    ngx_http_headers_out_t         *out;
+    ngx_http_core_loc_conf_t       *clcf;
+    static ngx_http_headers_out_t   none;
 
     c = r->connection;
 
@@ -280,13 +280,12 @@ ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
         return "trailers";
     }
 
-    p = (u_char *) &out->status_line;
-    last = (u_char *) &out->content_length_n;
-
-    while (p < last) {
-        if (*p++) {
-            return "headers of the response";
-        }
+    if (ngx_memcmp(&out->status_line, &none.status_line,
+                   offsetof(ngx_http_headers_out_t, content_length_n)
+                   - offsetof(ngx_http_headers_out_t, status_line))
+        != 0)
+    {
+        return "headers of the response";
     }
 
     return ngx_http_rtbus_park_contexts(r);

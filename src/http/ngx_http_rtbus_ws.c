@@ -42,6 +42,8 @@ static ngx_int_t ngx_http_rtbus_ws_queue(ngx_http_rtbus_ws_t *ws,
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_rtbus_ws_keep_rest(ngx_http_rtbus_ws_t *ws,
     u_char *p, u_char *last);
+static ngx_http_rtbus_ws_part_t *ngx_http_rtbus_ws_part(
+    ngx_http_rtbus_ws_t *ws, size_t size);
 static void ngx_http_rtbus_ws_cleanup(void *data);
 static ngx_int_t ngx_http_rtbus_ws_attach(ngx_http_rtbus_ws_t *ws,
     ngx_http_request_t *r);
@@ -454,16 +456,33 @@ ngx_http_rtbus_ws_queue(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_rtbus_ws_keep_rest(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
 {
-    ws->rest.data = ngx_alloc(last - p, ws->carrier.log);
+    ws->rest = ngx_http_rtbus_ws_part(ws, last - p);
 
-    if (ws->rest.data == NULL) {
+    if (ws->rest == NULL) {
         return NGX_ERROR;
     }
 
-    ws->rest.len = last - p;
-    ngx_memcpy(ws->rest.data, p, ws->rest.len);
+    ws->rest->len = last - p;
+    ngx_memcpy(ws->rest->data, p, last - p);
 
     return NGX_OK;
+}
+
+
+static ngx_http_rtbus_ws_part_t *
+ngx_http_rtbus_ws_part(ngx_http_rtbus_ws_t *ws, size_t size)
+{
+    ngx_http_rtbus_ws_part_t  *part;
+
+    part = ngx_alloc(offsetof(ngx_http_rtbus_ws_part_t, data) + size,
+                     ws->carrier.log);
+
+    if (part) {
+        part->len = 0;
+        part->size = size;
+    }
+
+    return part;
 }
 
 
@@ -563,8 +582,8 @@ ngx_http_rtbus_ws_cleanup(void *data)
         ngx_free(ws->control);
     }
 
-    if (ws->rest.data) {
-        ngx_free(ws->rest.data);
+    if (ws->rest) {
+        ngx_free(ws->rest);
     }
 
     ngx_free(ws);
@@ -598,12 +617,12 @@ ngx_http_rtbus_ws_parked_read_handler(ngx_event_t *rev)
 static void
 ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 {
-    size_t             size;
-    ssize_t            n;
-    ngx_str_t          rest;
-    ngx_uint_t         more;
-    ngx_event_t       *rev;
-    ngx_connection_t  *c;
+    size_t                     size;
+    ssize_t                    n;
+    ngx_uint_t                 more;
+    ngx_event_t               *rev;
+    ngx_connection_t          *c;
+    ngx_http_rtbus_ws_part_t  *rest;
 
     c = ws->carrier.connection;
     rev = c->read;
@@ -638,15 +657,16 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
             return;
         }
 
-        if (ws->rest.data) {
+        if (ws->rest) {
             rest = ws->rest;
-            ngx_str_null(&ws->rest);
+            ws->rest = NULL;
 
             if (!ws->failed) {
-                ngx_http_rtbus_ws_input(ws, rest.data, rest.data + rest.len);
+                ngx_http_rtbus_ws_input(ws, rest->data,
+                                        rest->data + rest->len);
             }
 
-            ngx_free(rest.data);
+            ngx_free(rest);
 
             continue;
         }
@@ -823,7 +843,8 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
             }
 
             if (parser->opcode < RTBUS_WS_CLOSE
-                && parser->rest > ws->carrier.conf->max_message - ws->length
+                && parser->rest > ws->carrier.conf->max_message
+                                  - (ws->message ? ws->message->len : 0)
                 && !ws->carrier.closing)
             {
                 ws->failed = 1;
@@ -892,24 +913,22 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         if (parser->rest || ws->control) {
 
             if (ws->control == NULL) {
-                ws->control = ngx_alloc(RTBUS_WS_MAX_CONTROL,
-                                        ws->carrier.log);
+                ws->control = ngx_http_rtbus_ws_part(ws, RTBUS_WS_MAX_CONTROL);
+
                 if (ws->control == NULL) {
                     goto nomem;
                 }
-
-                ws->control_length = 0;
             }
 
-            ngx_memcpy(ws->control + ws->control_length, p, len);
-            ws->control_length += len;
+            ngx_memcpy(ws->control->data + ws->control->len, p, len);
+            ws->control->len += len;
 
             if (parser->rest) {
                 return NGX_OK;
             }
 
-            rc = ngx_http_rtbus_ws_control(ws, ws->control,
-                                           ws->control_length);
+            rc = ngx_http_rtbus_ws_control(ws, ws->control->data,
+                                           ws->control->len);
             ngx_free(ws->control);
             ws->control = NULL;
 
@@ -942,7 +961,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_ERROR;
     }
 
-    if (ws->length == 0 && parser->rest == 0 && parser->fin) {
+    if (ws->message == NULL && parser->rest == 0 && parser->fin) {
         return ws->message_handler(ws, p, len);
     }
 
@@ -954,12 +973,10 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_OK;
     }
 
-    rc = ws->message_handler(ws, ws->message, ws->length);
+    rc = ws->message_handler(ws, ws->message->data, ws->message->len);
 
     ngx_free(ws->message);
     ws->message = NULL;
-    ws->length = 0;
-    ws->size = 0;
 
     return rc;
 
@@ -974,37 +991,39 @@ nomem:
 static ngx_int_t
 ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 {
-    size_t   size;
-    u_char  *message;
+    size_t                     size;
+    ngx_http_rtbus_ws_part_t  *old, *message;
 
     if (len == 0) {
         /* an empty fragment; there may be no buffer yet */
         return NGX_OK;
     }
 
-    if (ws->length + len > ws->size) {
+    old = ws->message;
+
+    if (old == NULL || old->len + len > old->size) {
 
         /* grown by what has come, not by what a header promises */
 
-        size = ngx_max(ws->length + len, 2 * ws->size);
+        size = old ? ngx_max(old->len + len, 2 * old->size) : len;
         size = ngx_min(size, ws->carrier.conf->max_message);
 
-        message = ngx_alloc(size, ws->carrier.log);
+        message = ngx_http_rtbus_ws_part(ws, size);
         if (message == NULL) {
             return NGX_ERROR;
         }
 
-        if (ws->message) {
-            ngx_memcpy(message, ws->message, ws->length);
-            ngx_free(ws->message);
+        if (old) {
+            message->len = old->len;
+            ngx_memcpy(message->data, old->data, old->len);
+            ngx_free(old);
         }
 
         ws->message = message;
-        ws->size = size;
     }
 
-    ngx_memcpy(ws->message + ws->length, p, len);
-    ws->length += len;
+    ngx_memcpy(ws->message->data + ws->message->len, p, len);
+    ws->message->len += len;
 
     return NGX_OK;
 }

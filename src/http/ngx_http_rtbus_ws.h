@@ -27,6 +27,15 @@ typedef ngx_int_t (*ngx_http_rtbus_ws_message_pt)(ngx_http_rtbus_ws_t *ws,
     u_char *p, size_t len);
 
 
+/* bytes that the client has sent, malloc'ed */
+
+typedef struct {
+    size_t                        len;
+    size_t                        size;        /* there is room for */
+    u_char                        data[1];
+} ngx_http_rtbus_ws_part_t;
+
+
 struct ngx_http_rtbus_ws_s {
     ngx_http_rtbus_carrier_t      carrier;     /* the first member */
 
@@ -49,13 +58,10 @@ struct ngx_http_rtbus_ws_s {
     uint32_t                      utf8;        /* of the message */
     rtbus_ws_parser_t             parser;
 
-    u_char                       *message;     /* malloc'ed, its beginning */
-    size_t                        length;
-    size_t                        size;
-    u_char                       *control;     /* malloc'ed, a frame cut */
-    size_t                        control_length;
-    ngx_str_t                     rest;        /* malloc'ed, what was read when
-                                                  the carrier came to be held */
+    ngx_http_rtbus_ws_part_t     *message;     /* its beginning */
+    ngx_http_rtbus_ws_part_t     *control;     /* a frame cut */
+    ngx_http_rtbus_ws_part_t     *rest;        /* what was read when the carrier
+                                                  came to be held */
 
     ngx_event_handler_pt          handler;     /* nginx's, of the connection */
     ngx_http_rtbus_parked_t      *parked;      /* or NULL: there is a request */

@@ -91,7 +91,13 @@ async function bare() {
     socket.onAny(name => names.push(name));
     socket.on('chunk', (...args) => got.push(args));
 
+    /* nothing says that it is in its channel, unless it asks */
+
+    const joined = () => new Promise(done => socket.emit('subscribe',
+        { channel: `job:${tag}-bare` }, done));
+
     await event(socket, 'connect');
+    await joined();
 
     const id = socket.id;
 
@@ -106,6 +112,7 @@ async function bare() {
     await event(socket, 'connect');
     ok(!socket.recovered, 'bare: not recovered');
     ok(socket.id !== id, 'bare: another id');
+    await joined();
 
     await redis.publish(`job:${tag}-bare`, 'chunk', { index: 3 });
     await wait('the event', () => got.length > 1);
