@@ -22,7 +22,8 @@ use Test::RTBus::WebSocket;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/ http limit_conn map rewrite /)
+my $t = Test::Nginx->new()
+	->has(qw/ http auth_basic limit_conn limit_req map rewrite /)
 	->has_daemon('redis-server');
 
 plan(skip_all => 'the module is not built') unless module_file();
@@ -32,6 +33,9 @@ my $url = $redis->url();
 my $d = $t->testdir();
 
 my $stub = $t->has_module('stub_status') ? 'stub_status;' : 'return 404;';
+my $realip = $t->has_module('realip')
+	? 'set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;' : '';
+my $auth = $t->has_module('auth_request') ? 'auth_request /ok;' : '';
 
 my @vars = qw/ request request_method request_uri uri document_uri args
 	query_string is_args arg_a arg_b cookie_c server_protocol scheme https
@@ -68,6 +72,8 @@ http {
 
     limit_conn_zone \$http_x_keep zone=keep:1m;
     limit_conn keep 100;
+
+    limit_req_zone \$remote_addr zone=often:1m rate=1000r/s;
 
     map \$arg_a \$mapped {
         ~^(?<part>..)  "\$part \$arg_b";
@@ -116,6 +122,28 @@ http {
             rtbus_namespaces  / /more /last;
         }
 
+        location /realip {
+            rtbus websocket;
+            $realip
+        }
+
+        location /etag {
+            rtbus websocket;
+            add_header ETag "a tag" always;
+        }
+
+        location /auth {
+            rtbus websocket;
+            limit_req zone=often;
+            auth_basic closed;
+            auth_basic_user_file $d/users;
+            $auth
+        }
+
+        location = /ok {
+            return 204;
+        }
+
         location /stub {
             access_log off;
             $stub
@@ -125,7 +153,9 @@ http {
 
 CONF
 
-$t->plan(45);
+$t->write_file('users', "ann:{PLAIN}secret\n");
+
+$t->plan(56);
 $t->run();
 wait_redis($t);
 
@@ -143,6 +173,7 @@ my %headers = (
 );
 
 my $asked = 0;
+my ($parked, $kept);
 
 # each path as it is, and with a request that has to stay
 
@@ -150,18 +181,44 @@ for my $path ('/ws/one/two', '/ws/one/two?a=some&b=thing%20else',
 	'/inner/x1/y2?a=lost', '/ws//one/../one/%74wo?a=&b=1?2',
 	'http://two.example.com/ws/one/two?a=full')
 {
-	my ($parked, $kept) = map { plain($path, $_) } 'X-Drop', 'X-Keep';
+	($parked, $kept) = map { plain($path, $_) } 'X-Drop', 'X-Keep';
 
 	is($parked->{lines}, 0, "$path: given back");
 	is($kept->{lines}, 1, "$path: kept");
 	is($parked->{log}, $kept->{log}, "$path: the same in the log");
 }
 
+# what other modules keep
+
+SKIP: {
+	skip 'no realip', 3 unless $realip;
+
+	my $kept = plain('/realip', 'X-Drop');
+
+	is($kept->{lines}, 1, 'realip: kept');
+	like($kept->{log}, qr/\|remote_addr=192\.0\.2\.2\|/, 'realip: the address');
+}
+
+$kept = plain('/etag', 'X-Drop');
+
+is($kept->{lines}, 1, 'etag: kept');
+like($kept->{log}, qr/\|status=101\|/, 'etag: in the log');
+
+$headers{Authorization} = 'Basic YW5uOnNlY3JldA==';
+
+($parked, $kept) = map { plain('/auth', $_) } 'X-Drop', 'X-Keep';
+
+is($parked->{lines}, 0, 'auth_request, auth_basic, limit_req: given back');
+like($parked->{log}, qr/\|remote_user=ann\|/, 'auth_basic: the user');
+is($parked->{log}, $kept->{log}, 'auth_request: the same in the log');
+
+delete $headers{Authorization};
+
 # headers that need more than one of nginx's buffers
 
 $headers{"X-Long-$_"} = $_ x 1500 for 'a', 'b';
 
-my ($parked, $kept) = map { plain('/ws/one/two?a=long', $_) }
+($parked, $kept) = map { plain('/ws/one/two?a=long', $_) }
 	'X-Drop', 'X-Keep';
 
 is($parked->{lines}, 0, 'large: given back');
@@ -251,6 +308,10 @@ sub plain {
 		my $data = $ws->wait_event('connected')->{data};
 
 		is($data->{userId}, 'ann', "$path: the user");
+
+		$ws->send_json({ event => 'subscribe',
+			data => { channel => 'user:ann' }, ack => 1 });
+		$ws->wait_ack(1);
 
 		$redis->event('user:ann', 'e', 1);
 		$ws->wait_event('e');
