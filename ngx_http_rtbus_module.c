@@ -41,7 +41,7 @@ static char *ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
     ngx_http_rtbus_loc_conf_t *conf);
 static ngx_int_t ngx_http_rtbus_init(ngx_conf_t *cf);
-static void ngx_http_rtbus_init_buses(ngx_conf_t *cf,
+static ngx_int_t ngx_http_rtbus_init_buses(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_names(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
@@ -707,7 +707,9 @@ ngx_http_rtbus_init(ngx_conf_t *cf)
     rmcf->max_event = (rlcf->max_event == NGX_CONF_UNSET_SIZE)
                       ? 1024 * 1024 : rlcf->max_event;
 
-    ngx_http_rtbus_init_buses(cf, rmcf);
+    if (ngx_http_rtbus_init_buses(cf, rmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (ngx_http_rtbus_init_names(cf, rmcf) != NGX_OK) {
         return NGX_ERROR;
@@ -717,7 +719,7 @@ ngx_http_rtbus_init(ngx_conf_t *cf)
 }
 
 
-static void
+static ngx_int_t
 ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
 {
     ngx_uint_t              i;
@@ -727,6 +729,17 @@ ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
 
     for (i = 0; i < rmcf->buses.nelts; i++) {
         rmcf->nbuses += bus[i]->used;
+
+        if (rmcf->forward && bus[i]->used
+            && bus[i]->redis.kind == NGX_RTBUS_REDIS_CLUSTER)
+        {
+            /* patterns do not match what is sent to shard channels */
+
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"rtbus_forward\" does not work with a Redis "
+                          "Cluster");
+            return NGX_ERROR;
+        }
     }
 
     if (rmcf->nbuses == 0) {
@@ -737,7 +750,7 @@ ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
             rmcf->nbuses = 1;
         }
 
-        return;
+        return NGX_OK;
     }
 
     if (bus[0]->used && bus[0]->file_name == NULL && rmcf->buses.nelts > 1) {
@@ -748,6 +761,8 @@ ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
                       "a location without \"rtbus_bus\" uses the Redis at "
                       "127.0.0.1:6379, as all \"rtbus_redis\" have names");
     }
+
+    return NGX_OK;
 }
 
 

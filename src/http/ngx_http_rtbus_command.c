@@ -247,7 +247,7 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
 
     wants = (answer && rule->reply);
 
-    if (!asker->worker->hub.cmd.conn.up
+    if (!ngx_rtbus_redis_shards_up(&asker->worker->hub.shards)
         || (wants && !asker->worker->hub.mailbox.ready))
     {
         *error = "unavailable";
@@ -684,9 +684,9 @@ ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd)
 
     parcel = cmd->parcel;
 
-    cmd->call = ngx_rtbus_redis_cmd_call(&cmd->worker->hub.cmd, parcel->argc,
-                                         parcel->argv, parcel->len,
-                                         ngx_http_rtbus_command_reply, cmd);
+    cmd->call = ngx_rtbus_redis_call(&cmd->worker->hub.shards, parcel->argc,
+                                     parcel->argv, parcel->len,
+                                     ngx_http_rtbus_command_reply, cmd);
     if (cmd->call == NULL) {
         return NGX_DECLINED;
     }

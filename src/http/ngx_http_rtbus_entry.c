@@ -46,7 +46,7 @@ ngx_http_rtbus_owners_ask(ngx_rtbus_hub_t *hub, ngx_str_t *user,
 
     n = ngx_http_rtbus_owned(channels);
 
-    if (n == 0 || !hub->cmd.conn.up) {
+    if (n == 0 || !ngx_rtbus_redis_shards_up(&hub->shards)) {
         return NGX_OK;
     }
 

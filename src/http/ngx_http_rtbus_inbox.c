@@ -376,8 +376,8 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
     argv[3] = (char *) key;
     len[3] = ngx_rtbus_hub_key(hub, key, &channel->name, "");
 
-    ask->call = ngx_rtbus_redis_cmd_call(&hub->cmd, 4, argv, len,
-                                         ngx_http_rtbus_inbox_snapshot, ask);
+    ask->call = ngx_rtbus_redis_call(&hub->shards, 4, argv, len,
+                                     ngx_http_rtbus_inbox_snapshot, ask);
 
     if (ask->call == NULL) {
         ngx_free(ask);

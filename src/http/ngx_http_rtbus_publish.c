@@ -188,10 +188,18 @@ static ngx_int_t
 ngx_http_rtbus_publish_live(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, ngx_str_t *body)
 {
-    ngx_str_t  name;
+    ngx_int_t                   rc;
+    ngx_str_t                   name;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    if (ngx_http_rtbus_publish_name(r, channel, &name) != NGX_OK
-        || ngx_http_rtbus_publish_word(cmd, "PUBLISH") != NGX_OK
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    rc = rlcf->bus->worker->hub.shards.cluster
+         ? ngx_http_rtbus_publish_word(cmd, "SPUBLISH")
+         : ngx_http_rtbus_publish_word(cmd, "PUBLISH");
+
+    if (rc != NGX_OK
+        || ngx_http_rtbus_publish_name(r, channel, &name) != NGX_OK
         || ngx_http_rtbus_publish_arg(cmd, name.data, name.len) != NGX_OK)
     {
         return NGX_ERROR;
@@ -404,20 +412,16 @@ static ngx_int_t
 ngx_http_rtbus_publish_name(ngx_http_request_t *r, ngx_str_t *channel,
     ngx_str_t *name)
 {
-    u_char                      *p;
-    ngx_http_rtbus_main_conf_t  *rmcf;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rmcf = ngx_http_get_module_main_conf(r, ngx_http_rtbus_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    name->len = rmcf->prefix.len + channel->len;
-
-    name->data = ngx_pnalloc(r->pool, name->len);
+    name->data = ngx_pnalloc(r->pool, NGX_RTBUS_HUB_MAX_NAME);
     if (name->data == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_cpymem(name->data, rmcf->prefix.data, rmcf->prefix.len);
-    ngx_memcpy(p, channel->data, channel->len);
+    name->len = ngx_rtbus_hub_topic(&rlcf->bus->worker->hub, name->data, channel);
 
     return NGX_OK;
 }

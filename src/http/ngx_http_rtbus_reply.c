@@ -454,9 +454,9 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
     call->handler = handler;
     call->data = data;
 
-    call->call = ngx_rtbus_redis_cmd_call(&rlcf->bus->worker->hub.cmd, argc,
-                                          argv, argvlen,
-                                          ngx_http_rtbus_call_handler, call);
+    call->call = ngx_rtbus_redis_call(&rlcf->bus->worker->hub.shards, argc,
+                                      argv, argvlen,
+                                      ngx_http_rtbus_call_handler, call);
     if (call->call == NULL) {
         return NGX_DECLINED;
     }

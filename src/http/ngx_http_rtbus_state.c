@@ -17,6 +17,7 @@ typedef struct {
     ngx_http_rtbus_state_t    state;
     unsigned                  owned:1;    /* for its owner only */
     unsigned                  answered:1;
+    unsigned                  apart:1;    /* the key may be elsewhere */
 } ngx_http_rtbus_state_ctx_t;
 
 
@@ -231,17 +232,19 @@ ngx_http_rtbus_state_only(ngx_http_request_t *r, ngx_str_t *only)
 /*
  * One step in Redis: what the events behind the position say is all that the
  * answer does not have.  Where the state is kept elsewhere (key=), it is read
- * after the position, so that an event may be in both, and none in neither.
+ * after the position, so that an event may be in both, and none in neither: in
+ * a cluster, which may have it on another server, once the position is there.
  */
 
 static ngx_int_t
 ngx_http_rtbus_state_call(ngx_http_request_t *r,
     ngx_http_rtbus_state_ctx_t *ctx)
 {
-    size_t       len[4];
-    ngx_int_t    rc;
-    ngx_str_t    key;
-    const char  *argv[4];
+    size_t                      len[4];
+    ngx_int_t                   rc;
+    ngx_str_t                   key;
+    const char                 *argv[4];
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (ngx_http_rtbus_state_key(r, &ctx->channel, "", &key) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -256,10 +259,15 @@ ngx_http_rtbus_state_call(ngx_http_request_t *r,
     argv[3] = (const char *) key.data;
     len[3] = key.len;
 
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    ctx->apart = (ctx->key.len
+                  && rlcf->bus->redis.kind == NGX_RTBUS_REDIS_CLUSTER);
+
     rc = ngx_http_rtbus_state_send(r, 4, argv, len,
                                    ngx_http_rtbus_state_snapshot_handler, ctx);
 
-    if (rc != NGX_DONE || ctx->key.len == 0) {
+    if (rc != NGX_DONE || ctx->key.len == 0 || ctx->apart) {
         return rc;
     }
 
@@ -320,7 +328,7 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
         return NGX_DONE;
     }
 
-    if (reply == NULL && ctx->key.len) {
+    if (reply == NULL && ctx->key.len && !ctx->apart) {
         /* a lost connection is found by the second call, too */
         return NGX_DONE;
     }
@@ -380,6 +388,11 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
 
     ctx->state.nfields = 0;
     ngx_str_null(&ctx->state.user);
+
+    if (ctx->apart) {
+        return ngx_http_rtbus_state_get(r, "HGETALL", &ctx->key,
+                                        ngx_http_rtbus_state_hash, ctx);
+    }
 
     return NGX_DONE;
 }

@@ -7,59 +7,122 @@
 
 #define NGX_RTBUS_CANARY_LOG      60      /* s between refusals in the log */
 
+#define NGX_RTBUS_CANARY_TEXT     (sizeof("{\"canary\":}") + NGX_INT64_LEN)
 
-static void ngx_rtbus_canary_timer(ngx_event_t *ev);
+
+static void ngx_rtbus_canary_text(ngx_rtbus_canary_t *canary, ngx_str_t *text);
+static void ngx_rtbus_canary_ready(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+static void ngx_rtbus_canary_unready(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+static void ngx_rtbus_canary_message(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_canary_sent(void *data, redisReply *reply);
-static void ngx_rtbus_canary_back(void *data, rtbus_json_value_t *value,
+static void ngx_rtbus_canary_mail(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message);
+static void ngx_rtbus_canary_back(ngx_rtbus_canary_t *canary);
+
+
+static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_canary_handlers = {
+    ngx_rtbus_canary_ready,
+    ngx_rtbus_canary_unready,              /* refused */
+    ngx_rtbus_canary_message,
+    ngx_rtbus_canary_unready,              /* lost */
+    ngx_rtbus_canary_unready               /* moved */
+};
 
 
 void
 ngx_rtbus_canary_init(ngx_rtbus_canary_t *canary, ngx_rtbus_mailbox_t *mailbox,
-    ngx_rtbus_redis_sub_t *sub, ngx_rtbus_redis_cmd_t *cmd,
-    ngx_rtbus_stat_t *stat, ngx_log_t *log)
+    ngx_rtbus_redis_shard_t *shard, ngx_rtbus_stat_t *stat,
+    ngx_rtbus_canary_pt handler, ngx_log_t *log)
 {
     canary->mailbox = mailbox;
-    canary->sub = sub;
-    canary->cmd = cmd;
+    canary->shard = shard;
     canary->stat = stat;
+    canary->handler = handler;
     canary->log = log;
+    canary->back = ngx_current_msec;
 
-    canary->timer.handler = ngx_rtbus_canary_timer;
-    canary->timer.data = canary;
-    canary->timer.log = log;
-    canary->timer.cancelable = 1;
+    if (!shard->shards->cluster) {
+        ngx_rtbus_mailbox_handle(mailbox, "canary", ngx_rtbus_canary_mail,
+                                 canary);
+        return;
+    }
 
-    ngx_rtbus_mailbox_handle(mailbox, "canary", ngx_rtbus_canary_back, canary);
-
-    ngx_add_timer(&canary->timer, NGX_RTBUS_STAT_PERIOD);
+    ngx_rtbus_canary_name(canary);
 }
 
 
 void
 ngx_rtbus_canary_close(ngx_rtbus_canary_t *canary)
 {
-    if (canary->timer.timer_set) {
-        ngx_del_timer(&canary->timer);
+    if (canary->named) {
+        ngx_rtbus_redis_sub_remove(&canary->shard->sub, &canary->topic);
+        canary->named = 0;
+    }
+
+    if (canary->name) {
+        ngx_free(canary->name);
+        canary->name = NULL;
     }
 }
 
 
-static void
-ngx_rtbus_canary_timer(ngx_event_t *ev)
+void
+ngx_rtbus_canary_name(ngx_rtbus_canary_t *canary)
 {
-    ngx_connection_t    *c;
-    ngx_rtbus_canary_t  *canary;
+    u_char                   *p;
+    ngx_uint_t                n;
+    ngx_rtbus_redis_shard_t  *shard;
 
-    canary = ev->data;
+    shard = canary->shard;
 
-    ngx_log_debug2(NGX_LOG_DEBUG_CORE, ev->log, 0,
-                   "rtbus canary timer, flying:%d, proven:%uA",
-                   canary->flying, canary->stat->proven);
+    if (canary->named) {
 
-    canary->stat->heard = ngx_time();
+        if (ngx_rtbus_redis_shard_has_tag(shard, canary->tag) == NGX_OK) {
+            return;
+        }
 
-    ngx_add_timer(ev, NGX_RTBUS_STAT_PERIOD);
+        ngx_rtbus_canary_lost(canary);
+        ngx_rtbus_canary_close(canary);
+    }
+
+    if (ngx_rtbus_redis_shard_tag(shard, &n) != NGX_OK) {
+        return;
+    }
+
+    canary->name = ngx_alloc(canary->mailbox->name.len + NGX_INT_T_LEN + 2,
+                             canary->log);
+    if (canary->name == NULL) {
+        return;
+    }
+
+    p = ngx_sprintf(canary->name, "%V{%ui}", &canary->mailbox->name, n);
+
+    ngx_memzero(&canary->topic, sizeof(ngx_rtbus_redis_topic_t));
+
+    canary->topic.name.len = p - canary->name;
+    canary->topic.name.data = canary->name;
+    canary->topic.handlers = &ngx_rtbus_canary_handlers;
+    canary->topic.fixed = 1;
+
+    canary->tag = n;
+    canary->named = 1;
+
+    ngx_rtbus_redis_sub_add(&shard->sub, &canary->topic);
+}
+
+
+void
+ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary)
+{
+    ngx_connection_t       *c;
+    ngx_rtbus_redis_sub_t  *sub;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, canary->log, 0,
+                   "rtbus canary check, flying:%d, proven:%d",
+                   canary->flying, canary->proven);
 
     if (!canary->flying) {
         ngx_rtbus_canary_send(canary);
@@ -70,7 +133,8 @@ ngx_rtbus_canary_timer(ngx_event_t *ev)
         return;
     }
 
-    c = canary->sub->conn.peer.connection;
+    sub = &canary->shard->sub;
+    c = sub->conn.peer.connection;
 
     if (c == NULL || c->read->posted) {
 
@@ -81,31 +145,59 @@ ngx_rtbus_canary_timer(ngx_event_t *ev)
 
     ngx_rtbus_stat_add(canary->stat, canaries, 1);
 
-    ngx_rtbus_redis_conn_fail(&canary->sub->conn, "the canary is missing");
+    ngx_rtbus_redis_conn_fail(&sub->conn, "the canary is missing");
+}
+
+
+static void
+ngx_rtbus_canary_text(ngx_rtbus_canary_t *canary, ngx_str_t *text)
+{
+    text->len = ngx_sprintf(text->data, "{\"canary\":%uL}", canary->number)
+                - text->data;
 }
 
 
 void
 ngx_rtbus_canary_send(ngx_rtbus_canary_t *canary)
 {
-    u_char     *p;
-    ngx_str_t   message;
-    u_char      buf[sizeof("{\"canary\":}") + NGX_INT64_LEN];
+    size_t                   len[3];
+    ngx_str_t                message;
+    const char              *argv[3];
+    ngx_rtbus_redis_call_t  *call;
+    u_char                   buf[NGX_RTBUS_CANARY_TEXT];
 
-    if (!canary->mailbox->ready || !canary->cmd->conn.up) {
+    if (canary->shard->shards->cluster ? !canary->topic.ready
+                                       : !canary->mailbox->ready)
+    {
+        return;
+    }
+
+    if (!canary->shard->cmd.conn.up) {
         return;
     }
 
     canary->number++;
 
-    p = ngx_sprintf(buf, "{\"canary\":%uL}", canary->number);
-
     message.data = buf;
-    message.len = p - buf;
+    ngx_rtbus_canary_text(canary, &message);
 
-    if (ngx_rtbus_mailbox_send(canary->mailbox, &canary->mailbox->id, &message,
-                               ngx_rtbus_canary_sent, canary))
-    {
+    if (canary->named) {
+        argv[0] = "SPUBLISH";
+        len[0] = 8;
+        argv[1] = (char *) canary->topic.name.data;
+        len[1] = canary->topic.name.len;
+        argv[2] = (char *) message.data;
+        len[2] = message.len;
+
+        call = ngx_rtbus_redis_cmd_call(&canary->shard->cmd, 3, argv, len,
+                                        ngx_rtbus_canary_sent, canary);
+
+    } else {
+        call = ngx_rtbus_mailbox_send(canary->mailbox, &canary->mailbox->id,
+                                      &message, ngx_rtbus_canary_sent, canary);
+    }
+
+    if (call) {
         canary->flying = 1;
         canary->sent = ngx_current_msec;
     }
@@ -116,7 +208,48 @@ void
 ngx_rtbus_canary_lost(ngx_rtbus_canary_t *canary)
 {
     canary->flying = 0;
-    canary->stat->proven = 0;
+
+    if (canary->proven) {
+        canary->proven = 0;
+        canary->handler(canary);
+    }
+}
+
+
+static void
+ngx_rtbus_canary_ready(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    ngx_rtbus_canary_send(ngx_queue_data(topic, ngx_rtbus_canary_t, topic));
+}
+
+
+static void
+ngx_rtbus_canary_unready(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    ngx_rtbus_canary_lost(ngx_queue_data(topic, ngx_rtbus_canary_t, topic));
+}
+
+
+static void
+ngx_rtbus_canary_message(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len)
+{
+    ngx_str_t            text;
+    ngx_rtbus_canary_t  *canary;
+    u_char               buf[NGX_RTBUS_CANARY_TEXT];
+
+    canary = ngx_queue_data(topic, ngx_rtbus_canary_t, topic);
+
+    text.data = buf;
+    ngx_rtbus_canary_text(canary, &text);
+
+    if (canary->flying && text.len == len
+        && ngx_memcmp(text.data, data, len) == 0)
+    {
+        ngx_rtbus_canary_back(canary);
+    }
 }
 
 
@@ -148,12 +281,14 @@ ngx_rtbus_canary_sent(void *data, redisReply *reply)
 
     ngx_log_error(NGX_LOG_ERR, canary->log, 0,
                   "rtbus could not publish to its mailbox \"%V\": "
-                  "Redis answered \"%V\"", &canary->mailbox->name, &text);
+                  "Redis answered \"%V\"",
+                  canary->named ? &canary->topic.name : &canary->mailbox->name,
+                  &text);
 }
 
 
 static void
-ngx_rtbus_canary_back(void *data, rtbus_json_value_t *value,
+ngx_rtbus_canary_mail(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message)
 {
     ngx_rtbus_canary_t *canary = data;
@@ -167,11 +302,20 @@ ngx_rtbus_canary_back(void *data, rtbus_json_value_t *value,
         return;
     }
 
+    ngx_rtbus_canary_back(canary);
+}
+
+
+static void
+ngx_rtbus_canary_back(ngx_rtbus_canary_t *canary)
+{
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, canary->log, 0,
                    "rtbus canary is back after %M ms",
                    ngx_current_msec - canary->sent);
 
     canary->flying = 0;
-    canary->stat->canary = ngx_current_msec;
-    canary->stat->proven = 1;
+    canary->back = ngx_current_msec;
+    canary->proven = 1;
+
+    canary->handler(canary);
 }

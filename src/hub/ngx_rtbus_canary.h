@@ -1,14 +1,14 @@
 
 /*
- * The canary of a worker: a message that it sends to its own mailbox through
- * Redis, every 5 s.  When it comes back, commands get to Redis and what is
- * published gets to this worker; a socket that looks well proves neither.
+ * The canary of a worker: a message that it sends to itself through Redis,
+ * every 5 s.  When it comes back, commands get to Redis and what is published
+ * gets to this worker; a socket that looks well proves neither.
+ *
+ * It goes to the worker's mailbox.  In a cluster each shard has a canary, with
+ * a shard channel of its own, "<mailbox>{<n>}", in one of the shard's slots.
  *
  * A canary that is still missing after two periods means that the pub/sub
  * connection is dead: it is given up and made anew.
- *
- * What is known is in the worker's slot of ngx_rtbus_stat, for all workers to
- * see: "proven" and "canary".
  */
 
 
@@ -20,29 +20,54 @@
 #include "ngx_rtbus_stat.h"
 
 
-typedef struct {
+typedef struct ngx_rtbus_canary_s  ngx_rtbus_canary_t;
+
+/* it has come back, or what it had proven does not hold any more */
+typedef void (*ngx_rtbus_canary_pt)(ngx_rtbus_canary_t *canary);
+
+
+struct ngx_rtbus_canary_s {
+    /* may be read by the owner */
+
+    ngx_rtbus_redis_shard_t   *shard;
+    ngx_msec_t                 back;       /* when it was; with not proven:
+                                              since when it is expected */
+    unsigned                   proven:1;   /* since the links were made */
+
     /* private */
 
     ngx_rtbus_mailbox_t       *mailbox;
-    ngx_rtbus_redis_sub_t     *sub;
-    ngx_rtbus_redis_cmd_t     *cmd;
+    ngx_rtbus_canary_pt        handler;
     ngx_rtbus_stat_t          *stat;
     ngx_log_t                 *log;
-    ngx_event_t                timer;      /* cancelable */
+    ngx_rtbus_redis_topic_t    topic;      /* in a cluster */
+    u_char                    *name;       /* of it, malloc'ed */
+    ngx_uint_t                 tag;        /* in the name */
     ngx_msec_t                 sent;       /* when the one that flies was */
     uint64_t                   number;     /* of it */
     time_t                     complained;
     unsigned                   flying:1;
-} ngx_rtbus_canary_t;
+    unsigned                   named:1;    /* there is a topic */
+};
 
 
 /* canary is zeroed memory that lives as long as the connections do */
 
 void ngx_rtbus_canary_init(ngx_rtbus_canary_t *canary,
-    ngx_rtbus_mailbox_t *mailbox, ngx_rtbus_redis_sub_t *sub,
-    ngx_rtbus_redis_cmd_t *cmd, ngx_rtbus_stat_t *stat, ngx_log_t *log);
+    ngx_rtbus_mailbox_t *mailbox, ngx_rtbus_redis_shard_t *shard,
+    ngx_rtbus_stat_t *stat, ngx_rtbus_canary_pt handler, ngx_log_t *log);
+
+/* the commands are closed, the pub/sub connection is not yet */
 
 void ngx_rtbus_canary_close(ngx_rtbus_canary_t *canary);
+
+/* in a cluster: the shard's slots are others now */
+
+void ngx_rtbus_canary_name(ngx_rtbus_canary_t *canary);
+
+/* to be called every NGX_RTBUS_STAT_PERIOD */
+
+void ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary);
 
 /*
  * A connection has come up, or the mailbox has become ready: sends one at once

@@ -368,7 +368,7 @@ ngx_rtbus_forward_subscribe(ngx_rtbus_hub_t *hub,
     pattern->topic.name.len = p - pattern->topic.name.data;
     pattern->handler = ngx_rtbus_forward_message;
 
-    ngx_rtbus_redis_sub_add_pattern(&hub->sub, pattern);
+    ngx_rtbus_redis_sub_add_pattern(&hub->shards.one.sub, pattern);
 
     return NGX_OK;
 }

@@ -251,9 +251,8 @@ ngx_rtbus_history_range(ngx_rtbus_read_t *read)
     argv[5] = (char *) count;
     len[5] = ngx_sprintf(count, "%ui", read->count + 1) - count;
 
-    read->call = ngx_rtbus_redis_cmd_call(&hub->cmd, 6, argv, len,
-                                          ngx_rtbus_history_range_handler,
-                                          read);
+    read->call = ngx_rtbus_redis_call(&hub->shards, 6, argv, len,
+                                      ngx_rtbus_history_range_handler, read);
 
     return read->call ? NGX_OK : NGX_ERROR;
 }
@@ -278,9 +277,8 @@ ngx_rtbus_history_info(ngx_rtbus_read_t *read)
     argv[2] = (char *) key;
     len[2] = ngx_rtbus_hub_key(hub, key, &ch->name, ":events");
 
-    read->call = ngx_rtbus_redis_cmd_call(&hub->cmd, 3, argv, len,
-                                          ngx_rtbus_history_info_handler,
-                                          read);
+    read->call = ngx_rtbus_redis_call(&hub->shards, 3, argv, len,
+                                      ngx_rtbus_history_info_handler, read);
 
     return read->call ? NGX_OK : NGX_ERROR;
 }

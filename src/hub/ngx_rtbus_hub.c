@@ -34,20 +34,44 @@ static void ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason);
 static void ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
-static void ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_sub_t *rs);
-static void ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_hub_handed_over(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+
+static void ngx_rtbus_hub_opened(ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_hub_failed(ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_hub_failed_topics(ngx_queue_t *topics);
+static void ngx_rtbus_hub_changed(ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_hub_closed(ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_hub_exiting(void *data);
 static void ngx_rtbus_hub_moved(void *data);
+
+static void ngx_rtbus_hub_beat(ngx_event_t *ev);
+static void ngx_rtbus_hub_canary(ngx_rtbus_canary_t *canary);
+static void ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub);
 static void ngx_rtbus_hub_mailbox_ready(ngx_rtbus_mailbox_t *mb);
 static void ngx_rtbus_hub_retry_handler(ngx_event_t *ev);
-static void ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub);
-static void ngx_rtbus_hub_exiting(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_hub_again(ngx_rtbus_redis_shard_t *shard);
 
 
 static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_hub_topic_handlers = {
     ngx_rtbus_hub_ready,
     ngx_rtbus_hub_refused,
     ngx_rtbus_hub_message,
-    ngx_rtbus_hub_lost
+    ngx_rtbus_hub_lost,
+    ngx_rtbus_hub_handed_over
+};
+
+
+static const ngx_rtbus_redis_shards_handlers_t  ngx_rtbus_hub_shards = {
+    ngx_rtbus_hub_opened,
+    ngx_rtbus_hub_sub_changed,
+    ngx_rtbus_hub_cmd_changed,
+    ngx_rtbus_hub_failed,
+    ngx_rtbus_hub_changed,
+    ngx_rtbus_hub_closed,
+    ngx_rtbus_hub_exiting
 };
 
 
@@ -73,6 +97,11 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         return NGX_ERROR;
     }
 
+    hub->beat.handler = ngx_rtbus_hub_beat;
+    hub->beat.data = hub;
+    hub->beat.log = log;
+    hub->beat.cancelable = 1;
+
     if (hub->redis->kind == NGX_RTBUS_REDIS_SENTINEL) {
         hub->sentinel.moved_handler = ngx_rtbus_hub_moved;
         hub->sentinel.data = hub;
@@ -82,37 +111,25 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         {
             return NGX_ERROR;
         }
-
-        ngx_rtbus_redis_sentinel_serve(&hub->sentinel, &hub->sub.conn);
-        ngx_rtbus_redis_sentinel_serve(&hub->sentinel, &hub->cmd.conn);
     }
 
-    hub->sub.changed_handler = ngx_rtbus_hub_sub_changed;
-    hub->sub.exiting_handler = ngx_rtbus_hub_exiting;
-    hub->sub.data = hub;
+    hub->shards.handlers = &ngx_rtbus_hub_shards;
+    hub->shards.data = hub;
 
-    if (ngx_rtbus_redis_sub_init(&hub->sub, hub->redis, log) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    hub->cmd.changed_handler = ngx_rtbus_hub_cmd_changed;
-    hub->cmd.data = hub;
-
-    if (ngx_rtbus_redis_cmd_init(&hub->cmd, hub->redis, log) != NGX_OK) {
+    if (ngx_rtbus_redis_shards_init(&hub->shards, hub->redis, log) != NGX_OK) {
         return NGX_ERROR;
     }
 
     hub->mailbox.ready_handler = ngx_rtbus_hub_mailbox_ready;
 
-    if (ngx_rtbus_mailbox_init(&hub->mailbox, &hub->sub, &hub->cmd,
-                               &hub->prefix, hub->json, log)
+    if (ngx_rtbus_mailbox_init(&hub->mailbox, &hub->shards, &hub->prefix,
+                               hub->json, log)
         != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    ngx_rtbus_canary_init(&hub->canary, &hub->mailbox, &hub->sub, &hub->cmd,
-                          hub->stat, log);
+    ngx_add_timer(&hub->beat, NGX_RTBUS_STAT_PERIOD);
 
     return ngx_rtbus_forward_init(hub);
 }
@@ -124,12 +141,13 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
     ngx_queue_t          *q;
     ngx_rtbus_channel_t  *ch;
 
-    ngx_rtbus_canary_close(&hub->canary);
-
     /* those whose calls fail want to try again, or leave their channels */
 
-    ngx_rtbus_redis_cmd_close(&hub->cmd);
-    ngx_rtbus_redis_sub_close(&hub->sub);
+    ngx_rtbus_redis_shards_close(&hub->shards);
+
+    if (hub->beat.timer_set) {
+        ngx_del_timer(&hub->beat);
+    }
 
     if (hub->redis->kind == NGX_RTBUS_REDIS_SENTINEL) {
         ngx_rtbus_redis_sentinel_close(&hub->sentinel);
@@ -150,6 +168,7 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
         ngx_rtbus_hub_destroy(ch);
     }
 
+    ngx_rtbus_redis_shards_free(&hub->shards);
     ngx_rtbus_mailbox_close(&hub->mailbox);
     ngx_rtbus_forward_close(hub);
 
@@ -165,10 +184,12 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
 ngx_int_t
 ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
 {
-    ngx_uint_t            up;
-    ngx_rtbus_channel_t  *ch;
+    ngx_uint_t                up;
+    ngx_rtbus_channel_t      *ch;
+    ngx_rtbus_redis_shard_t  *shard;
 
-    up = hub->sub.conn.up && hub->cmd.conn.up;
+    shard = ngx_rtbus_redis_shard(&hub->shards, name->data, name->len);
+    up = ngx_rtbus_redis_shard_usable(shard);
 
     if (!up && !sub->patient) {
         return NGX_DECLINED;
@@ -413,24 +434,23 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
     uint32_t                  hash;
     ngx_str_t                 full;
     ngx_rtbus_channel_t      *ch;
+    ngx_rtbus_redis_shard_t  *shard;
     ngx_rtbus_redis_topic_t  *topic;
     u_char                    buf[NGX_RTBUS_HUB_MAX_NAME];
 
-    len = hub->prefix.len + name->len;
-
-    if (len > sizeof(buf)) {
+    if (hub->prefix.len + name->len + 2 > sizeof(buf)) {
         return NULL;
     }
 
-    p = ngx_cpymem(buf, hub->prefix.data, hub->prefix.len);
-    ngx_memcpy(p, name->data, name->len);
+    len = ngx_rtbus_hub_topic(hub, buf, name);
 
     full.len = len;
     full.data = buf;
 
     hash = ngx_crc32_short(buf, len);
 
-    topic = ngx_rtbus_redis_sub_lookup(&hub->sub, &full, hash);
+    shard = ngx_rtbus_redis_shard(&hub->shards, buf, len);
+    topic = ngx_rtbus_redis_sub_lookup(&shard->sub, &full, hash);
 
     if (topic) {
         return (topic->handlers == &ngx_rtbus_hub_topic_handlers)
@@ -449,7 +469,8 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
 
     ch->hub = hub;
     ch->name.len = name->len;
-    ch->name.data = p + hub->prefix.len;
+    ch->name.data = p + hub->prefix.len
+                    + (len > hub->prefix.len + name->len);
 
     ngx_queue_init(&ch->subs);
     ngx_queue_init(&ch->waiting);
@@ -462,7 +483,7 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
     ch->topic.name.len = len;
     ch->topic.name.data = p;
 
-    ngx_rtbus_redis_sub_add(&hub->sub, &ch->topic);
+    ngx_rtbus_redis_sub_add(&shard->sub, &ch->topic);
 
     ngx_rtbus_stat_add(hub->stat, channels, 1);
 
@@ -475,7 +496,9 @@ ngx_rtbus_hub_find(ngx_rtbus_hub_t *hub, ngx_str_t *name)
 {
     ngx_rtbus_redis_topic_t  *topic;
 
-    topic = ngx_rtbus_redis_sub_lookup(&hub->sub, name,
+    /* in a cluster there are no forwarded events */
+
+    topic = ngx_rtbus_redis_sub_lookup(&hub->shards.one.sub, name,
                                        ngx_crc32_short(name->data, name->len));
 
     if (topic == NULL || topic->handlers != &ngx_rtbus_hub_topic_handlers) {
@@ -520,12 +543,15 @@ ngx_rtbus_hub_linger_handler(ngx_event_t *ev)
 static void
 ngx_rtbus_hub_destroy(ngx_rtbus_channel_t *ch)
 {
-    ngx_rtbus_hub_t  *hub;
+    ngx_rtbus_hub_t          *hub;
+    ngx_rtbus_redis_shard_t  *shard;
 
     hub = ch->hub;
 
+    shard = ngx_rtbus_redis_shard(&hub->shards, ch->name.data, ch->name.len);
+
     ngx_queue_remove(&ch->queue);
-    ngx_rtbus_redis_sub_remove(&hub->sub, &ch->topic);
+    ngx_rtbus_redis_sub_remove(&shard->sub, &ch->topic);
     ngx_rtbus_history_stop(ch);
     ngx_rtbus_hub_drop_kept(ch);
     ngx_free(ch);
@@ -1024,51 +1050,281 @@ ngx_rtbus_hub_away(ngx_rtbus_channel_t *ch)
 }
 
 
+/* to another server of the cluster: who waits goes on waiting */
+
 static void
-ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_sub_t *rs)
+ngx_rtbus_hub_handed_over(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
 {
-    ngx_rtbus_hub_t  *hub;
+    ngx_rtbus_channel_t  *ch;
 
-    hub = rs->data;
+    ch = ngx_rtbus_hub_topic_channel(topic);
 
-    hub->stat->redis_up[NGX_RTBUS_STAT_PUBSUB] = rs->conn.up;
+    ch->known = 0;
+    ngx_rtbus_history_stop(ch);
+}
 
-    ngx_rtbus_mailbox_changed(&hub->mailbox);
 
-    if (!rs->conn.up) {
-        ngx_rtbus_canary_lost(&hub->canary);
+static void
+ngx_rtbus_hub_opened(ngx_rtbus_redis_shard_t *shard)
+{
+    ngx_rtbus_hub_t       *hub;
+    ngx_rtbus_hub_link_t  *link;
 
-    } else if (rs->reconnects) {
-        ngx_rtbus_stat_add(hub->stat, reconnects[NGX_RTBUS_STAT_PUBSUB], 1);
+    hub = shard->shards->data;
+
+    if (hub->redis->kind == NGX_RTBUS_REDIS_SENTINEL) {
+        ngx_rtbus_redis_sentinel_serve(&hub->sentinel, &shard->sub.conn);
+        ngx_rtbus_redis_sentinel_serve(&hub->sentinel, &shard->cmd.conn);
+    }
+
+    link = ngx_calloc(sizeof(ngx_rtbus_hub_link_t), hub->log);
+
+    shard->data = link;
+
+    if (link == NULL) {
+        /* it will not count as well, and has no functions */
+        return;
+    }
+
+    link->hub = hub;
+
+    ngx_rtbus_canary_init(&link->canary, &hub->mailbox, shard, hub->stat,
+                          ngx_rtbus_hub_canary, hub->log);
+}
+
+
+static void
+ngx_rtbus_hub_closed(ngx_rtbus_redis_shard_t *shard)
+{
+    ngx_rtbus_hub_link_t  *link;
+
+    link = shard->data;
+
+    if (link) {
+        ngx_rtbus_canary_close(&link->canary);
+        ngx_free(link);
+        shard->data = NULL;
     }
 }
 
 
 static void
-ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
+ngx_rtbus_hub_sub_changed(ngx_rtbus_redis_shard_t *shard)
 {
-    ngx_rtbus_hub_t  *hub;
+    ngx_rtbus_hub_t       *hub;
+    ngx_rtbus_hub_link_t  *link;
 
-    hub = rm->data;
-
-    hub->stat->redis_up[NGX_RTBUS_STAT_COMMAND] = rm->conn.up;
+    hub = shard->shards->data;
+    link = shard->data;
 
     ngx_rtbus_mailbox_changed(&hub->mailbox);
 
-    if (!rm->conn.up) {
-        ngx_rtbus_canary_lost(&hub->canary);
+    if (!shard->sub.conn.up) {
+        if (link) {
+            ngx_rtbus_canary_lost(&link->canary);
+        }
+
+    } else if (shard->sub.reconnects) {
+        ngx_rtbus_stat_add(hub->stat, reconnects[NGX_RTBUS_STAT_PUBSUB], 1);
+    }
+
+    ngx_rtbus_hub_health(hub);
+}
+
+
+static void
+ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_shard_t *shard)
+{
+    ngx_rtbus_hub_t       *hub;
+    ngx_rtbus_hub_link_t  *link;
+
+    hub = shard->shards->data;
+    link = shard->data;
+
+    ngx_rtbus_mailbox_changed(&hub->mailbox);
+
+    if (!shard->cmd.conn.up) {
+        if (link) {
+            ngx_rtbus_canary_lost(&link->canary);
+        }
+
+        ngx_rtbus_hub_health(hub);
         return;
     }
 
-    if (rm->reconnects) {
+    if (shard->cmd.reconnects) {
         ngx_rtbus_stat_add(hub->stat, reconnects[NGX_RTBUS_STAT_COMMAND], 1);
     }
 
-    ngx_rtbus_library_check(&hub->library, rm, hub->functions, hub->log);
+    if (link) {
+        ngx_rtbus_library_check(&link->library, &shard->cmd, hub->functions,
+                                hub->log);
 
-    ngx_rtbus_canary_send(&hub->canary);
+        ngx_rtbus_canary_send(&link->canary);
+    }
 
-    ngx_rtbus_hub_again(hub);
+    ngx_rtbus_hub_health(hub);
+
+    ngx_rtbus_hub_again(shard);
+}
+
+
+static void
+ngx_rtbus_hub_failed(ngx_rtbus_redis_shard_t *shard)
+{
+    ngx_rtbus_hub_failed_topics(&shard->sub.pending);
+    ngx_rtbus_hub_failed_topics(&shard->sub.sent);
+    ngx_rtbus_hub_failed_topics(&shard->sub.moved);
+
+    ngx_rtbus_hub_health(shard->shards->data);
+}
+
+
+static void
+ngx_rtbus_hub_failed_topics(ngx_queue_t *topics)
+{
+    ngx_queue_t              *q;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    for (q = ngx_queue_head(topics);
+         q != ngx_queue_sentinel(topics);
+         q = ngx_queue_next(q))
+    {
+        topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
+
+        if (topic->handlers == &ngx_rtbus_hub_topic_handlers) {
+            ngx_rtbus_hub_away(ngx_rtbus_hub_topic_channel(topic));
+        }
+    }
+}
+
+
+static void
+ngx_rtbus_hub_changed(ngx_rtbus_redis_shard_t *shard)
+{
+    ngx_rtbus_hub_link_t  *link;
+
+    link = shard->data;
+
+    if (link) {
+        ngx_rtbus_canary_name(&link->canary);
+    }
+
+    ngx_rtbus_hub_health(shard->shards->data);
+}
+
+
+static void
+ngx_rtbus_hub_beat(ngx_event_t *ev)
+{
+    ngx_rtbus_hub_t          *hub;
+    ngx_rtbus_hub_link_t     *link;
+    ngx_rtbus_redis_shard_t  *shard;
+
+    hub = ev->data;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_CORE, ev->log, 0, "rtbus hub beat");
+
+    ngx_add_timer(ev, NGX_RTBUS_STAT_PERIOD);
+
+    hub->stat->heard = ngx_time();
+
+    for (shard = ngx_rtbus_redis_shards_next(&hub->shards, NULL);
+         shard;
+         shard = ngx_rtbus_redis_shards_next(&hub->shards, shard))
+    {
+        link = shard->data;
+
+        if (link) {
+            ngx_rtbus_canary_check(&link->canary);
+        }
+    }
+
+    ngx_rtbus_hub_health(hub);
+}
+
+
+static void
+ngx_rtbus_hub_canary(ngx_rtbus_canary_t *canary)
+{
+    ngx_rtbus_hub_health(canary->shard->shards->data);
+}
+
+
+/*
+ * What the status tells of this worker's path to Redis: all servers that it
+ * needs are well, and it needs at least one.  A server of a cluster that has
+ * just come to be needed does not count until its canary is late.
+ */
+
+static void
+ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub)
+{
+    ngx_uint_t                 sub, cmd, proven, n;
+    ngx_msec_t                 age, oldest;
+    ngx_rtbus_hub_link_t      *link;
+    ngx_rtbus_redis_shard_t   *shard;
+    ngx_rtbus_redis_shards_t  *shards;
+
+    shards = &hub->shards;
+
+    sub = 1;
+    cmd = 1;
+    proven = 1;
+    oldest = 0;
+    n = 0;
+
+    if (shards->cluster
+        && (shards->one.sub.topics.n || shards->one.sub.plains.n))
+    {
+        /* there are channels that nobody has */
+        proven = 0;
+    }
+
+    for (shard = ngx_rtbus_redis_shards_next(shards, NULL);
+         shard;
+         shard = ngx_rtbus_redis_shards_next(shards, shard))
+    {
+        if (!shard->listed || shard->opening) {
+            continue;
+        }
+
+        sub &= shard->sub.conn.up;
+        cmd &= shard->cmd.conn.up;
+
+        link = shard->data;
+
+        if (link == NULL) {
+            proven = 0;
+            continue;
+        }
+
+        age = ngx_current_msec - link->canary.back;
+
+        if (link->canary.proven) {
+            oldest = ngx_max(oldest, age);
+
+        } else if (shards->cluster && shard->sub.conn.up && shard->cmd.conn.up
+                   && age < NGX_RTBUS_STAT_LATE)
+        {
+            continue;
+
+        } else {
+            proven = 0;
+        }
+
+        n++;
+    }
+
+    hub->stat->redis_up[NGX_RTBUS_STAT_PUBSUB] = (n && sub);
+    hub->stat->redis_up[NGX_RTBUS_STAT_COMMAND] = (n && cmd);
+
+    hub->stat->proven = (n && proven);
+
+    if (hub->stat->proven) {
+        hub->stat->canary = ngx_current_msec - oldest;
+    }
 }
 
 
@@ -1077,8 +1333,12 @@ ngx_rtbus_hub_moved(void *data)
 {
     ngx_rtbus_hub_t *hub = data;
 
-    ngx_rtbus_redis_conn_moved(&hub->sub.conn, "the master has moved");
-    ngx_rtbus_redis_conn_moved(&hub->cmd.conn, "the master has moved");
+    ngx_rtbus_redis_shard_t  *shard;
+
+    shard = &hub->shards.one;
+
+    ngx_rtbus_redis_conn_moved(&shard->sub.conn, "the master has moved");
+    ngx_rtbus_redis_conn_moved(&shard->cmd.conn, "the master has moved");
 }
 
 
@@ -1087,9 +1347,14 @@ ngx_rtbus_hub_mailbox_ready(ngx_rtbus_mailbox_t *mb)
 {
     ngx_rtbus_hub_t  *hub;
 
-    hub = ngx_queue_data(mb, ngx_rtbus_hub_t, mailbox);
+    ngx_rtbus_hub_link_t  *link;
 
-    ngx_rtbus_canary_send(&hub->canary);
+    hub = ngx_queue_data(mb, ngx_rtbus_hub_t, mailbox);
+    link = hub->shards.one.data;
+
+    if (link) {
+        ngx_rtbus_canary_send(&link->canary);
+    }
 }
 
 
@@ -1105,40 +1370,62 @@ ngx_rtbus_hub_retry(ngx_rtbus_hub_t *hub)
 void
 ngx_rtbus_hub_library_lost(ngx_rtbus_hub_t *hub)
 {
+    ngx_rtbus_hub_link_t     *link;
+    ngx_rtbus_redis_shard_t  *shard;
+
     if (hub->checked == ngx_time()) {
         return;
     }
 
     hub->checked = ngx_time();
 
-    ngx_rtbus_library_check(&hub->library, &hub->cmd, hub->functions,
-                            hub->log);
+    for (shard = ngx_rtbus_redis_shards_next(&hub->shards, NULL);
+         shard;
+         shard = ngx_rtbus_redis_shards_next(&hub->shards, shard))
+    {
+        link = shard->data;
+
+        if (link && shard->cmd.conn.up) {
+            ngx_rtbus_library_check(&link->library, &shard->cmd,
+                                    hub->functions, hub->log);
+        }
+    }
 }
 
 
 static void
 ngx_rtbus_hub_retry_handler(ngx_event_t *ev)
 {
-    ngx_rtbus_hub_again(ev->data);
+    ngx_rtbus_hub_t          *hub;
+    ngx_rtbus_redis_shard_t  *shard;
+
+    hub = ev->data;
+
+    for (shard = ngx_rtbus_redis_shards_next(&hub->shards, NULL);
+         shard;
+         shard = ngx_rtbus_redis_shards_next(&hub->shards, shard))
+    {
+        ngx_rtbus_hub_again(shard);
+    }
 }
 
 
 /* takes up what was left because the command connection was not there */
 
 static void
-ngx_rtbus_hub_again(ngx_rtbus_hub_t *hub)
+ngx_rtbus_hub_again(ngx_rtbus_redis_shard_t *shard)
 {
     ngx_queue_t              *t, *q, *next;
     ngx_rtbus_sub_t          *sub;
     ngx_rtbus_channel_t      *ch;
     ngx_rtbus_redis_topic_t  *topic;
 
-    if (!hub->cmd.conn.up) {
+    if (!shard->cmd.conn.up) {
         return;
     }
 
-    for (t = ngx_queue_head(&hub->sub.ready);
-         t != ngx_queue_sentinel(&hub->sub.ready);
+    for (t = ngx_queue_head(&shard->sub.ready);
+         t != ngx_queue_sentinel(&shard->sub.ready);
          t = ngx_queue_next(t))
     {
         topic = ngx_queue_data(t, ngx_rtbus_redis_topic_t, queue);
@@ -1213,14 +1500,26 @@ ngx_rtbus_hub_key(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel,
 }
 
 
-static void
-ngx_rtbus_hub_exiting(ngx_rtbus_redis_conn_t *rc)
+size_t
+ngx_rtbus_hub_topic(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel)
 {
-    ngx_rtbus_hub_t        *hub;
-    ngx_rtbus_redis_sub_t  *rs;
+    u_char  *p;
 
-    rs = rc->data;
-    hub = rs->data;
+    if (hub->shards.cluster && hub->prefix.len) {
+        return ngx_rtbus_hub_key(hub, dst, channel, "");
+    }
+
+    p = ngx_cpymem(dst, hub->prefix.data, hub->prefix.len);
+    p = ngx_cpymem(p, channel->data, channel->len);
+
+    return p - dst;
+}
+
+
+static void
+ngx_rtbus_hub_exiting(void *data)
+{
+    ngx_rtbus_hub_t  *hub = data;
 
     hub->stat->leaving = 1;
 

@@ -34,14 +34,14 @@
 #include "ngx_rtbus_stat.h"
 #include "ngx_rtbus_msg.h"
 #include "ngx_rtbus_redis_sentinel.h"
-#include "ngx_rtbus_redis_sub.h"
-#include "ngx_rtbus_redis_cmd.h"
+#include "ngx_rtbus_redis_shards.h"
 #include "ngx_rtbus_library.h"
 #include "ngx_rtbus_mailbox.h"
 #include "ngx_rtbus_canary.h"
 
 
-#define NGX_RTBUS_HUB_MAX_NAME  (RTBUS_CHANNEL_MAX + NGX_RTBUS_HUB_MAX_PREFIX)
+#define NGX_RTBUS_HUB_MAX_NAME  (RTBUS_CHANNEL_MAX + NGX_RTBUS_HUB_MAX_PREFIX \
+                                 + sizeof("{}") - 1)
 #define NGX_RTBUS_HUB_MAX_PREFIX  100   /* bytes */
 
 
@@ -155,7 +155,8 @@ struct ngx_rtbus_kept_s {
 
 
 struct ngx_rtbus_channel_s {
-    ngx_rtbus_redis_topic_t          topic;      /* its name has the prefix */
+    ngx_rtbus_redis_topic_t          topic;      /* its name has the prefix,
+                                                    see _hub_topic() */
     ngx_str_t                        name;       /* without the prefix */
     ngx_rtbus_hub_t                 *hub;
     ngx_queue_t                      subs;       /* joined */
@@ -178,6 +179,15 @@ struct ngx_rtbus_channel_s {
     unsigned                         known:1;    /* ... and nothing is missing */
     unsigned                         overflow:1; /* events were not kept */
 };
+
+
+/* what a hub has for each server that it has links to; malloc'ed */
+
+typedef struct {
+    ngx_rtbus_hub_t                 *hub;
+    ngx_rtbus_library_t              library;
+    ngx_rtbus_canary_t               canary;
+} ngx_rtbus_hub_link_t;
 
 
 #define ngx_rtbus_hub_topic_channel(t)                                        \
@@ -204,20 +214,18 @@ struct ngx_rtbus_hub_s {
 
     /* for the layer above: calls to Redis; the worker's mailbox; JSON texts */
 
-    ngx_rtbus_redis_cmd_t            cmd;
+    ngx_rtbus_redis_shards_t         shards;
     ngx_rtbus_mailbox_t              mailbox;
     rtbus_json_t                    *json;
 
     /* private */
 
-    ngx_rtbus_redis_sub_t            sub;
     ngx_rtbus_redis_sentinel_t       sentinel;   /* if there are any */
-    ngx_rtbus_library_t              library;
-    ngx_rtbus_canary_t               canary;
     ngx_rtbus_forward_t             *forward;    /* NULL: no rules */
     ngx_queue_t                      lingering;
     ngx_event_t                      linger;
     ngx_event_t                      retry;      /* timer: unknown channels */
+    ngx_event_t                      beat;       /* timer: canaries */
     size_t                           kept_size;  /* bytes, of all channels */
     ngx_log_t                       *log;
     time_t                           checked;    /* the library was, when */
@@ -284,6 +292,14 @@ void ngx_rtbus_hub_library_lost(ngx_rtbus_hub_t *hub);
 
 size_t ngx_rtbus_hub_key(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel,
     const char *suffix);
+
+/*
+ * The pub/sub channel of a channel: "<prefix><channel>".  In a cluster, where
+ * it has to be in the slot of the keys, with a prefix "<prefix>{<channel>}".
+ */
+
+size_t ngx_rtbus_hub_topic(ngx_rtbus_hub_t *hub, u_char *dst,
+    ngx_str_t *channel);
 
 
 /* for ngx_rtbus_history: */

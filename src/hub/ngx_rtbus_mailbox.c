@@ -6,6 +6,8 @@
 static void ngx_rtbus_mailbox_timer(ngx_event_t *ev);
 static void ngx_rtbus_mailbox_done(ngx_rtbus_mailbox_wait_t *wait);
 static void ngx_rtbus_mailbox_changed_handler(ngx_event_t *ev);
+static ngx_rtbus_mailbox_t *ngx_rtbus_mailbox_topic(
+    ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
@@ -20,19 +22,21 @@ static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_mailbox_handlers = {
     ngx_rtbus_mailbox_up,
     ngx_rtbus_mailbox_down,
     ngx_rtbus_mailbox_message,
-    ngx_rtbus_mailbox_down                 /* lost */
+    ngx_rtbus_mailbox_down,                /* lost */
+    ngx_rtbus_mailbox_down                 /* moved */
 };
 
 
 ngx_int_t
-ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb, ngx_rtbus_redis_sub_t *sub,
-    ngx_rtbus_redis_cmd_t *cmd, ngx_str_t *prefix, rtbus_json_t *json,
+ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb,
+    ngx_rtbus_redis_shards_t *shards, ngx_str_t *prefix, rtbus_json_t *json,
     ngx_log_t *log)
 {
-    size_t      len;
-    u_char     *p;
-    ngx_str_t   raw, text;
-    u_char      buf[NGX_RTBUS_MAILBOX_ID_LEN / 4 * 3];
+    size_t                    len;
+    u_char                   *p;
+    ngx_str_t                 raw, text;
+    ngx_rtbus_redis_shard_t  *shard;
+    u_char                    buf[NGX_RTBUS_MAILBOX_ID_LEN / 4 * 3];
 
     if (RAND_bytes(buf, sizeof(buf)) != 1) {
         ngx_log_error(NGX_LOG_CRIT, log, 0, "RAND_bytes() failed");
@@ -61,9 +65,7 @@ ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb, ngx_rtbus_redis_sub_t *sub,
 
     mb->id = text;
 
-    mb->sub = sub;
-    mb->cmd = cmd;
-    mb->prefix = *prefix;
+    mb->shards = shards;
     mb->json = json;
     mb->log = log;
 
@@ -76,7 +78,16 @@ ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb, ngx_rtbus_redis_sub_t *sub,
     mb->topic.handlers = &ngx_rtbus_mailbox_handlers;
     mb->topic.name = mb->name;
 
-    ngx_rtbus_redis_sub_add(sub, &mb->topic);
+    shard = ngx_rtbus_redis_shard(shards, mb->name.data, mb->name.len);
+
+    ngx_rtbus_redis_sub_add(&shard->sub, &mb->topic);
+
+    if (shards->cluster) {
+        mb->plain.handlers = &ngx_rtbus_mailbox_handlers;
+        mb->plain.name = mb->name;
+
+        ngx_rtbus_redis_sub_add_plain(&shard->sub, &mb->plain);
+    }
 
     return NGX_OK;
 }
@@ -152,14 +163,14 @@ ngx_rtbus_mailbox_send(ngx_rtbus_mailbox_t *mb, ngx_str_t *id,
                    mb->name.len - NGX_RTBUS_MAILBOX_ID_LEN);
     ngx_memcpy(p, id->data, NGX_RTBUS_MAILBOX_ID_LEN);
 
-    argv[0] = "PUBLISH";
-    len[0] = 7;
+    argv[0] = mb->shards->cluster ? "SPUBLISH" : "PUBLISH";
+    len[0] = ngx_strlen(argv[0]);
     argv[1] = (char *) name;
     len[1] = mb->name.len;
     argv[2] = (char *) message->data;
     len[2] = message->len;
 
-    call = ngx_rtbus_redis_cmd_call(mb->cmd, 3, argv, len, handler, data);
+    call = ngx_rtbus_redis_call(mb->shards, 3, argv, len, handler, data);
 
     ngx_free(name);
 
@@ -170,11 +181,13 @@ ngx_rtbus_mailbox_send(ngx_rtbus_mailbox_t *mb, ngx_str_t *id,
 ngx_int_t
 ngx_rtbus_mailbox_state(ngx_rtbus_mailbox_t *mb)
 {
-    if (mb->ready && mb->cmd->conn.up) {
+    if (mb->ready && ngx_rtbus_redis_shards_up(mb->shards)) {
         return NGX_OK;
     }
 
-    if (mb->topic.refused || mb->sub->conn.failing || mb->cmd->conn.failing) {
+    if (mb->topic.refused
+        || ngx_rtbus_redis_shards_failing(mb->shards, &mb->name))
+    {
         return NGX_DECLINED;
     }
 
@@ -191,7 +204,7 @@ ngx_rtbus_mailbox_wait(ngx_rtbus_mailbox_t *mb, ngx_rtbus_mailbox_wait_t *wait)
     wait->timer.data = wait;
     wait->timer.log = mb->log;
 
-    ngx_add_timer(&wait->timer, mb->sub->conn.conf->connect_timeout);
+    ngx_add_timer(&wait->timer, mb->shards->conf->connect_timeout);
 }
 
 
@@ -253,12 +266,24 @@ ngx_rtbus_mailbox_changed_handler(ngx_event_t *ev)
 }
 
 
+static ngx_rtbus_mailbox_t *
+ngx_rtbus_mailbox_topic(ngx_rtbus_redis_topic_t *topic)
+{
+    return topic->plain ? ngx_queue_data(topic, ngx_rtbus_mailbox_t, plain)
+                        : ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
+}
+
+
 static void
 ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 {
     ngx_rtbus_mailbox_t  *mb;
 
-    mb = ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
+    mb = ngx_rtbus_mailbox_topic(topic);
+
+    if (!mb->topic.ready || (mb->shards->cluster && !mb->plain.ready)) {
+        return;
+    }
 
     mb->ready = 1;
 
@@ -278,7 +303,7 @@ ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
 {
     ngx_rtbus_mailbox_t  *mb;
 
-    mb = ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
+    mb = ngx_rtbus_mailbox_topic(topic);
 
     mb->ready = 0;
     mb->losses++;
@@ -296,7 +321,7 @@ ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
     rtbus_json_value_t    message, value;
     ngx_rtbus_mailbox_t  *mb;
 
-    mb = ngx_queue_data(topic, ngx_rtbus_mailbox_t, topic);
+    mb = ngx_rtbus_mailbox_topic(topic);
 
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, mb->log, 0,
                    "rtbus mailbox message, len:%uz", len);

@@ -9,6 +9,10 @@
  * one member name, such as "ack" or "sid", and gets the messages that have it.
  *
  * Delivery is at most once.  Whoever waits for a message needs a timeout.
+ *
+ * In a cluster producers answer with PUBLISH, as everywhere, which all nodes
+ * pass on.  Workers use SPUBLISH, so that the number of receivers is known, and
+ * only one node has the message.  A mailbox is subscribed to in both ways.
  */
 
 
@@ -18,8 +22,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include "ngx_rtbus_redis_sub.h"
-#include "ngx_rtbus_redis_cmd.h"
+#include "ngx_rtbus_redis_shards.h"
 #include "rtbus_json.h"
 
 
@@ -77,11 +80,10 @@ struct ngx_rtbus_mailbox_s {
     /* private */
 
     ngx_rtbus_redis_topic_t    topic;
-    ngx_rtbus_redis_sub_t     *sub;
-    ngx_rtbus_redis_cmd_t     *cmd;
+    ngx_rtbus_redis_topic_t    plain;     /* in a cluster */
+    ngx_rtbus_redis_shards_t  *shards;
     ngx_queue_t                waits;
     ngx_event_t                changed;   /* posted: looks after them */
-    ngx_str_t                  prefix;
     rtbus_json_t              *json;
     ngx_log_t                 *log;
     time_t                     complained;
@@ -99,8 +101,8 @@ struct ngx_rtbus_mailbox_s {
  */
 
 ngx_int_t ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb,
-    ngx_rtbus_redis_sub_t *sub, ngx_rtbus_redis_cmd_t *cmd, ngx_str_t *prefix,
-    rtbus_json_t *json, ngx_log_t *log);
+    ngx_rtbus_redis_shards_t *shards, ngx_str_t *prefix, rtbus_json_t *json,
+    ngx_log_t *log);
 
 /* frees what init has allocated; the pub/sub connection is closed already */
 
@@ -142,7 +144,7 @@ ngx_uint_t ngx_rtbus_mailbox_channel(ngx_str_t *channel);
 /*
  * Sends a message, one JSON object, to the mailbox of that id.  The reply is
  * the number of its receivers: with 0 there is no such worker (any more).
- * Answers as ngx_rtbus_redis_cmd_call(); NULL as well if the id is none.
+ * Answers as ngx_rtbus_redis_call(); NULL as well if the id is none.
  */
 
 ngx_rtbus_redis_call_t *ngx_rtbus_mailbox_send(ngx_rtbus_mailbox_t *mb,

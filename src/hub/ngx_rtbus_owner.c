@@ -29,7 +29,7 @@ ngx_rtbus_owner_ask(ngx_rtbus_hub_t *hub, ngx_str_t *channel, ngx_str_t *user,
     const char         *argv[5];
     ngx_rtbus_owner_t  *owner;
 
-    if (!hub->cmd.conn.up) {
+    if (!ngx_rtbus_redis_shards_up(&hub->shards)) {
         return NULL;
     }
 
@@ -70,8 +70,8 @@ ngx_rtbus_owner_ask(ngx_rtbus_hub_t *hub, ngx_str_t *channel, ngx_str_t *user,
         argc = 3;
     }
 
-    owner->call = ngx_rtbus_redis_cmd_call(&hub->cmd, argc, argv, len,
-                                           ngx_rtbus_owner_handler, owner);
+    owner->call = ngx_rtbus_redis_call(&hub->shards, argc, argv, len,
+                                       ngx_rtbus_owner_handler, owner);
     if (owner->call == NULL) {
         ngx_free(owner);
         return NULL;

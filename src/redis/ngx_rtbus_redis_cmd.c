@@ -9,14 +9,6 @@
 #define NGX_RTBUS_REDIS_CMD_LATE  10
 
 
-struct ngx_rtbus_redis_call_s {
-    ngx_rtbus_redis_call_pt         handler;    /* NULL: cancelled */
-    void                           *data;
-    ngx_msec_t                      start;
-    ngx_rtbus_redis_call_t         *next;
-};
-
-
 static void ngx_rtbus_redis_cmd_up(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
@@ -25,12 +17,15 @@ static void ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 static void ngx_rtbus_redis_cmd_fail(ngx_rtbus_redis_cmd_t *rm);
 static void ngx_rtbus_redis_cmd_timeout_handler(ngx_event_t *ev);
+static void ngx_rtbus_redis_cmd_expect(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call);
 static ngx_rtbus_redis_call_t *ngx_rtbus_redis_call_create(
     ngx_rtbus_redis_cmd_t *rm);
 static void ngx_rtbus_redis_call_done(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_t *call, redisReply *reply);
 static void ngx_rtbus_redis_call_destroy(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_t *call);
+static void ngx_rtbus_redis_call_free(ngx_rtbus_redis_call_t *call);
 
 
 ngx_int_t
@@ -89,6 +84,17 @@ ngx_rtbus_redis_cmd_call(ngx_rtbus_redis_cmd_t *rm, int argc,
 
     call->handler = handler;
     call->data = data;
+
+    ngx_rtbus_redis_cmd_expect(rm, call);
+
+    return call;
+}
+
+
+static void
+ngx_rtbus_redis_cmd_expect(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call)
+{
     call->start = ngx_current_msec;
     call->next = NULL;
 
@@ -102,8 +108,92 @@ ngx_rtbus_redis_cmd_call(ngx_rtbus_redis_cmd_t *rm, int argc,
     if (!rm->timeout.timer_set) {
         ngx_add_timer(&rm->timeout, rm->conn.conf->command_timeout);
     }
+}
+
+
+ngx_rtbus_redis_call_t *
+ngx_rtbus_redis_call_keep(int argc, const char **argv, const size_t *argvlen,
+    ngx_rtbus_redis_call_pt handler, void *data, ngx_log_t *log)
+{
+    int                      i;
+    size_t                   size;
+    u_char                  *p;
+    ngx_rtbus_redis_call_t  *call;
+    ngx_rtbus_redis_kept_t  *kept;
+
+    size = sizeof(ngx_rtbus_redis_kept_t)
+           + argc * (sizeof(char *) + sizeof(size_t));
+
+    for (i = 0; i < argc; i++) {
+        size += argvlen[i];
+    }
+
+    call = ngx_alloc(sizeof(ngx_rtbus_redis_call_t), log);
+    if (call == NULL) {
+        return NULL;
+    }
+
+    kept = ngx_alloc(size, log);
+    if (kept == NULL) {
+        ngx_free(call);
+        return NULL;
+    }
+
+    ngx_memzero(kept, sizeof(ngx_rtbus_redis_kept_t));
+
+    kept->argc = argc;
+    kept->argv = (const char **) &kept[1];
+    kept->argvlen = (size_t *) &kept->argv[argc];
+
+    p = (u_char *) &kept->argvlen[argc];
+
+    for (i = 0; i < argc; i++) {
+        kept->argv[i] = (char *) p;
+        kept->argvlen[i] = argvlen[i];
+
+        if (argvlen[i]) {
+            p = ngx_cpymem(p, argv[i], argvlen[i]);
+        }
+    }
+
+    call->handler = handler;
+    call->data = data;
+    call->next = NULL;
+    call->kept = kept;
 
     return call;
+}
+
+
+ngx_int_t
+ngx_rtbus_redis_call_send(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call)
+{
+    ngx_rtbus_redis_kept_t  *kept;
+
+    kept = call->kept;
+
+    if (ngx_rtbus_redis_conn_send(&rm->conn, kept->argc, kept->argv,
+                                  kept->argvlen)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_rtbus_redis_cmd_expect(rm, call);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_rtbus_redis_call_fail(ngx_rtbus_redis_call_t *call)
+{
+    if (call->handler) {
+        call->handler(call->data, NULL);
+    }
+
+    ngx_rtbus_redis_call_free(call);
 }
 
 
@@ -232,6 +322,20 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
                && reply->type == REDIS_REPLY_ERROR
                && ngx_strncmp(reply->str, "READONLY", 8) == 0);
 
+    if (reply->type == REDIS_REPLY_ERROR && call->kept && call->handler
+        && rm->error_handler)
+    {
+        switch (rm->error_handler(rm, call, reply)) {
+
+        case NGX_OK:
+            return;
+
+        case NGX_ABORT:
+            reply = NULL;
+            break;
+        }
+    }
+
     ngx_rtbus_redis_call_done(rm, call, reply);
 
     if (demoted) {
@@ -288,7 +392,13 @@ ngx_rtbus_redis_call_create(ngx_rtbus_redis_cmd_t *rm)
         return call;
     }
 
-    return ngx_alloc(sizeof(ngx_rtbus_redis_call_t), &rm->conn.log);
+    call = ngx_alloc(sizeof(ngx_rtbus_redis_call_t), &rm->conn.log);
+
+    if (call) {
+        call->kept = NULL;
+    }
+
+    return call;
 }
 
 
@@ -308,12 +418,25 @@ static void
 ngx_rtbus_redis_call_destroy(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_t *call)
 {
-    if (rm->conn.closed || rm->nfree == NGX_RTBUS_REDIS_CMD_FREE) {
-        ngx_free(call);
+    if (call->kept || rm->conn.closed
+        || rm->nfree == NGX_RTBUS_REDIS_CMD_FREE)
+    {
+        ngx_rtbus_redis_call_free(call);
         return;
     }
 
     call->next = rm->free;
     rm->free = call;
     rm->nfree++;
+}
+
+
+static void
+ngx_rtbus_redis_call_free(ngx_rtbus_redis_call_t *call)
+{
+    if (call->kept) {
+        ngx_free(call->kept);
+    }
+
+    ngx_free(call);
 }

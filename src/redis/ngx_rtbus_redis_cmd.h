@@ -36,15 +36,48 @@ typedef void (*ngx_rtbus_redis_call_pt)(void *data, redisReply *reply);
  */
 typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 
+/*
+ * An error reply to a kept call: NGX_OK: the call is the handler's from now on;
+ * NGX_DECLINED: it is for who has called; NGX_ABORT: the call has failed.
+ */
+typedef ngx_int_t (*ngx_rtbus_redis_cmd_error_pt)(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call, redisReply *reply);
+
+
+/* a copy of a command that another server may have to be sent */
+
+typedef struct {
+    int                             argc;
+    const char                    **argv;
+    size_t                         *argvlen;
+    ngx_uint_t                      slot;
+    ngx_uint_t                      tries;
+    ngx_msec_t                      due;        /* when to send it */
+    ngx_msec_t                      until;      /* then it has failed */
+    void                           *to;         /* the server, or NULL: who has
+                                                   the slot */
+    unsigned                        asking:1;
+} ngx_rtbus_redis_kept_t;
+
+
+struct ngx_rtbus_redis_call_s {
+    ngx_rtbus_redis_call_pt         handler;    /* NULL: cancelled */
+    void                           *data;
+    ngx_msec_t                      start;
+    ngx_rtbus_redis_call_t         *next;
+    ngx_rtbus_redis_kept_t         *kept;       /* malloc'ed, or NULL */
+};
+
 
 struct ngx_rtbus_redis_cmd_s {
     /* set by the owner before init */
 
     ngx_rtbus_redis_cmd_changed_pt  changed_handler;  /* may be NULL */
+    ngx_rtbus_redis_cmd_error_pt    error_handler;    /* may be NULL */
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* may be NULL */
     void                           *data;
 
-    /* may be read by the owner: conn.up, reconnects */
+    /* may be read by the owner: conn.up, reconnects, first */
 
     ngx_rtbus_redis_conn_t          conn;
     ngx_uint_t                      reconnects;
@@ -79,6 +112,24 @@ ngx_rtbus_redis_call_t *ngx_rtbus_redis_cmd_call(ngx_rtbus_redis_cmd_t *rm,
  */
 
 void ngx_rtbus_redis_cmd_cancel(ngx_rtbus_redis_call_t *call);
+
+/*
+ * A call that keeps its command, and is not sent yet; NULL: no memory.  It ends
+ * in _send() or _fail().
+ */
+
+ngx_rtbus_redis_call_t *ngx_rtbus_redis_call_keep(int argc, const char **argv,
+    const size_t *argvlen, ngx_rtbus_redis_call_pt handler, void *data,
+    ngx_log_t *log);
+
+/* NGX_OK, or NGX_DECLINED: it is not sent, and still the caller's */
+
+ngx_int_t ngx_rtbus_redis_call_send(ngx_rtbus_redis_cmd_t *rm,
+    ngx_rtbus_redis_call_t *call);
+
+/* the handler is called with NULL; without one the call is just freed */
+
+void ngx_rtbus_redis_call_fail(ngx_rtbus_redis_call_t *call);
 
 /* closes for good; waiting calls get their handler called with NULL */
 

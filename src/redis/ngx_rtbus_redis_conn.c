@@ -951,11 +951,7 @@ ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
 
         /* one command less, and replies would not match: no way to go on */
 
-        if (rc->broken == NULL) {
-            rc->broken = "no memory";
-        }
-
-        ngx_post_event(&rc->flush, &ngx_posted_events);
+        ngx_rtbus_redis_conn_break(rc, "no memory");
 
         return NGX_ERROR;
     }
@@ -1217,6 +1213,21 @@ ngx_rtbus_redis_conn_moved(ngx_rtbus_redis_conn_t *rc, const char *reason)
     if (rc->reconnect.timer_set) {
         ngx_add_timer(&rc->reconnect, 0);
     }
+}
+
+
+void
+ngx_rtbus_redis_conn_break(ngx_rtbus_redis_conn_t *rc, const char *reason)
+{
+    if (!rc->up) {
+        return;
+    }
+
+    if (rc->broken == NULL) {
+        rc->broken = reason;
+    }
+
+    ngx_post_event(&rc->flush, &ngx_posted_events);
 }
 
 

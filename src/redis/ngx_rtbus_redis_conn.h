@@ -189,6 +189,11 @@ ngx_int_t ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
 
 void ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason);
 
+/* the same, at the end of the loop turn */
+
+void ngx_rtbus_redis_conn_break(ngx_rtbus_redis_conn_t *rc,
+    const char *reason);
+
 /*
  * The owner knows that Redis is elsewhere now: as above, and one that waits for
  * its next attempt waits no longer.

@@ -12,6 +12,10 @@
 
 #define NGX_RTBUS_REDIS_SUB_TOPICS  64      /* slots at first, a power of 2 */
 #define NGX_RTBUS_REDIS_SUB_PATTERNS  8
+#define NGX_RTBUS_REDIS_SUB_PLAINS  8
+
+/* times in a row that a topic may be elsewhere before it counts as refused */
+#define NGX_RTBUS_REDIS_SUB_MOVES   10
 
 #define NGX_RTBUS_REDIS_SUB_RETRY   10000
 #define NGX_RTBUS_REDIS_SUB_LOG     60
@@ -28,6 +32,7 @@ typedef struct {
     ngx_str_t                       head;
     ngx_uint_t                      strings;
     ngx_uint_t                      number;     /* unsigned  number:1; */
+    ngx_uint_t                      shard;      /* unsigned  shard:1; */
 } ngx_rtbus_redis_sub_raw_t;
 
 
@@ -60,14 +65,22 @@ static ngx_int_t ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last,
 static ngx_int_t ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last,
     u_char type, uint64_t *n);
 static void ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs,
-    ngx_str_t *name, ngx_str_t *message);
+    ngx_str_t *name, ngx_str_t *message, ngx_uint_t shard);
 static void ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *pattern, ngx_str_t *channel, ngx_str_t *message);
+static void ngx_rtbus_redis_sub_ended(ngx_rtbus_redis_sub_t *rs,
+    ngx_str_t *name);
+static ngx_uint_t ngx_rtbus_redis_sub_redirect(redisReply *error);
 static void ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs,
     redisReply *error);
 static void ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev);
 static ngx_int_t ngx_rtbus_redis_sub_send(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *command, ngx_str_t *name);
+static ngx_int_t ngx_rtbus_redis_sub_write(ngx_rtbus_redis_sub_t *rs,
+    ngx_str_t *command, ngx_str_t *name);
+static void ngx_rtbus_redis_sub_leave_ghost(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+static void ngx_rtbus_redis_sub_free_ghosts(ngx_rtbus_redis_sub_t *rs);
 static void ngx_rtbus_redis_sub_timeout_handler(ngx_event_t *ev);
 static void ngx_rtbus_redis_sub_retry_handler(ngx_event_t *ev);
 
@@ -75,19 +88,35 @@ static void ngx_rtbus_redis_sub_retry_handler(ngx_event_t *ev);
 static ngx_str_t  ngx_rtbus_redis_subscribe = ngx_string("SUBSCRIBE");
 static ngx_str_t  ngx_rtbus_redis_psubscribe = ngx_string("PSUBSCRIBE");
 static ngx_str_t  ngx_rtbus_redis_unsubscribe = ngx_string("UNSUBSCRIBE");
+static ngx_str_t  ngx_rtbus_redis_ssubscribe = ngx_string("SSUBSCRIBE");
+static ngx_str_t  ngx_rtbus_redis_sunsubscribe = ngx_string("SUNSUBSCRIBE");
 
 static ngx_rtbus_redis_sub_raw_t  ngx_rtbus_redis_sub_raws[] = {
-    { ngx_string("*3" CRLF "$7" CRLF "message" CRLF), 2, 0 },
-    { ngx_string("*4" CRLF "$8" CRLF "pmessage" CRLF), 3, 0 },
-    { ngx_string("*3" CRLF "$9" CRLF "subscribe" CRLF), 1, 1 },
-    { ngx_string("*3" CRLF "$10" CRLF "psubscribe" CRLF), 1, 1 },
-    { ngx_string("*3" CRLF "$11" CRLF "unsubscribe" CRLF), 1, 1 },
-    { ngx_null_string, 0, 0 }
+    { ngx_string("*3" CRLF "$7" CRLF "message" CRLF), 2, 0, 0 },
+    { ngx_string("*3" CRLF "$8" CRLF "smessage" CRLF), 2, 0, 1 },
+    { ngx_string("*4" CRLF "$8" CRLF "pmessage" CRLF), 3, 0, 0 },
+    { ngx_string("*3" CRLF "$9" CRLF "subscribe" CRLF), 1, 1, 0 },
+    { ngx_string("*3" CRLF "$10" CRLF "psubscribe" CRLF), 1, 1, 0 },
+    { ngx_string("*3" CRLF "$10" CRLF "ssubscribe" CRLF), 1, 1, 1 },
+    { ngx_string("*3" CRLF "$11" CRLF "unsubscribe" CRLF), 1, 1, 0 },
+    { ngx_null_string, 0, 0, 0 }
 };
 
 
 ngx_int_t
 ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_conf_t *conf, ngx_log_t *log)
+{
+    if (ngx_rtbus_redis_sub_init_idle(rs, conf, log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_rtbus_redis_conn_init(&rs->conn, log);
+}
+
+
+ngx_int_t
+ngx_rtbus_redis_sub_init_idle(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log)
 {
     rs->reconnects = 0;
@@ -96,7 +125,10 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     ngx_queue_init(&rs->pending);
     ngx_queue_init(&rs->sent);
     ngx_queue_init(&rs->refused);
+    ngx_queue_init(&rs->moved);
     ngx_queue_init(&rs->ready);
+
+    rs->nfixed = 0;
 
     rs->requested = 0;
     rs->confirmed = 0;
@@ -136,12 +168,15 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
         != NGX_OK
         || ngx_rtbus_redis_topics_init(&rs->patterns,
                                        NGX_RTBUS_REDIS_SUB_PATTERNS, log)
+           != NGX_OK
+        || ngx_rtbus_redis_topics_init(&rs->plains, NGX_RTBUS_REDIS_SUB_PLAINS,
+                                       log)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    return ngx_rtbus_redis_conn_init(&rs->conn, log);
+    return NGX_OK;
 }
 
 
@@ -158,8 +193,20 @@ ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic)
 {
     topic->pattern = 0;
+    topic->plain = 0;
 
     ngx_rtbus_redis_sub_insert(rs, &rs->topics, topic);
+}
+
+
+void
+ngx_rtbus_redis_sub_add_plain(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    topic->pattern = 0;
+    topic->plain = 1;
+
+    ngx_rtbus_redis_sub_insert(rs, &rs->plains, topic);
 }
 
 
@@ -180,10 +227,13 @@ ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
     topic->number = 0;
     topic->ready = 0;
     topic->refused = 0;
+    topic->moves = 0;
 
     topic->hash = ngx_crc32_short(topic->name.data, topic->name.len);
 
     ngx_rtbus_redis_topics_insert(topics, topic, &rs->conn.log);
+
+    rs->nfixed += topic->fixed;
 
     ngx_queue_insert_tail(&rs->pending, &topic->queue);
 
@@ -197,18 +247,119 @@ void
 ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic)
 {
-    ngx_rtbus_redis_topics_remove(&rs->topics, topic);
+    ngx_rtbus_redis_topics_remove(topic->plain ? &rs->plains : &rs->topics,
+                                  topic);
+
+    rs->nfixed -= topic->fixed;
+
+    if (rs->moved_handler && topic->number && !topic->ready) {
+        ngx_rtbus_redis_sub_leave_ghost(rs, topic);
+    }
+
     ngx_queue_remove(&topic->queue);
 
-    if (topic->number) {
+    if (topic->number == 0) {
+        return;
+    }
+
+    /*
+     * At once, the name may be gone later; and so it is ahead of a SUBSCRIBE
+     * of the same name.  If it fails, so does the connection.
+     */
+
+    if (rs->moved_handler && !topic->plain) {
 
         /*
-         * At once, the name may be gone later; and so it is ahead of a
-         * SUBSCRIBE of the same name.  If it fails, so does the connection.
+         * Its answer may be an error, and looks like what comes unasked when
+         * a slot moves.  The one to the UNSUBSCRIBE behind it, of what was
+         * never subscribed to, cannot be taken for something else.
          */
 
-        (void) ngx_rtbus_redis_sub_send(rs, &ngx_rtbus_redis_unsubscribe,
-                                        &topic->name);
+        (void) ngx_rtbus_redis_sub_write(rs, &ngx_rtbus_redis_sunsubscribe,
+                                         &topic->name);
+    }
+
+    (void) ngx_rtbus_redis_sub_send(rs, &ngx_rtbus_redis_unsubscribe,
+                                    &topic->name);
+}
+
+
+void
+ngx_rtbus_redis_sub_move(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic, ngx_rtbus_redis_sub_t *to)
+{
+    ngx_uint_t  ready;
+
+    ready = topic->ready;
+
+    ngx_rtbus_redis_sub_remove(rs, topic);
+    ngx_rtbus_redis_sub_insert(to, topic->plain ? &to->plains : &to->topics,
+                               topic);
+
+    if (ready) {
+        topic->handlers->moved(to, topic);
+    }
+}
+
+
+void
+ngx_rtbus_redis_sub_retry(ngx_rtbus_redis_sub_t *rs)
+{
+    if (ngx_queue_empty(&rs->moved)) {
+        return;
+    }
+
+    ngx_queue_add(&rs->pending, &rs->moved);
+    ngx_queue_init(&rs->moved);
+
+    if (rs->conn.up) {
+        ngx_post_event(&rs->batch, &ngx_posted_events);
+    }
+}
+
+
+/*
+ * Takes the place of a topic in the row of those to be confirmed, so that it
+ * can be told whose an error is.
+ */
+
+static void
+ngx_rtbus_redis_sub_leave_ghost(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    ngx_rtbus_redis_topic_t  *ghost;
+
+    ghost = ngx_calloc(sizeof(ngx_rtbus_redis_topic_t), &rs->conn.log);
+
+    if (ghost == NULL) {
+        ngx_rtbus_redis_conn_break(&rs->conn, "no memory");
+        return;
+    }
+
+    ghost->ghost = 1;
+    ghost->number = topic->number;
+
+    ngx_queue_insert_tail(&topic->queue, &ghost->queue);
+}
+
+
+static void
+ngx_rtbus_redis_sub_free_ghosts(ngx_rtbus_redis_sub_t *rs)
+{
+    ngx_queue_t              *q, *next;
+    ngx_rtbus_redis_topic_t  *topic;
+
+    for (q = ngx_queue_head(&rs->sent);
+         q != ngx_queue_sentinel(&rs->sent);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
+
+        if (topic->ghost) {
+            ngx_queue_remove(q);
+            ngx_free(topic);
+        }
     }
 }
 
@@ -342,10 +493,24 @@ ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
 void
 ngx_rtbus_redis_sub_close(ngx_rtbus_redis_sub_t *rs)
 {
-    ngx_rtbus_redis_conn_close(&rs->conn);
+    ngx_rtbus_redis_sub_stop(rs);
 
     ngx_rtbus_redis_topics_close(&rs->topics);
     ngx_rtbus_redis_topics_close(&rs->patterns);
+    ngx_rtbus_redis_topics_close(&rs->plains);
+}
+
+
+void
+ngx_rtbus_redis_sub_stop(ngx_rtbus_redis_sub_t *rs)
+{
+    ngx_rtbus_redis_conn_close(&rs->conn);
+
+    ngx_rtbus_redis_sub_free_ghosts(rs);
+
+    rs->requested = 0;
+    rs->confirmed = 0;
+    rs->started = 0;
 
     if (rs->batch.posted) {
         ngx_delete_posted_event(&rs->batch);
@@ -412,9 +577,12 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 
     ngx_queue_init(&lost);
 
+    ngx_rtbus_redis_sub_free_ghosts(rs);
+
     ngx_rtbus_redis_sub_unready(&rs->ready, &lost);
     ngx_rtbus_redis_sub_unready(&rs->sent, &lost);
     ngx_rtbus_redis_sub_unready(&rs->refused, &lost);
+    ngx_rtbus_redis_sub_unready(&rs->moved, &lost);
     ngx_rtbus_redis_sub_unready(&rs->pending, &lost);
 
     while (!ngx_queue_empty(&lost)) {
@@ -500,18 +668,33 @@ ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
                 return;
             }
 
-        } else if (ngx_rtbus_redis_sub_is(&kind, "message")) {
-
+        } else if (ngx_rtbus_redis_sub_is(&kind, "message")
+                   || ngx_rtbus_redis_sub_is(&kind, "smessage"))
+        {
             if (ngx_rtbus_redis_sub_strings(reply, str) == NGX_OK) {
-                ngx_rtbus_redis_sub_message(rs, &str[0], &str[1]);
+                ngx_rtbus_redis_sub_message(rs, &str[0], &str[1],
+                                            kind.data[0] == 's');
                 return;
             }
 
         } else if (ngx_rtbus_redis_sub_is(&kind, "subscribe")
+                   || ngx_rtbus_redis_sub_is(&kind, "ssubscribe")
                    || ngx_rtbus_redis_sub_is(&kind, "psubscribe")
                    || ngx_rtbus_redis_sub_is(&kind, "unsubscribe"))
         {
             ngx_rtbus_redis_sub_confirm(rs, NULL);
+            return;
+
+        } else if (rs->moved_handler
+                   && ngx_rtbus_redis_sub_is(&kind, "sunsubscribe"))
+        {
+            if (reply->element[1]->type == REDIS_REPLY_STRING) {
+                str[0].len = reply->element[1]->len;
+                str[0].data = (u_char *) reply->element[1]->str;
+
+                ngx_rtbus_redis_sub_ended(rs, &str[0]);
+            }
+
             return;
         }
     }
@@ -595,7 +778,7 @@ ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
         ngx_rtbus_redis_sub_pmessage(rs, &str[0], &str[1], &str[2]);
 
     } else {
-        ngx_rtbus_redis_sub_message(rs, &str[0], &str[1]);
+        ngx_rtbus_redis_sub_message(rs, &str[0], &str[1], raw->shard);
     }
 
     return p - buf;
@@ -655,16 +838,21 @@ ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last, u_char type,
 }
 
 
+/* in a cluster what is not of a shard is for the plain topics */
+
 static void
 ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name,
-    ngx_str_t *message)
+    ngx_str_t *message, ngx_uint_t shard)
 {
-    uint32_t                  hash;
-    ngx_rtbus_redis_topic_t  *topic;
+    uint32_t                   hash;
+    ngx_rtbus_redis_topic_t   *topic;
+    ngx_rtbus_redis_topics_t  *topics;
 
     hash = ngx_crc32_short(name->data, name->len);
 
-    topic = ngx_rtbus_redis_sub_lookup(rs, name, hash);
+    topics = (shard || rs->moved_handler == NULL) ? &rs->topics : &rs->plains;
+
+    topic = ngx_rtbus_redis_topics_lookup(topics, name, hash);
 
     if (topic && topic->ready) {
         topic->handlers->message(rs, topic, message->data, message->len);
@@ -691,6 +879,46 @@ ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs, ngx_str_t *pattern,
 
 
 /*
+ * The slot of a shard channel has moved.  Where the topic is not ready it is
+ * the answer to an earlier SUNSUBSCRIBE of the same name.
+ */
+
+static void
+ngx_rtbus_redis_sub_ended(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name)
+{
+    ngx_rtbus_redis_topic_t  *topic;
+
+    topic = ngx_rtbus_redis_sub_lookup(rs, name,
+                                       ngx_crc32_short(name->data, name->len));
+
+    if (topic == NULL || !topic->ready) {
+        return;
+    }
+
+    topic->ready = 0;
+    topic->number = 0;
+
+    ngx_queue_remove(&topic->queue);
+    ngx_queue_insert_tail(&rs->moved, &topic->queue);
+
+    topic->handlers->moved(rs, topic);
+
+    rs->moved_handler(rs);
+}
+
+
+/* is it that the shard channel is with another server, now or soon */
+
+static ngx_uint_t
+ngx_rtbus_redis_sub_redirect(redisReply *error)
+{
+    return ngx_strncmp(error->str, "MOVED ", 6) == 0
+           || ngx_strncmp(error->str, "ASK ", 4) == 0
+           || ngx_strncmp(error->str, "TRYAGAIN", 8) == 0;
+}
+
+
+/*
  * The answer to one SUBSCRIBE, PSUBSCRIBE or UNSUBSCRIBE, in the order of the
  * commands.
  */
@@ -709,20 +937,27 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
         return;
     }
 
+    q = ngx_queue_head(&rs->sent);
+    topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
+
+    if (ngx_queue_empty(&rs->sent) || topic->number != rs->confirmed + 1) {
+        topic = NULL;
+    }
+
+    if (topic == NULL && error && rs->moved_handler) {
+
+        /* to SUNSUBSCRIBE; the one that counts is behind it */
+
+        return;
+    }
+
     rs->confirmed++;
 
     if (!ngx_queue_empty(&rs->pending)) {
         ngx_post_event(&rs->batch, &ngx_posted_events);
     }
 
-    if (ngx_queue_empty(&rs->sent)) {
-        return;
-    }
-
-    q = ngx_queue_head(&rs->sent);
-    topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
-
-    if (topic->number != rs->confirmed) {
+    if (topic == NULL) {
 
         /* UNSUBSCRIBE, or SUBSCRIBE of a topic that was removed since */
 
@@ -731,9 +966,15 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
 
     ngx_queue_remove(q);
 
+    if (topic->ghost) {
+        ngx_free(topic);
+        return;
+    }
+
     if (error == NULL) {
         topic->ready = 1;
         topic->refused = 0;
+        topic->moves = 0;
         ngx_queue_insert_tail(&rs->ready, q);
 
         if (!topic->pattern) {
@@ -744,8 +985,30 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     }
 
     topic->number = 0;
+
+    if (rs->moved_handler && ngx_rtbus_redis_sub_redirect(error)
+        && topic->moves < NGX_RTBUS_REDIS_SUB_MOVES)
+    {
+        topic->moves++;
+        ngx_queue_insert_tail(&rs->moved, q);
+
+        rs->moved_handler(rs);
+        return;
+    }
+
+    topic->moves = 0;
     topic->refused = 1;
-    ngx_queue_insert_tail(&rs->refused, q);
+
+    if (rs->moved_handler
+        && (ngx_rtbus_redis_sub_redirect(error)
+            || ngx_strncmp(error->str, "CLUSTERDOWN", 11) == 0))
+    {
+        ngx_queue_insert_tail(&rs->moved, q);
+        rs->moved_handler(rs);
+
+    } else {
+        ngx_queue_insert_tail(&rs->refused, q);
+    }
 
     if (!rs->retry.timer_set) {
         ngx_add_timer(&rs->retry, NGX_RTBUS_REDIS_SUB_RETRY);
@@ -792,8 +1055,15 @@ ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev)
         q = ngx_queue_head(&rs->pending);
         topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
 
-        command = topic->pattern ? &ngx_rtbus_redis_psubscribe
-                                 : &ngx_rtbus_redis_subscribe;
+        if (topic->pattern) {
+            command = &ngx_rtbus_redis_psubscribe;
+
+        } else if (rs->moved_handler && !topic->plain) {
+            command = &ngx_rtbus_redis_ssubscribe;
+
+        } else {
+            command = &ngx_rtbus_redis_subscribe;
+        }
 
         if (ngx_rtbus_redis_sub_send(rs, command, &topic->name) != NGX_OK) {
             return;
@@ -811,16 +1081,9 @@ static ngx_int_t
 ngx_rtbus_redis_sub_send(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
     ngx_str_t *name)
 {
-    size_t       len[2];
-    ngx_int_t    rv;
-    const char  *argv[2];
+    ngx_int_t  rv;
 
-    argv[0] = (char *) command->data;
-    len[0] = command->len;
-    argv[1] = (char *) name->data;
-    len[1] = name->len;
-
-    rv = ngx_rtbus_redis_conn_send(&rs->conn, 2, argv, len);
+    rv = ngx_rtbus_redis_sub_write(rs, command, name);
 
     if (rv != NGX_OK) {
         return rv;
@@ -837,6 +1100,22 @@ ngx_rtbus_redis_sub_send(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_sub_write(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
+    ngx_str_t *name)
+{
+    size_t       len[2];
+    const char  *argv[2];
+
+    argv[0] = (char *) command->data;
+    len[0] = command->len;
+    argv[1] = (char *) name->data;
+    len[1] = name->len;
+
+    return ngx_rtbus_redis_conn_send(&rs->conn, 2, argv, len);
 }
 
 

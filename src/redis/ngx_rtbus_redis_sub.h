@@ -15,6 +15,11 @@
  * A pattern (PSUBSCRIBE) is a topic as well, in a set of its own.  It brings the
  * messages of all channels that it matches, and stays until the end.
  *
+ * In a Redis Cluster topics are shard channels (SSUBSCRIBE); a plain topic is
+ * one of SUBSCRIBE, in a set of its own.  A shard channel that this server does
+ * not have, or that it has given away, waits for ngx_rtbus_redis_sub_retry() or
+ * ngx_rtbus_redis_sub_move().
+ *
  * The connection is lost when a confirmation is due and Redis has been silent
  * for command_timeout.
  */
@@ -52,6 +57,11 @@ typedef struct {
        in this one */
     void                          (*lost)(ngx_rtbus_redis_sub_t *rs,
                                       ngx_rtbus_redis_topic_t *topic);
+
+    /* a topic that was ready is with another server now, where it will be
+       ready in time; it may not be removed in this one, either */
+    void                          (*moved)(ngx_rtbus_redis_sub_t *rs,
+                                      ngx_rtbus_redis_topic_t *topic);
 } ngx_rtbus_redis_topic_handlers_t;
 
 
@@ -60,13 +70,20 @@ struct ngx_rtbus_redis_topic_s {
     const ngx_rtbus_redis_topic_handlers_t
                                    *handlers;
     ngx_rtbus_redis_topic_t        *next;       /* in its slot */
-    ngx_queue_t                     queue;      /* pending, sent, refused or
-                                                   ready */
+    ngx_queue_t                     queue;      /* pending, sent, refused,
+                                                   moved or ready */
     uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
     uint32_t                        hash;       /* ngx_crc32_short() of name */
     unsigned                        ready:1;
     unsigned                        refused:1;  /* its last SUBSCRIBE was */
     unsigned                        pattern:1;
+    unsigned                        plain:1;    /* in a cluster: SUBSCRIBE */
+    unsigned                        fixed:1;    /* set by the owner: stays with
+                                                   its server */
+    unsigned                        ghost:1;    /* was removed before Redis has
+                                                   answered */
+    unsigned                        moves:4;    /* times that Redis has said it
+                                                   is elsewhere, in a row */
 };
 
 
@@ -101,11 +118,16 @@ typedef struct {
  */
 typedef void (*ngx_rtbus_redis_sub_changed_pt)(ngx_rtbus_redis_sub_t *rs);
 
+/* a shard channel is not here, or the cluster is down: who has what? */
+typedef void (*ngx_rtbus_redis_sub_moved_pt)(ngx_rtbus_redis_sub_t *rs);
+
 
 struct ngx_rtbus_redis_sub_s {
     /* set by the owner before init */
 
     ngx_rtbus_redis_sub_changed_pt  changed_handler;  /* may be NULL */
+    ngx_rtbus_redis_sub_moved_pt    moved_handler;    /* of a cluster, or NULL:
+                                                         it is none */
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
     void                           *data;
 
@@ -119,9 +141,12 @@ struct ngx_rtbus_redis_sub_s {
 
     ngx_rtbus_redis_topics_t        topics;
     ngx_rtbus_redis_topics_t        patterns;
+    ngx_rtbus_redis_topics_t        plains;
     ngx_queue_t                     pending;    /* topics to be requested, */
     ngx_queue_t                     sent;       /* to be confirmed, */
-    ngx_queue_t                     refused;    /* to be tried again */
+    ngx_queue_t                     refused;    /* to be tried again, */
+    ngx_queue_t                     moved;      /* to be looked for */
+    ngx_uint_t                      nfixed;     /* topics that are fixed */
     uint64_t                        requested;  /* SUBSCRIBE and UNSUBSCRIBE
                                                    names sent ... */
     uint64_t                        confirmed;  /* ... and answered */
@@ -135,6 +160,11 @@ struct ngx_rtbus_redis_sub_s {
 
 
 ngx_int_t ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
+
+/* the same without a connection, which is never made: topics just wait */
+
+ngx_int_t ngx_rtbus_redis_sub_init_idle(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
 
 /* the topic of this name, or NULL; hash is ngx_crc32_short() of the name */
@@ -151,6 +181,11 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 
+/* likewise, in a cluster: a topic of SUBSCRIBE; names are those of plain ones */
+
+void ngx_rtbus_redis_sub_add_plain(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
+
 /* adds a zeroed pattern whose topic.name (new as well) and handler are set */
 
 void ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
@@ -160,6 +195,19 @@ void ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
 
 void ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
+
+/* hands a topic, none of a pattern, over to another one */
+
+void ngx_rtbus_redis_sub_move(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic, ngx_rtbus_redis_sub_t *to);
+
+/* shard channels that were not here may be here now */
+
+void ngx_rtbus_redis_sub_retry(ngx_rtbus_redis_sub_t *rs);
+
+/* closes what has no topics; it is as after _init_idle() */
+
+void ngx_rtbus_redis_sub_stop(ngx_rtbus_redis_sub_t *rs);
 
 /* closes for good, no handler is called; topics may still be removed */
 

@@ -86,11 +86,6 @@ ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
         conf->tls->verify = 1;
     }
 
-    if (conf->kind == NGX_RTBUS_REDIS_CLUSTER) {
-        *err = "Redis Cluster is not supported";
-        return NGX_ERROR;
-    }
-
     host = url->data + scheme->len;
     last = url->data + url->len;
 

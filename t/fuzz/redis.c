@@ -175,7 +175,7 @@ ngx_event_connect_peer(ngx_peer_connection_t *pc)
     wev->write = 1;
     wev->ready = 1;
 
-    fuzz_links[pc == &fuzz_hub.cmd.conn.peer] = link;
+    fuzz_links[pc == &fuzz_hub.shards.one.cmd.conn.peer] = link;
 
     pc->connection = c;
 
@@ -873,8 +873,8 @@ step(const uint8_t *p, const uint8_t *last)
         break;
 
     case 15:
-        ngx_rtbus_redis_conn_fail((a & 1) ? &fuzz_hub.cmd.conn
-                                          : &fuzz_hub.sub.conn, "test");
+        ngx_rtbus_redis_conn_fail((a & 1) ? &fuzz_hub.shards.one.cmd.conn
+                                          : &fuzz_hub.shards.one.sub.conn, "test");
         break;
     }
 
@@ -973,7 +973,7 @@ begin(void)
 static ngx_uint_t
 alone(void)
 {
-    return fuzz_hub.sub.topics.n == 1;
+    return fuzz_hub.shards.one.sub.topics.n == 1;
 }
 
 
