@@ -109,6 +109,11 @@
 -- comes last are asked for; the first write is the one that may be refused for
 -- what its key holds, and the only one that may be refused for want of memory.
 --
+-- "TRYAGAIN rtbus:", likewise with nothing written: a slot of a cluster is on its
+-- way from one master to another, and not all keys of the channel are there yet,
+-- or some do not exist, which cannot be told from that.  Clients for clusters
+-- try again by themselves when they get a TRYAGAIN.
+--
 -- A user needs FCALL, the commands used below for the three keys, and PUBLISH
 -- for the channel; in a cluster SPUBLISH and CLUSTER INFO instead.
 --
@@ -199,6 +204,35 @@ local function find_cluster()
     if allowed('CLUSTER', 'INFO') then
         cluster = not is_error(try('CLUSTER', 'INFO'))
     end
+end
+
+
+-- A key that is missing may still be with the master that has had the slot so
+-- far; to make it here would be to have it twice.  While a slot is on its way
+-- Redis refuses a command with several keys, one of which is missing; so it
+-- does not matter which command that is.
+
+local function parted(...)
+    if cluster == nil then
+        find_cluster()
+    end
+
+    if not cluster then
+        return nil
+    end
+
+    local reply = try('EXISTS', ...)
+
+    if not is_error(reply) then
+        return nil
+    end
+
+    if find(reply.err, 'non local key', 1, true) then
+        return redis.error_reply('TRYAGAIN rtbus: the slot is on its way to '
+                                 .. 'another server')
+    end
+
+    return reply
 end
 
 
@@ -590,6 +624,13 @@ local function add_slowly(names, epoch, id, now, ...)
         if err then
             return err
         end
+
+    else
+        err = parted(events, names.state, names.output)
+
+        if err then
+            return err
+        end
     end
 
     info, err = stream_info(events)
@@ -646,6 +687,14 @@ local function write(names, event, head, kind, data, options, args)
         end
 
         remember(names, epoch)
+    end
+
+    if text or not epoch then
+        local err = parted(events, state, output)
+
+        if err then
+            return err
+        end
     end
 
     local next_id = names.next_id
@@ -860,6 +909,12 @@ local function snapshot(keys, args)
         return refuse('bad channel')
     end
 
+    local fault = parted(names.events, names.state, names.output)
+
+    if fault then
+        return fault
+    end
+
     local state = try('HGETALL', names.state)
 
     if state.err then
@@ -912,6 +967,12 @@ local function claim(keys, args)
 
     if owner then
         return owner
+    end
+
+    local fault = parted(names.events, state, names.output)
+
+    if fault then
+        return fault
     end
 
     local made = call('EXISTS', state) == 0
@@ -994,7 +1055,7 @@ local function command(keys, args)
             return refuse('bad stream')
         end
 
-        local first = try('GET', key)
+        local first = parted(stream, key) or try('GET', key)
 
         if is_error(first) then
             return first
