@@ -179,20 +179,19 @@ my $reshard = $cluster->reshard($first, $second, 1000, wait => 0);
 # commands, meanwhile; the stream's slot stays, the mailbox may move
 
 my ($asked, $answered) = (0, 0);
+my $asker = client();
 
 while (waitpid($reshard, POSIX::WNOHANG()) == 0) {
-	$ws->send_json({ event => 'ask', data => { n => ++$asked },
-		ack => 1000 + $asked });
+	$asker->send_json({ event => 'ask', data => { n => ++$asked },
+		ack => $asked });
 
 	my $command = $cluster->take('rtbus:commands', 1, 20) or last;
 
 	$cluster->answer($command, { data => [ $asked ] });
 
-	my $ack = $ws->wait_json(20, sub {
-		($_[0]{ack} || 0) == 1000 + $asked }) or last;
+	my $ack = $asker->wait_ack($asked, 20) or last;
 
 	$answered++ if $ack->{data} eq $asked;
-	$ws->pending_json();
 }
 
 is($?, 0, 'moved');
