@@ -76,6 +76,15 @@ sub new {
 
 	$self->wait_ok(60) or die "The cluster does not come up\n";
 
+	# a replica without the data would take over with none
+
+	Test::RTBus::wait_for {
+		$masters * $replicas == grep {
+			$_->cmd('INFO', 'replication')
+				=~ /role:slave.*master_link_status:up/s
+		} $self->nodes();
+	} 'replicas', 60;
+
 	return $self;
 }
 
@@ -201,15 +210,18 @@ sub try_cmd {
 		my $node = $self->_node($port || $self->{map}{$slot}
 			|| $self->owner($key)->port());
 
-		$reply = $node->pid() || $self->{owner} != $$
-			? eval { ($node->pipeline($asking ? [ 'ASKING' ] : (),
-				[ @args ]))[-1] } : undef;
+		my $done = eval {
+			die "it is dead\n" unless $node->pid();
+
+			$reply = ($node->pipeline($asking ? [ 'ASKING' ] : (),
+				[ @args ]))[-1];
+			1;
+		};
 
 		($port, $asking) = ();
 
-		if (!defined $reply && $@) {
-			# the node has died
-
+		if (!$done) {
+			$reply = Test::RTBus::Redis::Error->new("no answer: $@");
 			delete $self->{map}{$slot};
 
 		} elsif (ref $reply ne 'Test::RTBus::Redis::Error') {
@@ -235,8 +247,7 @@ sub try_cmd {
 		select undef, undef, undef, 0.02;
 	}
 
-	return defined $reply ? $reply : Test::RTBus::Redis::Error->new(
-		"no answer to $args[0]: $@");
+	return $reply;
 }
 
 sub pipeline { die "not in a cluster\n" }
