@@ -174,6 +174,10 @@ ngx_rtbus_mailbox_send(ngx_rtbus_mailbox_t *mb, ngx_str_t *id,
 
     ngx_free(name);
 
+    if (call) {
+        ngx_rtbus_redis_call_insist(call);
+    }
+
     return call;
 }
 

@@ -322,8 +322,10 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
                && reply->type == REDIS_REPLY_ERROR
                && ngx_strncmp(reply->str, "READONLY", 8) == 0);
 
-    if (reply->type == REDIS_REPLY_ERROR && call->kept && call->handler
-        && rm->error_handler)
+    if (call->kept && call->handler && rm->error_handler
+        && (reply->type == REDIS_REPLY_ERROR
+            || (call->kept->insisting && reply->type == REDIS_REPLY_INTEGER
+                && reply->integer == 0)))
     {
         switch (rm->error_handler(rm, call, reply)) {
 

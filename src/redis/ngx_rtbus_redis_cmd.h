@@ -37,7 +37,7 @@ typedef void (*ngx_rtbus_redis_call_pt)(void *data, redisReply *reply);
 typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 
 /*
- * An error reply to a kept call: NGX_OK: the call is the handler's from now on;
+ * An error reply to a kept call, or 0 where it insists on more: NGX_OK: the call is the handler's from now on;
  * NGX_DECLINED: it is for who has called; NGX_ABORT: the call has failed.
  */
 typedef ngx_int_t (*ngx_rtbus_redis_cmd_error_pt)(ngx_rtbus_redis_cmd_t *rm,
@@ -56,7 +56,9 @@ typedef struct {
     ngx_msec_t                      until;      /* then it has failed */
     void                           *to;         /* the server, or NULL: who has
                                                    the slot */
+    ngx_msec_t                      insist;     /* until then 0 is an error */
     unsigned                        asking:1;
+    unsigned                        insisting:1;
 } ngx_rtbus_redis_kept_t;
 
 

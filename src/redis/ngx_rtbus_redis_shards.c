@@ -17,6 +17,7 @@
 #define NGX_RTBUS_REDIS_SHARDS_TRIES  8
 #define NGX_RTBUS_REDIS_SHARDS_PAUSE  50
 #define NGX_RTBUS_REDIS_SHARDS_WAIT   25
+#define NGX_RTBUS_REDIS_SHARDS_INSIST 1000
 
 #define NGX_RTBUS_REDIS_SHARDS_LOG    60    /* s between refusals in the log */
 
@@ -515,7 +516,10 @@ ngx_rtbus_redis_shard_exiting(ngx_rtbus_redis_conn_t *rc)
 }
 
 
-/* MOVED <slot> <host>:<port>, and ASK likewise; the host may be empty */
+/*
+ * MOVED <slot> <host>:<port>, and ASK likewise; the host may be empty.  Or a
+ * message was received by nobody.
+ */
 
 static ngx_int_t
 ngx_rtbus_redis_shard_error(ngx_rtbus_redis_cmd_t *rm,
@@ -540,6 +544,18 @@ ngx_rtbus_redis_shard_error(ngx_rtbus_redis_cmd_t *rm,
     kept->to = NULL;
     kept->asking = 0;
     kept->due = ngx_current_msec + NGX_RTBUS_REDIS_SHARDS_PAUSE;
+
+    if (reply->type == REDIS_REPLY_INTEGER) {
+
+        /* it may have been between two subscriptions */
+
+        if ((ngx_msec_int_t) (kept->insist - ngx_current_msec) <= 0) {
+            return NGX_DECLINED;
+        }
+
+        ngx_rtbus_redis_shards_wait(shards, call);
+        return NGX_OK;
+    }
 
     if (ngx_rtbus_redis_is(reply, "TRYAGAIN")) {
         ngx_rtbus_redis_shards_wait(shards, call);
@@ -1070,9 +1086,12 @@ static void
 ngx_rtbus_redis_shards_hand_over(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_sub_t *rs, ngx_queue_t *queue)
 {
+    ngx_uint_t                listed;
     ngx_queue_t              *q, *next;
     ngx_rtbus_redis_shard_t  *to;
     ngx_rtbus_redis_topic_t  *topic;
+
+    listed = ngx_rtbus_redis_sub_shard(rs)->listed;
 
     for (q = ngx_queue_head(queue);
          q != ngx_queue_sentinel(queue);
@@ -1082,6 +1101,13 @@ ngx_rtbus_redis_shards_hand_over(ngx_rtbus_redis_shards_t *shards,
         topic = ngx_queue_data(q, ngx_rtbus_redis_topic_t, queue);
 
         if (topic->fixed || topic->ghost) {
+            continue;
+        }
+
+        if (topic->plain && listed) {
+
+            /* it is for all nodes, and nothing comes while it moves */
+
             continue;
         }
 
@@ -1395,6 +1421,7 @@ ngx_rtbus_redis_call(ngx_rtbus_redis_shards_t *shards, int argc,
 
     call->kept->slot = rtbus_slot((u_char *) argv[key], argvlen[key]);
     call->kept->due = ngx_current_msec;
+
     call->kept->until = ngx_current_msec + shards->conf->command_timeout;
 
     shard->used = ngx_current_msec;
@@ -1411,6 +1438,16 @@ ngx_rtbus_redis_call(ngx_rtbus_redis_shards_t *shards, int argc,
     }
 
     return call;
+}
+
+
+void
+ngx_rtbus_redis_call_insist(ngx_rtbus_redis_call_t *call)
+{
+    if (call->kept) {
+        call->kept->insisting = 1;
+        call->kept->insist = ngx_current_msec + NGX_RTBUS_REDIS_SHARDS_INSIST;
+    }
 }
 
 

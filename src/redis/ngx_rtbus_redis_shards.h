@@ -170,6 +170,13 @@ ngx_rtbus_redis_call_t *ngx_rtbus_redis_call(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_call_pt handler, void *data);
 
 /*
+ * In a cluster: a message that nobody has received is sent again for a second,
+ * since its receiver may be on its way from one shard to another one.
+ */
+
+void ngx_rtbus_redis_call_insist(ngx_rtbus_redis_call_t *call);
+
+/*
  * In a cluster: a number whose digits, as a hash tag, are in a slot of the
  * shard; is n still one.  NGX_OK or NGX_DECLINED.
  */
