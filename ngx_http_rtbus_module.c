@@ -918,6 +918,8 @@ ngx_http_rtbus_init_worker(ngx_cycle_t *cycle,
     worker->hub.rules = rmcf->forward;
     worker->hub.schema = rmcf->schema;
 
+    worker->hub.zone = rmcf->stat;
+
     worker->hub.stat = ngx_rtbus_stat_attach(rmcf->stat, &bus->name, first,
                                              cycle);
     if (worker->hub.stat == NULL) {

@@ -13,6 +13,7 @@ use Test::More;
 use Test::RTBus;
 use Test::Nginx;
 use Test::RTBus::Cluster;
+use Test::RTBus::Metrics;
 use Test::RTBus::Polling;
 use Test::RTBus::SSE;
 use Test::RTBus::WebSocket;
@@ -105,7 +106,7 @@ $nodes[1]->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r
 	=~ s/2;/1;/r =~ s/(rtbus_allow)/rtbus_prefix p:; $1/r
 	=~ s/kept:/p:kept:/r);
 
-$t->plan(53);
+$t->plan(58);
 
 my ($ok, $out) = nginx_check($t,
 	$conf =~ s/(rtbus_allow)/rtbus_forward job:* 'user:{u}'; $1/r);
@@ -163,6 +164,21 @@ my $cursor = $got{$names[8]}[2]{cursor};
 
 is_deeply([ sort split /,/, $cursor ],
 	[ sort map { "$_\@$pos{$_}[2]" } @names ], 'one cursor');
+
+# metrics name the shards
+
+my @shards = map { '127.0.0.1:' . $_->port() } @masters;
+my $shard = "shard=\"$shards[0]\"";
+my $m = metrics();
+
+is_deeply([ sort map { /^rtbus_shard_up\{shard="(.*)",link="pubsub"/ }
+	keys %$m ], [ sort @shards ], 'shards');
+is($m->{"rtbus_shard_up{$shard,link=\"command\"}"}, 1, 'one is up');
+cmp_ok($m->{"rtbus_shard_workers{$shard}"}, '>=', 1, 'with workers');
+cmp_ok($m->{"rtbus_shard_canary_age_seconds{$shard}"}, '<', 8, 'and a canary');
+is_deeply([ sort keys %{json_decode((split /\r\n\r\n/,
+	http_get('/status?format=json'))[1])->{shards}} ], [ sort @shards ],
+	'shards in JSON');
 
 # live events are of the shard as well
 

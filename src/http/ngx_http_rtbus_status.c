@@ -17,11 +17,19 @@
 #define NGX_HTTP_RTBUS_HEALTH  (256 + 2 * NGX_RTBUS_STAT_NAME)
 
 
+/* a line about a server of a cluster, and what is ahead of them, at most */
+#define NGX_HTTP_RTBUS_SHARD   (128 + NGX_RTBUS_STAT_NAME                     \
+                                + NGX_RTBUS_STAT_SHARD + NGX_INT64_LEN)
+#define NGX_HTTP_RTBUS_SHARDS  1024
+
+
 /* sums over the workers, of one bus or of all */
 
 typedef struct {
     ngx_str_t                 *bus;        /* NULL: of all */
     ngx_rtbus_stat_total_t     total;
+    ngx_uint_t                 nshards;    /* servers of clusters */
+    ngx_rtbus_stat_shard_t    *shards;
 } ngx_http_rtbus_sums_t;
 
 
@@ -33,19 +41,28 @@ static u_char *ngx_http_rtbus_status_text_sums(u_char *p,
     ngx_http_rtbus_sums_t *sums, const ngx_rtbus_metric_t *metric);
 static u_char *ngx_http_rtbus_status_text_lag(u_char *p,
     ngx_http_rtbus_sums_t *sums, const ngx_rtbus_metric_t *metric);
+static u_char *ngx_http_rtbus_status_text_shards(u_char *p,
+    ngx_http_rtbus_sums_t *sums, ngx_uint_t n);
+static u_char *ngx_http_rtbus_status_text_shard(u_char *p,
+    ngx_http_rtbus_sums_t *sums, const char *metric, ngx_uint_t i);
 static u_char *ngx_http_rtbus_status_labels(u_char *p, ngx_str_t *bus,
     const char *label, const char *value);
 static u_char *ngx_http_rtbus_status_json(u_char *p,
     ngx_http_rtbus_sums_t *sums, ngx_uint_t n);
 static u_char *ngx_http_rtbus_status_json_sums(u_char *p,
-    ngx_rtbus_stat_total_t *total);
+    ngx_http_rtbus_sums_t *sums);
+static u_char *ngx_http_rtbus_status_json_shards(u_char *p,
+    ngx_http_rtbus_sums_t *sums);
 static u_char *ngx_http_rtbus_status_json_lag(u_char *p,
     ngx_rtbus_stat_total_t *total, const ngx_rtbus_metric_t *metric);
 static u_char *ngx_http_rtbus_status_value(u_char *p,
     ngx_rtbus_stat_total_t *total, const ngx_rtbus_metric_t *metric,
     ngx_uint_t i);
 static u_char *ngx_http_rtbus_status_seconds(u_char *p, ngx_atomic_uint_t ms);
-static size_t ngx_http_rtbus_status_size(ngx_uint_t n);
+static ngx_int_t ngx_http_rtbus_status_shards(ngx_http_request_t *r,
+    ngx_http_rtbus_sums_t *sums, ngx_rtbus_stat_zone_t *zone);
+static size_t ngx_http_rtbus_status_size(ngx_uint_t n,
+    ngx_http_rtbus_sums_t *sums);
 static ngx_http_rtbus_bus_t *ngx_http_rtbus_health_bus(
     ngx_http_rtbus_main_conf_t *rmcf, ngx_str_t *name);
 static u_char *ngx_http_rtbus_health_json(u_char *p, ngx_str_t *bus,
@@ -77,7 +94,7 @@ ngx_http_rtbus_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    body.data = ngx_pnalloc(r->pool, ngx_http_rtbus_status_size(n));
+    body.data = ngx_pnalloc(r->pool, ngx_http_rtbus_status_size(n, sums));
     if (body.data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -117,6 +134,10 @@ ngx_http_rtbus_status_sums(ngx_http_request_t *r, ngx_uint_t *n)
 
     ngx_rtbus_stat_sum(rmcf->stat, NULL, &sums->total);
 
+    if (ngx_http_rtbus_status_shards(r, sums, rmcf->stat) != NGX_OK) {
+        return NULL;
+    }
+
     if (*n == 0) {
         return sums;
     }
@@ -136,6 +157,10 @@ ngx_http_rtbus_status_sums(ngx_http_request_t *r, ngx_uint_t *n)
         s->bus = &bus[i]->name;
 
         ngx_rtbus_stat_sum(rmcf->stat, s->bus, &s->total);
+
+        if (ngx_http_rtbus_status_shards(r, s, rmcf->stat) != NGX_OK) {
+            return NULL;
+        }
 
         sums->total.failing = ngx_max(sums->total.failing, s->total.failing);
     }
@@ -167,6 +192,105 @@ ngx_http_rtbus_status_text(u_char *p, ngx_http_rtbus_sums_t *sums,
 
         for (i = 1; i <= n; i++) {
             p = ngx_http_rtbus_status_text_sums(p, &sums[i], metric);
+        }
+    }
+
+    if (sums->nshards) {
+        p = ngx_http_rtbus_status_text_shards(p, sums, n);
+    }
+
+    return p;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_status_shards(ngx_http_request_t *r,
+    ngx_http_rtbus_sums_t *sums, ngx_rtbus_stat_zone_t *zone)
+{
+    sums->shards = ngx_palloc(r->pool, NGX_RTBUS_STAT_SHARDS
+                                       * sizeof(ngx_rtbus_stat_shard_t));
+    if (sums->shards == NULL) {
+        return NGX_ERROR;
+    }
+
+    sums->nshards = ngx_rtbus_stat_shards(zone, sums->bus, sums->shards);
+
+    return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_rtbus_status_text_shards(u_char *p, ngx_http_rtbus_sums_t *sums,
+    ngx_uint_t n)
+{
+    ngx_uint_t  i, m;
+
+    static struct {
+        const char  *name;
+        const char  *help;
+    } metrics[] = {
+        { "rtbus_shard_workers",
+          "Worker processes with links to this server of a Redis Cluster." },
+        { "rtbus_shard_up",
+          "Whether all of them are connected to it." },
+        { "rtbus_shard_canary_age_seconds",
+          "Time since the last proof that events arrive from it." }
+    };
+
+    for (m = 0; m < sizeof(metrics) / sizeof(metrics[0]); m++) {
+
+        p = ngx_sprintf(p, "# HELP %s %s\n# TYPE %s gauge\n", metrics[m].name,
+                        metrics[m].help, metrics[m].name);
+
+        for (i = (n ? 1 : 0); i <= n; i++) {
+            p = ngx_http_rtbus_status_text_shard(p, &sums[i], metrics[m].name,
+                                                 m);
+        }
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_rtbus_status_text_shard(u_char *p, ngx_http_rtbus_sums_t *sums,
+    const char *metric, ngx_uint_t m)
+{
+    size_t                   len;
+    ngx_uint_t               i, k;
+    ngx_rtbus_stat_shard_t  *shard;
+
+    for (i = 0; i < sums->nshards; i++) {
+        shard = &sums->shards[i];
+
+        len = ngx_strnlen(shard->name, NGX_RTBUS_STAT_SHARD);
+
+        for (k = 0; k < (m == 1 ? NGX_RTBUS_STAT_LINKS : 1); k++) {
+
+            p = ngx_sprintf(p, "%s{", metric);
+
+            if (sums->bus) {
+                p = ngx_sprintf(p, "bus=\"%V\",", sums->bus);
+            }
+
+            p = ngx_sprintf(p, "shard=\"%*s\"", len, shard->name);
+
+            switch (m) {
+
+            case 0:
+                p = ngx_sprintf(p, "} %uA\n", shard->owner);
+                break;
+
+            case 1:
+                p = ngx_sprintf(p, ",link=\"%s\"} %uA\n",
+                                ngx_rtbus_stat_links[k], shard->up[k]);
+                break;
+
+            default:
+                p = ngx_sprintf(p, "} ");
+                p = ngx_http_rtbus_status_seconds(p, shard->canary);
+                *p++ = '\n';
+            }
         }
     }
 
@@ -259,7 +383,7 @@ ngx_http_rtbus_status_json(u_char *p, ngx_http_rtbus_sums_t *sums,
 {
     ngx_uint_t  i;
 
-    p = ngx_http_rtbus_status_json_sums(p, &sums->total);
+    p = ngx_http_rtbus_status_json_sums(p, sums);
 
     if (n == 0) {
         return p;
@@ -269,7 +393,7 @@ ngx_http_rtbus_status_json(u_char *p, ngx_http_rtbus_sums_t *sums,
 
     for (i = 1; i <= n; i++) {
         p = ngx_sprintf(p, "%c\"%V\":", (i == 1) ? '{' : ',', sums[i].bus);
-        p = ngx_http_rtbus_status_json_sums(p, &sums[i].total);
+        p = ngx_http_rtbus_status_json_sums(p, &sums[i]);
     }
 
     return ngx_sprintf(p, "}}");
@@ -279,10 +403,13 @@ ngx_http_rtbus_status_json(u_char *p, ngx_http_rtbus_sums_t *sums,
 /* {"<name>":1,"<name>":{"<value of the label>":1,...},...} */
 
 static u_char *
-ngx_http_rtbus_status_json_sums(u_char *p, ngx_rtbus_stat_total_t *total)
+ngx_http_rtbus_status_json_sums(u_char *p, ngx_http_rtbus_sums_t *sums)
 {
     ngx_uint_t                 i;
+    ngx_rtbus_stat_total_t    *total;
     const ngx_rtbus_metric_t  *metric;
+
+    total = &sums->total;
 
     *p++ = '{';
 
@@ -309,6 +436,45 @@ ngx_http_rtbus_status_json_sums(u_char *p, ngx_rtbus_stat_total_t *total)
             p = ngx_http_rtbus_status_value(p, total, metric, i);
         }
 
+        *p++ = '}';
+    }
+
+    if (sums->nshards) {
+        p = ngx_http_rtbus_status_json_shards(p, sums);
+    }
+
+    *p++ = '}';
+
+    return p;
+}
+
+
+/* ,"shards":{"<name>":{"workers":1,"pubsub":1,"command":1,"canary_age":1},...} */
+
+static u_char *
+ngx_http_rtbus_status_json_shards(u_char *p, ngx_http_rtbus_sums_t *sums)
+{
+    size_t                   len;
+    ngx_uint_t               i, k;
+    ngx_rtbus_stat_shard_t  *shard;
+
+    p = ngx_sprintf(p, ",\"shards\":");
+
+    for (i = 0; i < sums->nshards; i++) {
+        shard = &sums->shards[i];
+
+        len = ngx_strnlen(shard->name, NGX_RTBUS_STAT_SHARD);
+
+        p = ngx_sprintf(p, "%c\"%*s\":{\"workers\":%uA,", i ? ',' : '{', len,
+                        shard->name, shard->owner);
+
+        for (k = 0; k < NGX_RTBUS_STAT_LINKS; k++) {
+            p = ngx_sprintf(p, "\"%s\":%uA,", ngx_rtbus_stat_links[k],
+                            shard->up[k]);
+        }
+
+        p = ngx_sprintf(p, "\"canary_age\":");
+        p = ngx_http_rtbus_status_seconds(p, shard->canary);
         *p++ = '}';
     }
 
@@ -375,7 +541,7 @@ ngx_http_rtbus_status_seconds(u_char *p, ngx_atomic_uint_t ms)
  */
 
 static size_t
-ngx_http_rtbus_status_size(ngx_uint_t n)
+ngx_http_rtbus_status_size(ngx_uint_t n, ngx_http_rtbus_sums_t *sums)
 {
     size_t                     len, name, head;
     ngx_uint_t                 i;
@@ -414,6 +580,17 @@ ngx_http_rtbus_status_size(ngx_uint_t n)
             if (n) {
                 len += sizeof("bus=\"\",") + NGX_RTBUS_STAT_NAME;
             }
+        }
+    }
+
+    for (i = 0; i <= n; i++) {
+
+        if (sums[i].nshards) {
+
+            /* four lines each, and what is ahead of all of them */
+
+            head += NGX_HTTP_RTBUS_SHARDS
+                    + sums[i].nshards * 4 * NGX_HTTP_RTBUS_SHARD;
         }
     }
 

@@ -1087,7 +1087,10 @@ ngx_rtbus_hub_opened(ngx_rtbus_redis_shard_t *shard)
         return;
     }
 
-    link->hub = hub;
+    if (shard->shards->cluster) {
+        link->stat = ngx_rtbus_stat_shard(hub->zone, hub->stat,
+                                          &shard->node.name);
+    }
 
     ngx_rtbus_canary_init(&link->canary, &hub->mailbox, shard, hub->stat,
                           ngx_rtbus_hub_canary, hub->log);
@@ -1103,6 +1106,11 @@ ngx_rtbus_hub_closed(ngx_rtbus_redis_shard_t *shard)
 
     if (link) {
         ngx_rtbus_canary_close(&link->canary);
+
+        if (link->stat) {
+            link->stat->owner = 0;
+        }
+
         ngx_free(link);
         shard->data = NULL;
     }
@@ -1286,14 +1294,20 @@ ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub)
          shard;
          shard = ngx_rtbus_redis_shards_next(shards, shard))
     {
+        link = shard->data;
+
+        if (link && link->stat) {
+            link->stat->up[NGX_RTBUS_STAT_PUBSUB] = shard->sub.conn.up;
+            link->stat->up[NGX_RTBUS_STAT_COMMAND] = shard->cmd.conn.up;
+            link->stat->canary = link->canary.back;
+        }
+
         if (!shard->listed || shard->opening) {
             continue;
         }
 
         sub &= shard->sub.conn.up;
         cmd &= shard->cmd.conn.up;
-
-        link = shard->data;
 
         if (link == NULL) {
             proven = 0;

@@ -184,7 +184,7 @@ struct ngx_rtbus_channel_s {
 /* what a hub has for each server that it has links to; malloc'ed */
 
 typedef struct {
-    ngx_rtbus_hub_t                 *hub;
+    ngx_rtbus_stat_shard_t          *stat;       /* in a cluster, or NULL */
     ngx_rtbus_library_t              library;
     ngx_rtbus_canary_t               canary;
 } ngx_rtbus_hub_link_t;
@@ -207,6 +207,8 @@ struct ngx_rtbus_hub_s {
     ngx_uint_t                       functions;  /* load the library */
     const rtbus_schema_t            *schema;     /* of events, or NULL */
     ngx_rtbus_stat_t                *stat;       /* never NULL */
+    ngx_rtbus_stat_zone_t           *zone;       /* of it, for the servers of
+                                                    a cluster */
     ngx_array_t                     *rules;      /* of ngx_rtbus_forward; NULL:
                                                     there are none */
     ngx_rtbus_hub_exiting_pt         exiting_handler;

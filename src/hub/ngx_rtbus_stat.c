@@ -14,8 +14,14 @@
 #define NGX_RTBUS_STAT_ALIGN    128
 #define NGX_RTBUS_STAT_SLOT     ngx_align(sizeof(ngx_rtbus_stat_t),           \
                                           NGX_RTBUS_STAT_ALIGN)
+
+/* servers of clusters, of all workers */
+#define NGX_RTBUS_STAT_TABLE    1024
+
 #define NGX_RTBUS_STAT_SIZE     (NGX_RTBUS_STAT_ALIGN                         \
-                                 + NGX_RTBUS_STAT_SLOTS * NGX_RTBUS_STAT_SLOT)
+                                 + NGX_RTBUS_STAT_SLOTS * NGX_RTBUS_STAT_SLOT \
+                                 + NGX_RTBUS_STAT_TABLE                       \
+                                   * sizeof(ngx_rtbus_stat_shard_t))
 
 /* seconds after which a worker that is not heard of is not there any more */
 #define NGX_RTBUS_STAT_SILENCE  60
@@ -30,7 +36,7 @@
 
 struct ngx_rtbus_stat_shared_s {
     ngx_atomic_t     generation;
-    /* the slots follow at NGX_RTBUS_STAT_ALIGN */
+    /* the slots follow at NGX_RTBUS_STAT_ALIGN, and the servers of clusters */
 };
 
 
@@ -45,6 +51,8 @@ typedef struct {
 static ngx_int_t ngx_rtbus_stat_init(ngx_shm_zone_t *shm_zone, void *data);
 static ngx_rtbus_stat_t *ngx_rtbus_stat_slot(ngx_rtbus_stat_shared_t *shared,
     ngx_uint_t i);
+static ngx_rtbus_stat_shard_t *ngx_rtbus_stat_table(
+    ngx_rtbus_stat_shared_t *shared);
 static ngx_uint_t ngx_rtbus_stat_free(ngx_atomic_uint_t owner);
 static ngx_uint_t ngx_rtbus_stat_is(ngx_rtbus_stat_t *stat, ngx_str_t *bus);
 static ngx_uint_t ngx_rtbus_stat_gone(ngx_pid_t pid);
@@ -82,7 +90,7 @@ ngx_rtbus_stat_kinds[NGX_RTBUS_STAT_KINDS] = {
 };
 
 
-static const char *const
+const char *const
 ngx_rtbus_stat_links[NGX_RTBUS_STAT_LINKS] = {
     "pubsub", "command"
 };
@@ -475,6 +483,109 @@ static ngx_uint_t
 ngx_rtbus_stat_gone(ngx_pid_t pid)
 {
     return kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH;
+}
+
+
+static ngx_rtbus_stat_shard_t *
+ngx_rtbus_stat_table(ngx_rtbus_stat_shared_t *shared)
+{
+    return (ngx_rtbus_stat_shard_t *)
+               ngx_rtbus_stat_slot(shared, NGX_RTBUS_STAT_SLOTS);
+}
+
+
+ngx_rtbus_stat_shard_t *
+ngx_rtbus_stat_shard(ngx_rtbus_stat_zone_t *zone, ngx_rtbus_stat_t *stat,
+    ngx_str_t *name)
+{
+    ngx_uint_t               i;
+    ngx_atomic_uint_t        owner;
+    ngx_rtbus_stat_shard_t  *shard;
+
+    if (name->len > NGX_RTBUS_STAT_SHARD) {
+        return NULL;
+    }
+
+    shard = ngx_rtbus_stat_table(zone->shared);
+
+    for (i = 0; i < NGX_RTBUS_STAT_TABLE; i++, shard++) {
+        owner = shard->owner;
+
+        if (!ngx_rtbus_stat_free(owner)
+            || !ngx_atomic_cmp_set(&shard->owner, owner, ngx_pid))
+        {
+            continue;
+        }
+
+        ngx_memzero((void *) shard->up, sizeof(shard->up));
+        shard->canary = ngx_current_msec;
+
+        ngx_memcpy(shard->bus, stat->bus, NGX_RTBUS_STAT_NAME);
+
+        ngx_memzero(shard->name, NGX_RTBUS_STAT_SHARD);
+        ngx_memcpy(shard->name, name->data, name->len);
+
+        return shard;
+    }
+
+    return NULL;
+}
+
+
+ngx_uint_t
+ngx_rtbus_stat_shards(ngx_rtbus_stat_zone_t *zone, ngx_str_t *bus,
+    ngx_rtbus_stat_shard_t *shards)
+{
+    ngx_uint_t               i, j, k, n;
+    ngx_msec_int_t           age;
+    ngx_rtbus_stat_shard_t  *shard;
+
+    n = 0;
+    shard = ngx_rtbus_stat_table(zone->shared);
+
+    for (i = 0; i < NGX_RTBUS_STAT_TABLE; i++, shard++) {
+
+        if (shard->owner == 0
+            || ngx_rtbus_stat_gone((ngx_pid_t) shard->owner)
+            || (bus && ngx_strncmp(shard->bus, bus->data, bus->len) != 0)
+            || (bus && bus->len < NGX_RTBUS_STAT_NAME
+                && shard->bus[bus->len] != '\0'))
+        {
+            continue;
+        }
+
+        for (j = 0; j < n; j++) {
+            if (ngx_memcmp(shards[j].name, shard->name, NGX_RTBUS_STAT_SHARD)
+                == 0)
+            {
+                break;
+            }
+        }
+
+        if (j == NGX_RTBUS_STAT_SHARDS) {
+            continue;
+        }
+
+        age = (ngx_msec_int_t) (ngx_current_msec - shard->canary);
+        age = ngx_max(age, 0);
+
+        if (j == n) {
+            shards[n] = *shard;
+            shards[n].owner = 1;
+            shards[n].canary = age;
+            n++;
+            continue;
+        }
+
+        shards[j].owner++;
+        shards[j].canary = ngx_max(shards[j].canary, (ngx_atomic_uint_t) age);
+
+        for (k = 0; k < NGX_RTBUS_STAT_LINKS; k++) {
+            shards[j].up[k] &= shard->up[k];
+        }
+    }
+
+    return n;
 }
 
 

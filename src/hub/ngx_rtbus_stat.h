@@ -188,6 +188,22 @@ typedef struct {
 } ngx_rtbus_stat_t;
 
 
+/*
+ * What a worker has to tell of one server of a cluster.  There is room for some,
+ * of all workers; without it the server is just not shown.
+ */
+
+#define NGX_RTBUS_STAT_SHARD       64      /* bytes of its name, at most */
+
+typedef struct {
+    ngx_atomic_t    owner;                 /* process id; 0: none */
+    ngx_atomic_t    up[NGX_RTBUS_STAT_LINKS];
+    ngx_atomic_t    canary;                /* when it last came back, ms */
+    u_char          bus[NGX_RTBUS_STAT_NAME];
+    u_char          name[NGX_RTBUS_STAT_SHARD];  /* zeroes behind the name */
+} ngx_rtbus_stat_shard_t;
+
+
 /* to count; stat is the worker's slot, field may have an index */
 
 #define ngx_rtbus_stat_add(stat, field, n)  (stat)->field += (n)
@@ -238,6 +254,24 @@ ngx_rtbus_stat_zone_t *ngx_rtbus_stat_zone(ngx_conf_t *cf, void *tag);
 
 ngx_rtbus_stat_t *ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone,
     ngx_str_t *bus, ngx_uint_t first, ngx_cycle_t *cycle);
+
+/* of a server that the worker has links to, until owner is 0 again; or NULL */
+
+ngx_rtbus_stat_shard_t *ngx_rtbus_stat_shard(ngx_rtbus_stat_zone_t *zone,
+    ngx_rtbus_stat_t *stat, ngx_str_t *name);
+
+/*
+ * All servers, of one bus or (NULL) of all, over the workers: up is 1 where all
+ * have that link, canary the age of the oldest one, owner the number of workers.
+ * Answers how many there are; shards has room for NGX_RTBUS_STAT_SHARDS.
+ */
+
+#define NGX_RTBUS_STAT_SHARDS      64
+
+ngx_uint_t ngx_rtbus_stat_shards(ngx_rtbus_stat_zone_t *zone, ngx_str_t *bus,
+    ngx_rtbus_stat_shard_t *shards);
+
+extern const char *const  ngx_rtbus_stat_links[NGX_RTBUS_STAT_LINKS];
 
 /* the worker ends */
 
