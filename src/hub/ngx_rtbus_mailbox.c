@@ -12,6 +12,8 @@ static void ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
+static void ngx_rtbus_mailbox_moved(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_mailbox_refuse(ngx_rtbus_mailbox_t *mb,
@@ -23,7 +25,7 @@ static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_mailbox_handlers = {
     ngx_rtbus_mailbox_down,
     ngx_rtbus_mailbox_message,
     ngx_rtbus_mailbox_down,                /* lost */
-    ngx_rtbus_mailbox_down                 /* moved */
+    ngx_rtbus_mailbox_moved
 };
 
 
@@ -313,6 +315,18 @@ ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
     mb->losses++;
 
     ngx_rtbus_mailbox_changed(mb);
+}
+
+
+/* those who send to the shard channel insist on a receiver for a while */
+
+static void
+ngx_rtbus_mailbox_moved(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
+{
+    if (topic->plain) {
+        ngx_rtbus_mailbox_down(rs, topic);
+    }
 }
 
 
