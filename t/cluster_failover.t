@@ -200,7 +200,7 @@ $_->kill() for $cluster->masters();
 ok((wait_for { health() == 503 } 'health'), 'all masters are dead');
 
 $_->start() for grep { !$_->pid() } $cluster->nodes();
-ok((wait_for { eval { $cluster->wait_ok(1) } } 'cluster', 40), 'all are back');
+ok((wait_for { eval { $cluster->ok() } } 'cluster', 40), 'all are back');
 ok((wait_for { health() == 200 } 'health', 30), 'health');
 
 ###############################################################################

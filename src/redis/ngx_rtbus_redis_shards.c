@@ -78,8 +78,10 @@ static void ngx_rtbus_redis_shards_hand_over(ngx_rtbus_redis_shards_t *shards,
 static ngx_rtbus_redis_shard_t *ngx_rtbus_redis_shards_find(
     ngx_rtbus_redis_shards_t *shards, ngx_rtbus_redis_conn_t *rc,
     ngx_str_t *host, in_port_t port, redisReply *node);
+static size_t ngx_rtbus_redis_shards_peer(ngx_rtbus_redis_conn_t *rc,
+    u_char *text);
 static ngx_int_t ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard,
-    ngx_str_t *host, redisReply *node);
+    ngx_rtbus_redis_conn_t *rc, ngx_str_t *host, redisReply *node);
 static ngx_int_t ngx_rtbus_redis_shard_address(ngx_rtbus_redis_shard_t *shard,
     ngx_str_t *ip);
 static void ngx_rtbus_redis_shards_sweep(ngx_event_t *ev);
@@ -1141,13 +1143,7 @@ ngx_rtbus_redis_shards_find(ngx_rtbus_redis_shards_t *shards,
 
     if (host->len == 0) {
         ip.data = text;
-        ip.len = ngx_sock_ntop(rc->peer.sockaddr, rc->peer.socklen, text,
-                               NGX_SOCKADDR_STRLEN, 0);
-
-        if (ip.len && text[0] == '[') {
-            ip.data++;
-            ip.len -= 2;
-        }
+        ip.len = ngx_rtbus_redis_shards_peer(rc, text);
 
         host = &ip;
     }
@@ -1193,7 +1189,7 @@ ngx_rtbus_redis_shards_find(ngx_rtbus_redis_shards_t *shards,
     shard->node.host.data = shard->name + v6;
     shard->node.port = port;
 
-    if (ngx_rtbus_redis_shard_resolve(shard, host, node) != NGX_OK) {
+    if (ngx_rtbus_redis_shard_resolve(shard, rc, host, node) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, shards->log, 0,
                       "rtbus: the address of \"%V\" in the cluster \"%V\" is "
                       "not known", &name, &shards->conf->name);
@@ -1213,17 +1209,29 @@ ngx_rtbus_redis_shards_find(ngx_rtbus_redis_shards_t *shards,
 }
 
 
+/* the address of who has told */
+
+static size_t
+ngx_rtbus_redis_shards_peer(ngx_rtbus_redis_conn_t *rc, u_char *text)
+{
+    return ngx_sock_ntop(rc->peer.sockaddr, rc->peer.socklen, text,
+                         NGX_SOCKADDR_STRLEN, 0);
+}
+
+
 /*
  * The host is an address.  Where it is a name, Redis tells the address beside
- * it, or it is a name of the URL.
+ * it, unless it is a lone node that does not know its own one; or it is a name
+ * of the URL.
  */
 
 static ngx_int_t
-ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard, ngx_str_t *host,
-    redisReply *node)
+ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard,
+    ngx_rtbus_redis_conn_t *rc, ngx_str_t *host, redisReply *node)
 {
     size_t                   i;
     ngx_str_t                ip;
+    u_char                   text[NGX_SOCKADDR_STRLEN];
     redisReply              *meta, *name, *value;
     ngx_rtbus_redis_conf_t  *conf;
 
@@ -1246,6 +1254,11 @@ ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard, ngx_str_t *host,
             {
                 ip.len = value->len;
                 ip.data = (u_char *) value->str;
+
+                if (ip.len == 0) {
+                    ip.data = text;
+                    ip.len = ngx_rtbus_redis_shards_peer(rc, text);
+                }
 
                 if (ngx_rtbus_redis_shard_address(shard, &ip) == NGX_OK) {
                     return NGX_OK;

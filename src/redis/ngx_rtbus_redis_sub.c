@@ -1029,6 +1029,14 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
                   "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
                   &topic->name, &text);
 
+    if (level == NGX_LOG_ERR && rs->moved_handler
+        && ngx_strncmp(error->str, "ERR unknown command", 19) == 0)
+    {
+        ngx_log_error(NGX_LOG_ERR, &rs->conn.log, 0,
+                      "rtbus needs Redis 7.0 or newer for a cluster, with "
+                      "shard channels and functions");
+    }
+
     if (!topic->pattern) {
         topic->handlers->refused(rs, topic);
     }

@@ -28,8 +28,8 @@ package Test::RTBus::Cluster;
 #	reshard($from, $to, $slots [, wait => 0])
 #			moves slots from one node to another one, keys and all;
 #			-> true; without waiting -> a pid
+#	ok		-> true if all nodes that run agree on who has what
 #	wait_ok([$seconds])
-#			-> true once all nodes that run agree on who has what
 #
 # A process forked from the suite may use it, for commands.
 
@@ -320,25 +320,29 @@ sub reshard {
 	return $pid;
 }
 
+sub ok {
+	my ($self) = @_;
+	my %seen;
+
+	for my $node (grep { $_->pid() } $self->nodes()) {
+		my $info = $node->cmd('CLUSTER', 'INFO');
+
+		return 0 unless $info =~ /cluster_state:ok/
+			&& $info =~ /cluster_slots_ok:16384/;
+
+		$seen{join ' ', map { "@{$_}[0, 1] $_->[2][1]" }
+			sort { $a->[0] <=> $b->[0] }
+			@{$node->cmd('CLUSTER', 'SLOTS')}} = 1;
+	}
+
+	return keys %seen == 1;
+}
+
 sub wait_ok {
 	my ($self, $timeout) = @_;
 
-	return Test::RTBus::wait_for {
-		my %seen;
-
-		for my $node (grep { $_->pid() } $self->nodes()) {
-			my $info = $node->cmd('CLUSTER', 'INFO');
-
-			return 0 unless $info =~ /cluster_state:ok/
-				&& $info =~ /cluster_slots_ok:16384/;
-
-			$seen{join ' ', map { "@{$_}[0, 1] $_->[2][1]" }
-				sort { $a->[0] <=> $b->[0] }
-				@{$node->cmd('CLUSTER', 'SLOTS')}} = 1;
-		}
-
-		keys %seen == 1;
-	} 'the cluster to agree', $timeout;
+	return Test::RTBus::wait_for { $self->ok() } 'the cluster to agree',
+		$timeout;
 }
 
 ###############################################################################
