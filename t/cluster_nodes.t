@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 
 # Tests for what a Redis Cluster may be like: too old, none at all, with nothing
-# in it, with names or nothing in place of addresses, with a user who may do just
-# what the manual says.
+# in it, with names or nothing in place of addresses, with TLS, with a user who may
+# do just what the manual says.
 
 ###############################################################################
 
@@ -21,9 +21,18 @@ use Test::RTBus::WebSocket;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server');
+my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
+	->has_daemon('openssl');
 
 plan(skip_all => 'the module is not built') unless module_file();
+
+my $d = $t->testdir();
+my $tls = free_port();
+
+system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -batch -subj /CN=x"
+	. " -addext subjectAltName=IP:127.0.0.1 -keyout $d/redis.key"
+	. " -out $d/redis.crt 2> $d/openssl.log") == 0
+	or die "Can't make a certificate\n";
 
 my %redis = (
 	old => node('--rename-command', 'SSUBSCRIBE', 'no1',
@@ -35,11 +44,15 @@ my %redis = (
 	nameless => node('--cluster-preferred-endpoint-type', 'hostname'),
 	unknown => node('--cluster-preferred-endpoint-type',
 		'unknown-endpoint'),
+	tls => node('--tls-port', $tls, '--tls-cluster', 'yes',
+		'--tls-auth-clients', 'no', '--tls-cert-file', "$d/redis.crt",
+		'--tls-key-file', "$d/redis.key",
+		'--tls-ca-cert-file', "$d/redis.crt"),
 	user => node(),
 	late => node(),
 );
 
-for my $name (qw/ old names nameless unknown user /) {
+for my $name (qw/ old names nameless unknown tls user /) {
 	$redis{$name}->cmd('CLUSTER', 'ADDSLOTSRANGE', 0, 16383);
 }
 
@@ -50,7 +63,7 @@ $redis{user}->cmd(qw/ ACL SETUSER edge on >secret resetchannels &job:*
 	+asking /);
 $redis{user}->load_functions('conf/rtbus.lua');
 
-for my $name (qw/ names nameless unknown user /) {
+for my $name (qw/ names nameless unknown tls user /) {
 	wait_for { $redis{$name}->cmd('CLUSTER', 'INFO') =~ /state:ok/ }
 		$name, 20;
 }
@@ -59,13 +72,16 @@ my %url = map { my $port = $redis{$_}->port();
 	my $auth = $_ eq 'user' ? 'edge:secret@' : '';
 	($_ => "redis+cluster://${auth}127.0.0.1:$port") } keys %redis;
 
+$url{tls} = "rediss+cluster://127.0.0.1:$tls";
+
 my @names = sort keys %redis;
 my ($buses, $locations) = ('', '');
 
 for my $name (@names) {
-	my $functions = $name eq 'user' ? 'functions=off' : '';
+	my $more = $name eq 'user' ? 'functions=off'
+		: $name eq 'tls' ? 'cacert=redis.crt' : '';
 
-	$buses .= "rtbus_redis $url{$name} name=$name $functions;\n";
+	$buses .= "rtbus_redis $url{$name} name=$name $more;\n";
 	$locations .= <<"LOCATION";
 
         location /$name {
@@ -75,7 +91,7 @@ for my $name (@names) {
 LOCATION
 }
 
-$t->write_file_expand('nginx.conf', <<"CONF")->plan(25);
+$t->write_file_expand('nginx.conf', <<"CONF")->plan(28);
 
 %%TEST_GLOBALS%%
 
@@ -107,7 +123,7 @@ $t->run();
 
 ###############################################################################
 
-for my $name (qw/ names nameless unknown user /) {
+for my $name (qw/ names nameless unknown tls user /) {
 	works($name);
 }
 
