@@ -33,7 +33,7 @@ my $cluster = Test::RTBus::Cluster->new(dir => $t->testdir(), replicas => 1,
 	timeout => 2000);
 my $url = $cluster->url();
 
-$t->write_file_expand('nginx.conf', <<"CONF")->plan(19);
+$t->write_file_expand('nginx.conf', <<"CONF")->plan(20);
 
 %%TEST_GLOBALS%%
 
@@ -148,6 +148,10 @@ my ($of_dead) = grep { $cluster->owner($_)->port() == $dead->port() } @names;
 my ($of_other) = grep { $cluster->owner($_)->port() != $dead->port() } @names;
 
 publish(5);
+
+# on the connection that has written; what a failover loses is for bench/cluster
+
+cmp_ok($dead->cmd('WAIT', 1, 10000), '>=', 1, 'replicated');
 $dead->kill();
 
 my $ws = client();
