@@ -69,7 +69,7 @@ http {
     add_header X-Pid \$pid always;
 
     server {
-        listen       127.0.0.1:8080;
+        listen       127.0.0.1:8080 reuseport;
         server_name  localhost;
 
         location / {
