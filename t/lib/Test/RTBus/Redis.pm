@@ -9,7 +9,8 @@ package Test::RTBus::Redis;
 #		password => $text, args => [ '--maxmemory', '10mb', ... ],
 #		start => 0,
 #		sentinel => [ 'monitor mymaster 127.0.0.1 6379 2', ... ] ])
-#			sentinel: it is one, with these lines of configuration
+#			sentinel: it is one, with these lines of configuration;
+#			args there are of what a sentinel knows
 #	port socket dir pid log	-> number, paths, pid (undef if down), text
 #	at	-> "127.0.0.1:N"
 #	url([ db => N, user => $u, password => $p ])  -> redis://127.0.0.1:N/0
@@ -228,7 +229,7 @@ sub _sentinel {
 		close $fh;
 	}
 
-	return ($file, '--sentinel');
+	return ($file, '--sentinel', @{$self->{args}});
 }
 
 sub stop {
