@@ -23,7 +23,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(83);
+	->has_daemon('redis-server')->plan(85);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -195,15 +195,41 @@ $dump = $redis->cmd('DUMP', "{$channel}:events");
 publish(4 .. 6);
 is(got(3), '4@A-4 5@A-5 6@A-6', 'before other events');
 
+another_ms();
 hush([ 'RESTORE', "{$channel}:events", 0, $dump, 'REPLACE' ],
 	map { event("other$_") } 4 .. 6);
 is(got(1), 'gap:?@A-6', 'other events, as many');
 again('other events, as many', 0);
 
+another_ms();
 hush([ 'RESTORE', "{$channel}:events", 0, $dump, 'REPLACE' ],
 	map { event("new$_") } 4 .. 7);
 is(got(2), 'gap:?@A-6 new7@A-7', 'other events, more');
 again('other events, more', 1);
+
+# ... and somebody comes back before nginx is connected again
+
+start(3);
+$dump = $redis->cmd('DUMP', "{$channel}:events");
+publish(4 .. 6);
+got(3);
+
+another_ms();
+$redis->pipeline([ qw/ CLIENT KILL TYPE pubsub / ],
+	[ qw/ ACL SETUSER default -ping / ],
+	[ 'RESTORE', "{$channel}:events", 0, $dump, 'REPLACE' ],
+	map { event("other$_") } 4 .. 7);
+
+my $back = Test::RTBus::WebSocket->connect(
+	path => "/ws?cursor=$channel\@$epoch-6");
+$back->recv_json();
+
+$redis->cmd(qw/ ACL SETUSER default +ping /);
+
+is(got(2), 'gap:?@A-6 other7@A-7', 'other events, not connected');
+is(join(' ', map { text(message($back)) } 1, 2), 'gap:?@A-6 other7@A-7',
+	'other events, who has come back');
+$back->drop();
 
 # missed while nginx was not connected
 
@@ -478,6 +504,19 @@ sub live {
 sub reads {
 	return $redis->cmd('INFO', 'commandstats')
 		=~ /^cmdstat_xrange:calls=(\d+)/m ? $1 : 0;
+}
+
+# events are told apart by their timestamp
+
+sub another_ms {
+	my $ms = sub {
+		my ($s, $us) = @{$redis->cmd('TIME')};
+		return $s * 1000 + int($us / 1000);
+	};
+
+	my $now = $ms->();
+
+	wait_for { $ms->() > $now } 'the clock';
 }
 
 # ends the subscriptions of nginx, and waits until they are back

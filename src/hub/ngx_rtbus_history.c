@@ -43,6 +43,7 @@ static ngx_int_t ngx_rtbus_history_entry(ngx_rtbus_read_t *read,
     redisReply *entry);
 static void ngx_rtbus_history_compare(ngx_rtbus_read_t *read,
     redisReply *fields);
+static void ngx_rtbus_history_other(ngx_rtbus_read_t *read);
 static uint64_t ngx_rtbus_history_lost(rtbus_pos_t from, rtbus_pos_t to);
 static void ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost,
     rtbus_pos_t pos);
@@ -536,7 +537,7 @@ ngx_rtbus_history_compare(ngx_rtbus_read_t *read, redisReply *fields)
             }
 
             if (ch->timestamp && ch->timestamp != (uint64_t) n) {
-                ngx_rtbus_history_gap(read, NGX_RTBUS_LOST_UNKNOWN, read->pos);
+                ngx_rtbus_history_other(read);
             }
 
             ch->timestamp = n;
@@ -544,6 +545,34 @@ ngx_rtbus_history_compare(ngx_rtbus_read_t *read, redisReply *fields)
             return;
         }
     }
+}
+
+
+/* those who have come back meanwhile, with the event that is lost, wait yet */
+
+static void
+ngx_rtbus_history_other(ngx_rtbus_read_t *read)
+{
+    ngx_queue_t          *q;
+    ngx_rtbus_sub_t      *sub;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+
+    for (q = ngx_queue_head(&ch->waiting);
+         q != ngx_queue_sentinel(&ch->waiting);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        if (sub->placed && !sub->epochless
+            && rtbus_pos_cmp(sub->pos, read->pos) == 0)
+        {
+            sub->stale = 1;
+        }
+    }
+
+    ngx_rtbus_history_gap(read, NGX_RTBUS_LOST_UNKNOWN, read->pos);
 }
 
 

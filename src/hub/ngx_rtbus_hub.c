@@ -220,6 +220,7 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
     sub->joined = 0;
     sub->gapped = 0;
     sub->checked = 0;
+    sub->stale = 0;
     sub->paused = 0;
     sub->replayed = 0;
     sub->read = NULL;
@@ -278,6 +279,13 @@ ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub)
     if (sub->epochless) {
         sub->pos.epoch = sub->pos.seq ? ch->pos.epoch : 0;
         sub->epochless = 0;
+    }
+
+    if (sub->stale) {
+        sub->stale = 0;
+        sub->gapped = 1;
+        ngx_rtbus_stat_add(ch->hub->stat, gaps, 1);
+        sub->handlers->gap(sub, NGX_RTBUS_LOST_UNKNOWN, sub->pos);
     }
 
     if (rtbus_pos_cmp(sub->pos, ch->pos) > 0) {

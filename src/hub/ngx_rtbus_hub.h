@@ -122,6 +122,7 @@ struct ngx_rtbus_sub_s {
 
     unsigned                         checked:1;  /* the stream was asked whether
                                                     it is really behind pos */
+    unsigned                         stale:1;    /* another event is at pos now */
     unsigned                         paused:1;   /* waits for _resume() */
     ngx_queue_t                      queue;      /* ch->subs or ch->waiting */
     ngx_queue_t                      readers;    /* of the read */
