@@ -4,13 +4,14 @@
 # one worker and with four: there the WebSocket is at another worker than the
 # session most of the time, and the session moves.  Nothing of it may be lost,
 # come twice or out of order: events that were queued, events that come
-# meanwhile, subscriptions, what the client waits for, who it is.
+# meanwhile, live ones too, subscriptions, what the client waits for, who it is.
 
 ###############################################################################
 
 use warnings;
 use strict;
 
+use POSIX ();
 use Test::More;
 
 use Test::RTBus;
@@ -49,6 +50,7 @@ http {
     rtbus_allow     job:*;
     rtbus_allow     user:\$rtbus_user;
     rtbus_user      \$arg_user;
+    rtbus_forward   job:storm* "user:{to}";
     rtbus_command   ask reply=20s;
     rtbus_command   \@connect;
     rtbus_command   \@disconnect;
@@ -85,7 +87,7 @@ EOC
 
 my $rounds = 10;
 
-$t->plan(2 * 37 + 2 * $rounds * 16);
+$t->plan(2 * 39 + 2 * $rounds * 16);
 
 my ($io, $ws, $r, $p, %seen);
 
@@ -96,6 +98,8 @@ for my $workers (1, 4) {
 	$redis->cmd('FLUSHALL');
 
 	whole("$workers workers, $_", "$workers-$_") for 1 .. $rounds;
+
+	storm($workers, "$workers workers: ");
 
 	# what has moved is counted where it is
 
@@ -248,6 +252,98 @@ sub whole {
 		or diag(explain(\@names));
 
 	$redis->cmd('DEL', 'rtbus:commands');
+}
+
+# Events without end while sessions move: each client gets all of them from the
+# first one on, most of which are live, on the channel of the job, on that of the
+# user, or on both, and then once.
+
+sub storm {
+	my ($workers, $is) = @_;
+
+	my $pid = publisher("storm$workers");
+	my $moved = 0;
+	my @holes;
+
+	for my $i (1 .. 30) {
+		my $query = $i % 3 ? "job=storm$workers&user=ann" : 'user=ann';
+
+		$io = open_io($query);
+		$io->join_nsp();
+		$io->join_nsp('/chat');
+
+		if ($i % 3 != 1) {
+			$io->emit('subscribe', { channel => 'user:ann' },
+				{ ack => 1 });
+			$io->wait_ack(1);
+		}
+
+		$ws = upgrade($query);
+		$moved++ if $ws->header('X-Pid') ne $io->opened()->header('X-Pid');
+
+		$io->{poll} ||= $io->get_start();
+		$ws->send_text('2probe');
+		$ws->recv_message();
+
+		my $last = delete($io->{poll})->wait();
+
+		my @got = map { number($_) } (map { $_->{text} } @{$io->{packets}}),
+			@{$io->{got}}, $io->packets($last);
+
+		$ws->send_text('5');
+		$ws->{packets} = [];
+
+		for (1 .. 300) {
+			my $packet = $ws->packet() or last;
+			push @got, number($packet->{text});
+		}
+
+		$ws->drop();
+
+		for my $nsp (qr/^(\d+)/, $i % 3 ? qr/^chat (\d+)/ : ()) {
+			my @n = map { /$nsp/ ? $1 : () } @got;
+
+			push @holes, map { "$i: $n[$_ - 1] $n[$_]" }
+				grep { $n[$_] != $n[$_ - 1] + 1 } 1 .. $#n;
+			push @holes, "$i: too few" if @n < 100;
+		}
+	}
+
+	kill 'KILL', $pid;
+	waitpid $pid, 0;
+
+	is_deeply(\@holes, [], "${is}all of a storm") or diag("@holes");
+	is($moved > 0, $workers > 1, "${is}sessions have moved")
+		or diag($moved);
+}
+
+# one event after another, every twentieth of them durable
+
+sub publisher {
+	my ($job) = @_;
+
+	my $pid = fork();
+	die "Can't fork: $!\n" unless defined $pid;
+
+	return $pid if $pid;
+
+	my $conn = eval { Test::RTBus::Redis::Connection->new('127.0.0.1',
+		$redis->port()) };
+
+	for (my $n = 1; $conn; $n++) {
+		my $data = qq({"n":$n,"to":"ann"});
+
+		my @cmd = $n % 20
+			? ('PUBLISH', "job:$job", qq({"event":"n","data":$data}))
+			: ('FCALL', 'rtbus_publish', 1, "job:$job", 'n', $data);
+
+		$conn->write(Test::RTBus::Redis::_encode(@cmd)) or last;
+		eval { $conn->reply(); 1 } or last;
+
+		select undef, undef, undef, 0.0003;
+	}
+
+	POSIX::_exit(1);
 }
 
 sub refusals {
@@ -475,7 +571,9 @@ sub publish {
 sub number {
 	my ($text) = @_;
 
-	return $text =~ m!^42(/chat,)?\["n",(\d+)! ? ($1 ? "chat $2" : $2) : ();
+	$text =~ m!^42(/chat,)?\["n",(?:\{"n":)?(\d+)! or return ();
+
+	return $1 ? "chat $2" : $2;
 }
 
 sub event {

@@ -95,6 +95,26 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
 }
 
 
+void
+ngx_http_rtbus_client_channels(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_queue_t           *q;
+    ngx_http_rtbus_sub_t  *s;
+
+    for (q = ngx_queue_head(&cli->subs);
+         q != ngx_queue_sentinel(&cli->subs);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
+
+        ngx_http_rtbus_text_lit(text, ",");
+        ngx_http_rtbus_text_quote(text, s->sub.ch->name.data,
+                                  s->sub.ch->name.len);
+    }
+}
+
+
 /*
  * {"tokens":<n>,"flags":<n>,"grant":{...},"subs":[{...},...],"asks":[...]}; a
  * client that has not been told that it is connected is not moved
@@ -226,7 +246,7 @@ ngx_http_rtbus_client_export_sub(ngx_http_rtbus_sub_t *s,
 ngx_int_t
 ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
-    rtbus_str_t *json)
+    rtbus_str_t *json, ngx_http_rtbus_holds_t *holds)
 {
     uint64_t                 tokens, flags;
     ngx_int_t                rc;
@@ -291,6 +311,7 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
         next = ngx_queue_next(q);
         s = ngx_queue_data(q, ngx_http_rtbus_sub_t, queue);
 
+        ngx_http_rtbus_holds_take(holds, &s->sub);
         (void) ngx_rtbus_hub_release(&s->sub);
     }
 

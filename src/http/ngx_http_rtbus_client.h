@@ -14,6 +14,7 @@
 
 #include "ngx_http_rtbus_carrier.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_hold.h"
 
 
 typedef struct ngx_http_rtbus_client_s  ngx_http_rtbus_client_t;
@@ -133,14 +134,17 @@ ngx_int_t ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
  * The client goes on at another worker, whose mailbox is that: writes what it
  * is and where it stands, as a JSON object, and makes a client of it there
  * (instead of init; cli is zeroed memory but for sid and nsp).  What it waits
- * for is waited for anew.  NGX_OK or NGX_ERROR.
+ * for is waited for anew.  NGX_OK or NGX_ERROR.  Before that the names of its
+ * channels are written, each with its comma before it, for the holds.
  */
 
+void ngx_http_rtbus_client_channels(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_text_t *text);
 void ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
     ngx_http_rtbus_text_t *text);
 ngx_int_t ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_carrier_t *car, const ngx_http_rtbus_protocol_t *protocol,
-    rtbus_str_t *json);
+    rtbus_str_t *json, ngx_http_rtbus_holds_t *holds);
 
 /* writes a new sid to buf and makes it the client's: NGX_OK or NGX_ERROR */
 

@@ -12,6 +12,7 @@
 #define _NGX_HTTP_RTBUS_EIO_H_INCLUDED_
 
 
+#include "ngx_http_rtbus_hold.h"
 #include "ngx_http_rtbus_poll.h"
 #include "ngx_http_rtbus_ws.h"
 #include "rtbus_eio.h"
@@ -62,13 +63,20 @@ struct ngx_http_rtbus_eio_handlers_s {
     /*
      * The session goes on at another worker, whose mailbox is that: adds what
      * makes it there, as a JSON object, and the other way round: NGX_OK or
-     * NGX_ERROR.
+     * NGX_ERROR.  Before that: adds the channels that it has, as a JSON array,
+     * and listens to them at the place where it is to go on.
      */
+    void                              (*channels)(ngx_http_rtbus_eio_t *eio,
+                                         ngx_http_rtbus_text_t *text);
+    void                              (*hold)(ngx_http_rtbus_carrier_t *car,
+                                         rtbus_str_t *json,
+                                         ngx_http_rtbus_holds_t *holds);
     void                              (*export)(ngx_http_rtbus_eio_t *eio,
                                          ngx_str_t *to,
                                          ngx_http_rtbus_text_t *text);
     ngx_int_t                         (*import)(ngx_http_rtbus_eio_t *eio,
-                                         rtbus_str_t *json);
+                                         rtbus_str_t *json,
+                                         ngx_http_rtbus_holds_t *holds);
 };
 
 

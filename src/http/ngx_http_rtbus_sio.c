@@ -67,14 +67,18 @@ static void ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car);
 static ngx_uint_t ngx_http_rtbus_sio_settled(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio);
 static void ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio);
+static void ngx_http_rtbus_sio_list(ngx_http_rtbus_eio_t *eio,
+    ngx_http_rtbus_text_t *text);
+static void ngx_http_rtbus_sio_hold(ngx_http_rtbus_carrier_t *car,
+    rtbus_str_t *json, ngx_http_rtbus_holds_t *holds);
 static void ngx_http_rtbus_sio_export(ngx_http_rtbus_eio_t *eio,
     ngx_str_t *to, ngx_http_rtbus_text_t *text);
 static ngx_int_t ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio,
-    rtbus_str_t *json);
+    rtbus_str_t *json, ngx_http_rtbus_holds_t *holds);
 static ngx_int_t ngx_http_rtbus_sio_import_packet(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *value);
 static ngx_int_t ngx_http_rtbus_sio_import_socket(ngx_http_rtbus_sio_t *sio,
-    rtbus_json_value_t *value);
+    rtbus_json_value_t *value, ngx_http_rtbus_holds_t *holds);
 static ngx_int_t ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio,
     u_char *p, size_t len, ngx_uint_t binary);
 static ngx_int_t ngx_http_rtbus_sio_keep(ngx_http_rtbus_sio_t *sio, u_char *p,
@@ -145,6 +149,8 @@ static const ngx_http_rtbus_eio_handlers_t  ngx_http_rtbus_sio_handlers = {
     ngx_http_rtbus_sio_tick,
     ngx_http_rtbus_sio_relay_grant,
     ngx_http_rtbus_sio_moved,
+    ngx_http_rtbus_sio_list,
+    ngx_http_rtbus_sio_hold,
     ngx_http_rtbus_sio_export,
     ngx_http_rtbus_sio_import
 };
@@ -325,6 +331,85 @@ ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio)
 }
 
 
+/* [["<namespace>","<channel>",...],...] */
+
+static void
+ngx_http_rtbus_sio_list(ngx_http_rtbus_eio_t *eio,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_queue_t              *q;
+    ngx_http_rtbus_sio_t     *sio;
+    ngx_http_rtbus_socket_t  *socket;
+
+    sio = (ngx_http_rtbus_sio_t *) eio;
+
+    ngx_http_rtbus_text_lit(text, "[");
+
+    for (q = ngx_queue_head(&sio->sockets);
+         q != ngx_queue_sentinel(&sio->sockets);
+         q = ngx_queue_next(q))
+    {
+        socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
+
+        if (q != ngx_queue_head(&sio->sockets)) {
+            ngx_http_rtbus_text_lit(text, ",");
+        }
+
+        ngx_http_rtbus_text_lit(text, "[");
+        ngx_http_rtbus_text_quote(text, socket->nsp->name.data,
+                                  socket->nsp->name.len);
+        ngx_http_rtbus_client_channels(&socket->client, text);
+        ngx_http_rtbus_text_lit(text, "]");
+    }
+
+    ngx_http_rtbus_text_lit(text, "]");
+}
+
+
+/* what cannot be held moves without */
+
+static void
+ngx_http_rtbus_sio_hold(ngx_http_rtbus_carrier_t *car, rtbus_str_t *json,
+    ngx_http_rtbus_holds_t *holds)
+{
+    ngx_str_t              name;
+    rtbus_str_t            nsp_name;
+    const uint8_t         *pos, *p;
+    rtbus_json_value_t     socket, value;
+    ngx_http_rtbus_nsp_t  *nsp;
+
+    pos = NULL;
+
+    while (rtbus_json_next(&socket, &pos, json) == RTBUS_OK) {
+        p = NULL;
+
+        if (socket.type != RTBUS_JSON_ARRAY
+            || rtbus_json_next(&value, &p, &socket.raw) != RTBUS_OK
+            || ngx_http_rtbus_text_unquote(car->pool, &name, &value) != NGX_OK)
+        {
+            return;
+        }
+
+        nsp_name.data = name.data;
+        nsp_name.len = name.len;
+
+        nsp = ngx_http_rtbus_sio_find_nsp(car->conf, &nsp_name);
+
+        if (nsp == NULL) {
+            return;
+        }
+
+        while (rtbus_json_next(&value, &p, &socket.raw) == RTBUS_OK) {
+            if (ngx_http_rtbus_holds_add(holds, &nsp->format, &value)
+                != NGX_OK)
+            {
+                return;
+            }
+        }
+    }
+}
+
+
 /*
  * {"connects":1,"packet":["<base64>",<attachments>,<bytes of them>,[...]],
  *  "sockets":[{"nsp":"/","sid":"...","client":{...}},...]}
@@ -393,7 +478,8 @@ ngx_http_rtbus_sio_export(ngx_http_rtbus_eio_t *eio, ngx_str_t *to,
 
 
 static ngx_int_t
-ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json)
+ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json,
+    ngx_http_rtbus_holds_t *holds)
 {
     uint64_t               n;
     const uint8_t         *pos;
@@ -424,7 +510,7 @@ ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json)
     pos = NULL;
 
     while (rtbus_json_next(&value, &pos, &m[2].value.raw) == RTBUS_OK) {
-        if (ngx_http_rtbus_sio_import_socket(sio, &value) != NGX_OK) {
+        if (ngx_http_rtbus_sio_import_socket(sio, &value, holds) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -488,7 +574,7 @@ ngx_http_rtbus_sio_import_packet(ngx_http_rtbus_sio_t *sio,
 
 static ngx_int_t
 ngx_http_rtbus_sio_import_socket(ngx_http_rtbus_sio_t *sio,
-    rtbus_json_value_t *value)
+    rtbus_json_value_t *value, ngx_http_rtbus_holds_t *holds)
 {
     ngx_str_t                  name;
     rtbus_str_t                nsp_name;
@@ -538,7 +624,7 @@ ngx_http_rtbus_sio_import_socket(ngx_http_rtbus_sio_t *sio,
 
     return ngx_http_rtbus_client_import(&socket->client, car,
                                         &ngx_http_rtbus_sio_protocol,
-                                        &m[2].value.raw);
+                                        &m[2].value.raw, holds);
 }
 
 

@@ -8,8 +8,20 @@
 #define NGX_HTTP_RTBUS_UPGRADE_TIMEOUT  10000
 #define NGX_HTTP_RTBUS_UPGRADE_STEP     5000
 
+/* ms to get ready for a session, twice; it comes in any case */
+#define NGX_HTTP_RTBUS_UPGRADE_READY    2000
+
 /* ms that a poll may wait while there is a WebSocket */
 #define NGX_HTTP_RTBUS_UPGRADE_NOOP     100
+
+
+/* what it takes to get one from another worker; malloc'ed */
+
+typedef struct {
+    ngx_http_rtbus_holds_t                holds;
+    ngx_http_rtbus_relay_ask_t           *mark;     /* to ourselves */
+    ngx_event_t                           ready;    /* timer: on without it */
+} ngx_http_rtbus_upgrade_move_t;
 
 
 /* a WebSocket that is to get a session */
@@ -27,6 +39,7 @@ struct ngx_http_rtbus_upgrade_s {
     ngx_http_cleanup_t                   *cleanup;  /* likewise */
     ngx_http_rtbus_worker_t              *worker;
     ngx_http_rtbus_relay_ask_t           *ask;
+    ngx_http_rtbus_upgrade_move_t        *move;     /* or NULL */
     uint64_t                              ref;      /* by which the owner knows
                                                        this one; 0: not yet */
     ngx_str_t                             key;      /* of the handshake */
@@ -59,6 +72,13 @@ static void ngx_http_rtbus_upgrade_tell(ngx_http_rtbus_upgrade_t *u,
 static ngx_int_t ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u);
 static void ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
     ngx_http_rtbus_eio_t *eio);
+static void ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
+    rtbus_str_t *answer);
+static void ngx_http_rtbus_upgrade_unhold(ngx_http_rtbus_upgrade_t *u);
+static void ngx_http_rtbus_upgrade_expired(ngx_event_t *ev);
+static void ngx_http_rtbus_upgrade_ready(void *data);
+static void ngx_http_rtbus_upgrade_marked(void *data, ngx_int_t rc,
+    rtbus_str_t *answer);
 static void ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc,
     rtbus_str_t *answer);
 static ngx_int_t ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u,
@@ -70,6 +90,8 @@ static void ngx_http_rtbus_upgrade_expire(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_unprobed(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_noop(ngx_event_t *ev);
+static void ngx_http_rtbus_upgrade_channels(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_relay_from_t *from);
 static void ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
     ngx_http_rtbus_relay_from_t *from);
 static void ngx_http_rtbus_upgrade_forget(ngx_event_t *ev);
@@ -338,6 +360,7 @@ ngx_http_rtbus_upgrade_cleanup(void *data)
         u->ask = NULL;
     }
 
+    ngx_http_rtbus_upgrade_unhold(u);
     ngx_http_rtbus_upgrade_leave(u);
 }
 
@@ -464,7 +487,17 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_ERROR;
     }
 
-    if (ngx_http_rtbus_upgrade_begin(u, &text, "take") != NGX_OK) {
+    u->move = ngx_calloc(sizeof(ngx_http_rtbus_upgrade_move_t),
+                         ws->carrier.log);
+    if (u->move == NULL) {
+        goto nomem;
+    }
+
+    ngx_http_rtbus_holds_init(&u->move->holds, &u->worker->hub,
+                              ws->carrier.conf->send_buffer / 2,
+                              ws->carrier.log);
+
+    if (ngx_http_rtbus_upgrade_begin(u, &text, "channels") != NGX_OK) {
         goto nomem;
     }
 
@@ -472,8 +505,8 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     owner.len = NGX_RTBUS_MAILBOX_ID_LEN;
 
     u->ask = ngx_http_rtbus_relay_ask(u->worker->relay, &owner, &text,
-                                      NGX_HTTP_RTBUS_UPGRADE_STEP,
-                                      ngx_http_rtbus_upgrade_taken, u);
+                                      NGX_HTTP_RTBUS_UPGRADE_READY,
+                                      ngx_http_rtbus_upgrade_told_channels, u);
     if (u->ask == NULL) {
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
                                      "owner of the session is out of reach");
@@ -591,7 +624,156 @@ ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
 }
 
 
-/* at another worker: the session has come, or there is none */
+/* at another worker: it listens to the channels before it has the session */
+
+static void
+ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
+    rtbus_str_t *answer)
+{
+    ngx_http_rtbus_upgrade_t *u = data;
+
+    rtbus_json_member_t             m[] = { rtbus_json_member("channels") };
+    ngx_http_rtbus_carrier_t       *car;
+    ngx_http_rtbus_upgrade_move_t  *move;
+
+    u->ask = NULL;
+
+    car = &u->ws.carrier;
+    move = u->move;
+
+    ngx_http_set_log_request(car->log, u->request);
+
+    if (rc == NGX_OK && !car->closing) {
+
+        rtbus_json_members(answer, m, 1);
+
+        if (m[0].value.type == RTBUS_JSON_ARRAY) {
+            u->handlers->hold(car, &m[0].value.raw, &move->holds);
+        }
+    }
+
+    if (ngx_http_rtbus_holds_wait(&move->holds, ngx_http_rtbus_upgrade_ready,
+                                  u)
+        == NGX_AGAIN)
+    {
+        move->ready.handler = ngx_http_rtbus_upgrade_expired;
+        move->ready.data = u;
+        move->ready.log = car->log;
+        move->ready.cancelable = 1;
+
+        ngx_add_timer(&move->ready, NGX_HTTP_RTBUS_UPGRADE_READY);
+        return;
+    }
+
+    ngx_http_rtbus_upgrade_ready(u);
+}
+
+
+static void
+ngx_http_rtbus_upgrade_expired(ngx_event_t *ev)
+{
+    ngx_http_rtbus_upgrade_ready(ev->data);
+}
+
+
+/*
+ * The owner delivers what comes before "take" and we keep what comes after it.
+ * When that is we see by an answer that we send ourselves, right behind it: what
+ * gets in between is lost, but nothing is ever doubled.
+ */
+
+static void
+ngx_http_rtbus_upgrade_ready(void *data)
+{
+    ngx_http_rtbus_upgrade_t *u = data;
+
+    ngx_str_t                       owner;
+    ngx_http_rtbus_text_t           text;
+    ngx_http_rtbus_relay_t         *relay;
+    ngx_http_rtbus_carrier_t       *car;
+    ngx_http_rtbus_upgrade_move_t  *move;
+
+    car = &u->ws.carrier;
+    relay = u->worker->relay;
+    move = u->move;
+
+    ngx_http_set_log_request(car->log, u->request);
+
+    move->holds.handler = NULL;
+
+    if (move->ready.timer_set) {
+        ngx_del_timer(&move->ready);
+    }
+
+    if (car->closing) {
+        ngx_http_rtbus_carrier_release(car);
+        return;
+    }
+
+    owner.data = u->sid;
+    owner.len = NGX_RTBUS_MAILBOX_ID_LEN;
+
+    if (ngx_http_rtbus_upgrade_begin(u, &text, "take") == NGX_OK) {
+        u->ask = ngx_http_rtbus_relay_ask(relay, &owner, &text,
+                                          NGX_HTTP_RTBUS_UPGRADE_STEP,
+                                          ngx_http_rtbus_upgrade_taken, u);
+    }
+
+    if (u->ask == NULL) {
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
+                                     "owner of the session is out of reach");
+        ngx_http_rtbus_carrier_release(car);
+        return;
+    }
+
+    ngx_http_rtbus_relay_begin(relay, &text, "answer");
+
+    move->mark = ngx_http_rtbus_relay_ask(relay, &relay->mailbox->id, &text,
+                                          NGX_HTTP_RTBUS_UPGRADE_STEP,
+                                          ngx_http_rtbus_upgrade_marked, move);
+}
+
+
+static void
+ngx_http_rtbus_upgrade_marked(void *data, ngx_int_t rc, rtbus_str_t *answer)
+{
+    ngx_http_rtbus_upgrade_move_t *move = data;
+
+    move->mark = NULL;
+
+    if (rc == NGX_OK) {
+        ngx_http_rtbus_holds_begin(&move->holds);
+    }
+}
+
+
+static void
+ngx_http_rtbus_upgrade_unhold(ngx_http_rtbus_upgrade_t *u)
+{
+    ngx_http_rtbus_upgrade_move_t  *move;
+
+    move = u->move;
+
+    if (move == NULL) {
+        return;
+    }
+
+    if (move->mark) {
+        ngx_http_rtbus_relay_cancel(move->mark);
+    }
+
+    if (move->ready.timer_set) {
+        ngx_del_timer(&move->ready);
+    }
+
+    ngx_http_rtbus_holds_free(&move->holds);
+
+    ngx_free(move);
+    u->move = NULL;
+}
+
+
+/* the session has come, or there is none */
 
 static void
 ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc, rtbus_str_t *answer)
@@ -616,6 +798,8 @@ ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc, rtbus_str_t *answer)
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
                                      "session did not come");
     }
+
+    ngx_http_rtbus_upgrade_unhold(u);
 }
 
 
@@ -654,7 +838,7 @@ ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u, rtbus_str_t *answer)
         return NGX_ERROR;
     }
 
-    return u->handlers->import(eio, &m[0].value.raw);
+    return u->handlers->import(eio, &m[0].value.raw, &u->move->holds);
 }
 
 
@@ -773,6 +957,7 @@ ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
     ngx_http_rtbus_relay_from_t  upgrader;
 
     if (!ngx_http_rtbus_session_is(kind, "probe")
+        && !ngx_http_rtbus_session_is(kind, "channels")
         && !ngx_http_rtbus_session_is(kind, "take")
         && !ngx_http_rtbus_session_is(kind, "left"))
     {
@@ -799,6 +984,9 @@ ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
     } else if (ngx_http_rtbus_session_is(kind, "left")) {
         s->upgrader.ref = 0;
         ngx_http_rtbus_upgrade_unprobed(s);
+
+    } else if (ngx_http_rtbus_session_is(kind, "channels")) {
+        ngx_http_rtbus_upgrade_channels(s, from);
 
     } else {
         ngx_http_rtbus_upgrade_give(s, from);
@@ -881,6 +1069,24 @@ ngx_http_rtbus_upgrade_cancel(ngx_http_rtbus_session_t *s)
                                          "session has ended");
         }
     }
+}
+
+
+static void
+ngx_http_rtbus_upgrade_channels(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_relay_from_t *from)
+{
+    ngx_http_rtbus_text_t   text;
+    ngx_http_rtbus_relay_t  *relay;
+
+    relay = s->poll.carrier.worker->relay;
+
+    ngx_http_rtbus_relay_begin(relay, &text, "answer");
+
+    ngx_http_rtbus_text_lit(&text, ",\"channels\":");
+    s->eio->handlers->channels(s->eio, &text);
+
+    (void) ngx_http_rtbus_relay_answer(relay, from, &text, NULL, NULL);
 }
 
 

@@ -72,6 +72,8 @@ static ngx_uint_t ngx_rtbus_forward_copied(ngx_rtbus_channel_t *ch,
     size_t len);
 static void ngx_rtbus_forward_deliver(ngx_rtbus_channel_t *ch,
     ngx_rtbus_source_t *source, rtbus_event_t *event);
+static ngx_uint_t ngx_rtbus_forward_wanted(ngx_rtbus_forward_t *fwd,
+    ngx_rtbus_source_t *source, ngx_rtbus_sub_t *sub);
 static ngx_uint_t ngx_rtbus_forward_gets(ngx_rtbus_sub_t *sub,
     ngx_uint_t durable, ngx_uint_t heard);
 
@@ -786,10 +788,9 @@ static void
 ngx_rtbus_forward_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
     rtbus_event_t *event)
 {
-    ngx_uint_t            i;
     ngx_queue_t          *q;
     ngx_rtbus_msg_t       msg;
-    ngx_rtbus_sub_t      *sub, *other;
+    ngx_rtbus_sub_t      *sub;
     ngx_rtbus_frame_t    *frame;
     ngx_rtbus_forward_t  *fwd;
 
@@ -806,33 +807,54 @@ ngx_rtbus_forward_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
     {
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        for (i = 0; i < fwd->nseen; i++) {
+        if (ngx_rtbus_forward_wanted(fwd, source, sub)) {
+            frame = ngx_rtbus_msg_frame(&msg, sub->format);
 
-            other = sub->handlers->other(sub, fwd->seen[i]);
-
-            if (other == NULL) {
-                continue;
-            }
-
-            if (fwd->seen[i] == fwd->own
-                ? ngx_rtbus_forward_gets(other, fwd->durable,
-                                         source->heard)
-                : ngx_rtbus_forward_gets(other, 0, 1))
-            {
-                break;
-            }
+            sub->handlers->deliver(sub, frame);
         }
+    }
 
-        if (i < fwd->nseen) {
-            continue;
+    for (q = ngx_queue_head(&ch->waiting);
+         ch->holds && q != ngx_queue_sentinel(&ch->waiting);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        if (sub->keeping && ngx_rtbus_forward_wanted(fwd, source, sub)) {
+            ngx_rtbus_hub_later(sub, &msg);
         }
-
-        frame = ngx_rtbus_msg_frame(&msg, sub->format);
-
-        sub->handlers->deliver(sub, frame);
     }
 
     ngx_rtbus_msg_done(&msg);
+}
+
+
+/* the subscriber does not get it from another channel */
+
+static ngx_uint_t
+ngx_rtbus_forward_wanted(ngx_rtbus_forward_t *fwd, ngx_rtbus_source_t *source,
+    ngx_rtbus_sub_t *sub)
+{
+    ngx_uint_t        i;
+    ngx_rtbus_sub_t  *other;
+
+    for (i = 0; i < fwd->nseen; i++) {
+
+        other = sub->handlers->other(sub, fwd->seen[i]);
+
+        if (other == NULL) {
+            continue;
+        }
+
+        if (fwd->seen[i] == fwd->own
+            ? ngx_rtbus_forward_gets(other, fwd->durable, source->heard)
+            : ngx_rtbus_forward_gets(other, 0, 1))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -846,8 +868,12 @@ static ngx_uint_t
 ngx_rtbus_forward_gets(ngx_rtbus_sub_t *sub, ngx_uint_t durable,
     ngx_uint_t heard)
 {
-    if (sub->joined) {
+    if (sub->joined || sub->keeping) {
         return durable || heard;
+    }
+
+    if (sub->holds) {
+        return 1;
     }
 
     if (sub->placed) {

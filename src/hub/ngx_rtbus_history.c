@@ -613,6 +613,8 @@ ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost, rtbus_pos_t pos)
         ch->timestamp = 0;
         queue = &ch->subs;
 
+        ngx_rtbus_hub_drop_holds(ch);
+
     } else {
         queue = &read->subs;
     }

@@ -29,6 +29,7 @@ static void ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
 static void ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data,
     size_t len, ngx_uint_t filled);
 static void ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch);
+static void ngx_rtbus_hub_drop_hold(ngx_rtbus_sub_t *sub);
 
 static void ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason);
@@ -218,6 +219,7 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
 
     sub->ch = ch;
     sub->joined = 0;
+    sub->keeping = 0;
     sub->gapped = 0;
     sub->checked = 0;
     sub->stale = 0;
@@ -412,6 +414,8 @@ ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub)
         ngx_rtbus_owner_cancel(sub->question);
         sub->question = NULL;
     }
+
+    ngx_rtbus_hub_drop_hold(sub);
 
     ngx_queue_remove(&sub->queue);
 
@@ -920,6 +924,150 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 
         sub->handlers->deliver(sub, frame);
     }
+
+    if (ch->holds == 0) {
+        return;
+    }
+
+    for (q = ngx_queue_head(&ch->waiting);
+         q != ngx_queue_sentinel(&ch->waiting);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        if (sub->keeping) {
+            ngx_rtbus_hub_later(sub, msg);
+        }
+    }
+}
+
+
+void
+ngx_rtbus_hub_hold(ngx_rtbus_hold_t *hold)
+{
+    ngx_rtbus_channel_t  *ch;
+
+    ch = hold->sub.ch;
+
+    if (ch == NULL || !ch->known || hold->sub.keeping) {
+        return;
+    }
+
+    hold->pos = ch->pos;
+    hold->first = NULL;
+    hold->last = &hold->first;
+    hold->sub.keeping = 1;
+
+    ch->holds++;
+}
+
+
+void
+ngx_rtbus_hub_later(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg)
+{
+    size_t              size;
+    ngx_rtbus_hold_t   *hold;
+    ngx_rtbus_later_t  *later;
+    ngx_rtbus_frame_t  *frame;
+
+    hold = (ngx_rtbus_hold_t *) sub;
+    size = 0;
+    later = NULL;
+
+    frame = ngx_rtbus_msg_frame(msg, sub->format);
+
+    if (frame) {
+        size = sizeof(ngx_rtbus_later_t) + frame->len;
+
+        if (size <= *hold->room) {
+            later = ngx_alloc(sizeof(ngx_rtbus_later_t), sub->ch->hub->log);
+        }
+    }
+
+    if (later == NULL) {
+        ngx_rtbus_hub_drop_hold(sub);
+        return;
+    }
+
+    *hold->room -= size;
+
+    ngx_rtbus_frame_ref(frame);
+
+    later->next = NULL;
+    later->frame = frame;
+    later->pos = msg->pos;
+
+    *hold->last = later;
+    hold->last = &later->next;
+}
+
+
+/* the position is the subscriber's with each event: cursors have it */
+
+void
+ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold)
+{
+    ngx_rtbus_later_t  *later;
+
+    if (!hold->sub.keeping || !sub->held || sub->owned || !sub->placed
+        || sub->epochless || sub->ch != hold->sub.ch
+        || rtbus_pos_cmp(sub->pos, hold->pos) != 0)
+    {
+        return;
+    }
+
+    for (later = hold->first; later; later = later->next) {
+        sub->pos = later->pos;
+        sub->handlers->deliver(sub, later->frame);
+    }
+
+    /* events that are not handed out have moved it, too */
+
+    sub->pos = sub->ch->pos;
+}
+
+
+static void
+ngx_rtbus_hub_drop_hold(ngx_rtbus_sub_t *sub)
+{
+    ngx_rtbus_hold_t   *hold;
+    ngx_rtbus_later_t  *later;
+
+    if (!sub->keeping) {
+        return;
+    }
+
+    sub->keeping = 0;
+    sub->ch->holds--;
+
+    hold = (ngx_rtbus_hold_t *) sub;
+
+    while (hold->first) {
+        later = hold->first;
+        hold->first = later->next;
+
+        *hold->room += sizeof(ngx_rtbus_later_t) + later->frame->len;
+
+        ngx_rtbus_frame_unref(later->frame);
+        ngx_free(later);
+    }
+}
+
+
+void
+ngx_rtbus_hub_drop_holds(ngx_rtbus_channel_t *ch)
+{
+    ngx_queue_t      *q;
+    ngx_rtbus_sub_t  *sub;
+
+    for (q = ngx_queue_head(&ch->waiting);
+         ch->holds && q != ngx_queue_sentinel(&ch->waiting);
+         q = ngx_queue_next(q))
+    {
+        sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
+
+        ngx_rtbus_hub_drop_hold(sub);
+    }
 }
 
 
@@ -1030,6 +1178,7 @@ ngx_rtbus_hub_lost(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 
     ch->known = 0;
     ngx_rtbus_history_stop(ch);
+    ngx_rtbus_hub_drop_holds(ch);
 
     ngx_rtbus_hub_away(ch);
 }

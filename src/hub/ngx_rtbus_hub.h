@@ -110,10 +110,12 @@ struct ngx_rtbus_sub_s {
     unsigned                         held:1;     /* until ..._release() */
     unsigned                         owned:1;    /* for its owner only; off
                                                     once it is the user's */
+    unsigned                         holds:1;    /* it is a hold */
 
     /* may be read by the owner */
 
     unsigned                         joined:1;
+    unsigned                         keeping:1;  /* a hold that has begun */
     unsigned                         gapped:1;   /* gap was called */
     ngx_rtbus_channel_t             *ch;         /* NULL: not in the hub */
     uint64_t                         replayed;   /* events so far */
@@ -129,6 +131,35 @@ struct ngx_rtbus_sub_s {
     ngx_rtbus_read_t                *read;       /* under way, or NULL */
     ngx_rtbus_owner_t               *question;   /* likewise */
 };
+
+
+/* an event that is kept for a subscriber to come; malloc'ed */
+
+typedef struct ngx_rtbus_later_s  ngx_rtbus_later_t;
+
+struct ngx_rtbus_later_s {
+    ngx_rtbus_later_t               *next;
+    ngx_rtbus_frame_t               *frame;
+    rtbus_pos_t                      pos;        /* of the channel after it */
+};
+
+
+/*
+ * A held subscriber in the place of one that is to come: it keeps events, up to
+ * a number of bytes that it may share with others; with more than
+ * that it has none.
+ */
+
+typedef struct {
+    ngx_rtbus_sub_t                  sub;        /* the first member */
+    size_t                          *room;       /* bytes, set by the owner */
+
+    /* private */
+
+    rtbus_pos_t                      pos;        /* of the channel before */
+    ngx_rtbus_later_t               *first;
+    ngx_rtbus_later_t              **last;
+} ngx_rtbus_hold_t;
 
 
 /* where a forwarded message has come from */
@@ -174,6 +205,7 @@ struct ngx_rtbus_channel_s {
     size_t                           kept_size;  /* bytes */
     size_t                           average;    /* bytes of an event read */
     ngx_uint_t                       fills;      /* own reads started so far */
+    ngx_uint_t                       holds;      /* of waiting that keep */
 
     unsigned                         lingering:1;
     unsigned                         placed:1;   /* pos is set */
@@ -266,6 +298,17 @@ ngx_int_t ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub,
 
 ngx_int_t ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub);
 
+/* a hold keeps what comes from now on, if its channel is known */
+
+void ngx_rtbus_hub_hold(ngx_rtbus_hold_t *hold);
+
+/*
+ * Hands what a hold has kept to a subscriber that is still held, if that stands
+ * where the hold has begun.
+ */
+
+void ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold);
+
 /* there is room again; for subscribers that are not joined */
 
 void ngx_rtbus_hub_resume(ngx_rtbus_sub_t *sub);
@@ -310,6 +353,14 @@ size_t ngx_rtbus_hub_topic(ngx_rtbus_hub_t *hub, u_char *dst,
 /* hands an event to all joined subscribers; the channel moves to msg->pos */
 
 void ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg);
+
+/* keeps an event for a hold */
+
+void ngx_rtbus_hub_later(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg);
+
+/* events of the channel are missing: what its holds have kept is of no use */
+
+void ngx_rtbus_hub_drop_holds(ngx_rtbus_channel_t *ch);
 
 /* a subscriber that is not joined is brought to where the channel is */
 
