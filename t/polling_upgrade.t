@@ -327,7 +327,7 @@ sub publisher {
 
 	return $pid if $pid;
 
-	my $conn = eval { Test::RTBus::Redis::Connection->new('127.0.0.1',
+	my $conn = eval { Test::RTBus::Redis::Connection->new(
 		$redis->port()) };
 
 	for (my $n = 1; $conn; $n++) {
