@@ -29,10 +29,11 @@ if (($ENV{CI} || $ENV{RTBUS_REQUIRE_ALL})
 
 my $t = Test::Nginx->new()
 	->has(qw/ http http_ssl http_v2 proxy stub_status socket_ssl /)
-	->has_daemon('redis-server')->has_daemon('openssl')->plan(53);
+	->has_daemon('redis-server')->has_daemon('openssl')->plan(59);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
+my $long = 'x' x 1500;
 
 $t->write_file_expand('nginx.conf', <<"EOC");
 
@@ -83,6 +84,16 @@ http {
         location /ping {
             rtbus websocket;
             rtbus_ping 100ms 5s;
+        }
+
+        location /long {
+            rtbus websocket;
+            add_header X-Long $long always;
+        }
+
+        location /unput {
+            rtbus websocket;
+            postpone_output 0;
         }
     }
 
@@ -181,6 +192,20 @@ $ws = ws('/ping');
 ok((wait_for { $ws->pump(); $ws->pings() >= 3 } 'pings'),
 	'pings of the server');
 is(($ws->close())[0], 1000, 'close among pings');
+
+# a 101 that nginx does not put off
+
+for my $path ('/long', '/unput') {
+	$ws = Test::RTBus::WebSocket->connect(path => "$path?job=8", ssl => 1);
+
+	is($ws->status(), 101, "$path: accepted");
+	ok($ws->wait_event('connected'), "$path: connected");
+
+	$redis->event('job:8', 'e', 1);
+	is(($ws->wait_event('e') || {})->{data}, 1, "$path: event");
+
+	$ws->close();
+}
 
 $redis->event('job:1', 'e', "\n");
 is($sse->next_event()->{data}, '"\n"', 'stream goes on');

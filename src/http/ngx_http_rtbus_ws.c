@@ -362,6 +362,7 @@ ngx_http_rtbus_ws_answer(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 {
     ngx_int_t            rc;
     ngx_str_t            raw, value;
+    ngx_connection_t    *c;
     ngx_http_request_t  *r;
     u_char               hash[NGX_HTTP_RTBUS_CRYPTO_SHA1];
     static ngx_str_t     guid = ngx_string(RTBUS_WS_GUID);
@@ -402,7 +403,14 @@ ngx_http_rtbus_ws_answer(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
         return (rc == NGX_OK) ? NGX_ERROR : rc;
     }
 
-    if (r->connection->buffered) {
+    c = r->connection;
+
+    /* TLS has kept what the write filter has not */
+
+    if (c->buffered
+        && (ngx_http_send_special(r, NGX_HTTP_FLUSH) == NGX_ERROR
+            || c->buffered))
+    {
         return NGX_ERROR;
     }
 
