@@ -22,7 +22,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(201);
+	->plan(204);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -39,7 +39,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    rtbus_redis      $redis_url;
+    rtbus_redis      $redis_url command_timeout=60s;
     rtbus_max_event  100k;
 
     server {
@@ -410,6 +410,20 @@ for my $case (
 	my $no = Test::RTBus::WebSocket->connect(path => $path);
 	is($no->status(), $status, "$status " . substr $path, 0, 40);
 }
+
+# the answer does not wait for Redis
+
+$redis->pause();
+
+my $early = Test::RTBus::WebSocket->connect(path => '/auto?job=mute');
+
+is($early->status(), 101, 'Redis is mute: 101');
+is_deeply([ $early->pending_json() ], [], 'Redis is mute: not connected yet');
+
+$redis->resume();
+
+ok($early->wait_event('connected'), 'Redis goes on: connected');
+$early->close();
 
 # events, byte for byte
 

@@ -121,6 +121,10 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
         != NGX_OK)
     {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+
+    } else if (plain->client.starting) {
+        /* the 101 does not wait for Redis */
+        ngx_http_rtbus_carrier_mark(car);
     }
 
     return NGX_DONE;
