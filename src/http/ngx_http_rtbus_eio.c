@@ -11,6 +11,7 @@
 typedef struct {
     ngx_rtbus_mailbox_wait_t              wait;
     ngx_http_request_t                   *request;  /* NULL: it goes on */
+    ngx_http_cleanup_t                   *cleanup;
     const ngx_http_rtbus_eio_handlers_t  *handlers;
 } ngx_http_rtbus_eio_wait_t;
 
@@ -120,6 +121,7 @@ ngx_http_rtbus_eio_wait(ngx_http_request_t *r,
     cln->handler = ngx_http_rtbus_eio_cancel;
 
     w->request = r;
+    w->cleanup = cln;
     w->handlers = handlers;
 
     w->wait.handler = ngx_http_rtbus_eio_waited;
@@ -145,6 +147,7 @@ ngx_http_rtbus_eio_waited(void *data)
 
     r = w->request;
     w->request = NULL;
+    w->cleanup->handler = NULL;
 
     c = r->connection;
 
