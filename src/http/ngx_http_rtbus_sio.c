@@ -869,7 +869,10 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     nsp = ngx_http_rtbus_sio_find_nsp(car->conf, &packet->nsp);
 
-    /* what they say, and what the request says, is kept as long as that */
+    /*
+     * What they say is kept as long as that, and what the request says if the
+     * request is: one that was given back is made anew for each CONNECT.
+     */
 
     length = packet->json.len;
     rc = NGX_OK;
