@@ -85,6 +85,8 @@ static void ngx_http_rtbus_pack_bytes(ngx_http_rtbus_packer_t *packer,
 static ngx_int_t ngx_http_rtbus_unpack(ngx_http_request_t *r, u_char *p);
 static ngx_int_t ngx_http_rtbus_unpack_headers_in(ngx_http_request_t *r,
     u_char **p);
+static ngx_uint_t ngx_http_rtbus_unpack_taken(ngx_http_request_t *r,
+    ngx_http_header_t *hh);
 static ngx_int_t ngx_http_rtbus_unpack_headers_out(ngx_http_request_t *r,
     u_char **p);
 static ngx_table_elt_t *ngx_http_rtbus_unpack_header(ngx_list_t *headers,
@@ -112,8 +114,9 @@ static struct {
 };
 
 
-ngx_http_rtbus_parked_t *
-ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf)
+ngx_int_t
+ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf,
+    ngx_http_rtbus_parked_t **result)
 {
     char                     *action;
     size_t                    len;
@@ -132,7 +135,13 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf)
     if (obstacle) {
         ngx_log_error(NGX_LOG_INFO, log, 0,
                       "rtbus keeps the request in memory: %s", obstacle);
-        return NULL;
+        return NGX_DECLINED;
+    }
+
+    if (r->count != 1 || r->blocked || r->aio || r->postponed
+        || r->posted_requests || r->out || r->buffered || c->buffered)
+    {
+        return NGX_AGAIN;
     }
 
     packer.pos = buf;
@@ -145,14 +154,14 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf)
     if (packer.full) {
         ngx_log_error(NGX_LOG_INFO, log, 0,
                       "rtbus keeps the request in memory: it is too large");
-        return NULL;
+        return NGX_DECLINED;
     }
 
     len = packer.pos - buf;
 
     parked = ngx_alloc(offsetof(ngx_http_rtbus_parked_t, data) + len, log);
     if (parked == NULL) {
-        return NULL;
+        return NGX_AGAIN;
     }
 
     ngx_memcpy(parked->data, buf, len);
@@ -215,33 +224,26 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf)
     log->data = parked;
     log->handler = ngx_http_rtbus_park_log;
 
-    return parked;
+    *result = parked;
+
+    return NGX_OK;
 }
 
 
-/* NULL, or what is in the way */
+/* NULL, or what is in the way up to the end */
 
 static const char *
 ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
 {
-    ngx_connection_t               *c;
     ngx_http_cleanup_t             *cln;
     ngx_pool_cleanup_t             *pcln;
     ngx_http_headers_out_t         *out;
     ngx_http_core_loc_conf_t       *clcf;
     static ngx_http_headers_out_t   none;
 
-    c = r->connection;
-
-    if (r != r->main || r->count != 1 || r->blocked || r->aio || r->stream
-        || r->http_version != NGX_HTTP_VERSION_11
-        || r->method != NGX_HTTP_GET)
-    {
-        return "it is in use";
-    }
-
-    if (r->upstream || r->upstream_states || r->request_body || r->postponed
-        || r->posted_requests || r->out || r->buffered || c->buffered)
+    if (r != r->main || r->stream || r->http_version != NGX_HTTP_VERSION_11
+        || r->method != NGX_HTTP_GET || r->upstream || r->upstream_states
+        || r->request_body)
     {
         return "it is in use";
     }
@@ -250,6 +252,16 @@ ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
 
     if (r->cache) {
         return "it is in use";
+    }
+
+#endif
+
+#if (NGX_PCRE && !NGX_PCRE2)
+
+    /* an expression that did not match may have written over them */
+
+    if (r->ncaptures > 2) {
+        return "captures";
     }
 
 #endif
@@ -272,7 +284,11 @@ ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
         }
     }
 
-    /* of the headers of the 101 only the list is packed */
+    /*
+     * Of the headers of the 101 only the list is packed.  This relies on the
+     * order of the fields, the same in nginx 1.22 and 1.31: what has a place of
+     * its own, and the type, is after the status and before the length.
+     */
 
     out = &r->headers_out;
 
@@ -908,6 +924,10 @@ ngx_http_rtbus_unpack_headers_in(ngx_http_request_t *r, u_char **p)
             continue;
         }
 
+        if (ngx_http_rtbus_unpack_taken(r, hh)) {
+            continue;
+        }
+
         if (hh->handler(r, h, hh->offset) != NGX_OK) {
             return NGX_ERROR;
         }
@@ -918,6 +938,35 @@ ngx_http_rtbus_unpack_headers_in(ngx_http_request_t *r, u_char **p)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * A module may have added a header of which nginx allows but one: the handler
+ * would answer 400 to the second, on a connection that is no longer HTTP.
+ */
+
+static ngx_uint_t
+ngx_http_rtbus_unpack_taken(ngx_http_request_t *r, ngx_http_header_t *hh)
+{
+    ngx_table_elt_t    **ph;
+    ngx_http_header_t   *unique;
+
+    ph = (ngx_table_elt_t **) ((char *) &r->headers_in + hh->offset);
+
+    if (*ph == NULL) {
+        return 0;
+    }
+
+    for (unique = ngx_http_headers_in; unique->name.len; unique++) {
+        if (unique->offset
+            == offsetof(ngx_http_headers_in_t, if_modified_since))
+        {
+            return hh->handler == unique->handler;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -28,11 +28,12 @@ typedef struct ngx_http_rtbus_parked_s  ngx_http_rtbus_parked_t;
  * afterwards, without a line in the log.  The cleanups of r->pool with this data
  * are the caller's, as is the context of this module; they are dropped.  buf is
  * for NGX_HTTP_RTBUS_BUFFER bytes.  The event handlers and data of the
- * connection are left to the caller.  NULL: the request stays.
+ * connection are left to the caller.  NGX_OK; NGX_DECLINED: the request stays;
+ * NGX_AGAIN: for now, as somebody has not finished with it or there is no memory.
  */
 
-ngx_http_rtbus_parked_t *ngx_http_rtbus_park(ngx_http_request_t *r, void *data,
-    u_char *buf);
+ngx_int_t ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf,
+    ngx_http_rtbus_parked_t **parked);
 
 /*
  * The request again, with nothing of the caller's, who calls ngx_free() or, if

@@ -519,19 +519,21 @@ ngx_http_rtbus_ws_attach(ngx_http_rtbus_ws_t *ws, ngx_http_request_t *r)
 static void
 ngx_http_rtbus_ws_park(ngx_http_rtbus_carrier_t *car)
 {
+    ngx_int_t             rc;
     ngx_connection_t     *c;
     ngx_http_rtbus_ws_t  *ws;
 
     ws = (ngx_http_rtbus_ws_t *) car;
     c = car->connection;
 
-    ws->parked = ngx_http_rtbus_park(car->request, ws, car->worker->out);
+    rc = ngx_http_rtbus_park(car->request, ws, car->worker->out,
+                             &ws->parked);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "rtbus ws park *%uA: %p", c->number, ws->parked);
+                   "rtbus ws park *%uA: %i", c->number, rc);
 
-    if (ws->parked == NULL) {
-        car->kept = 1;
+    if (rc != NGX_OK) {
+        car->kept = (rc == NGX_DECLINED);
         return;
     }
 
