@@ -37,6 +37,17 @@ my $realip = $t->has_module('realip')
 	? 'set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;' : '';
 my $auth = $t->has_module('auth_request') ? 'auth_request /ok;' : '';
 
+my $mirror = $t->has_module('mirror') ? 'mirror /ok;' : '';
+my $ssl = $t->has_module('http_ssl') && eval { require IO::Socket::SSL; 1 };
+
+if (!$ssl && ($ENV{CI} || $ENV{RTBUS_REQUIRE_ALL})) {
+	die "no TLS in nginx, or IO::Socket::SSL is missing\n";
+}
+
+my $listen = $ssl
+	? 'listen 127.0.0.1:8443 ssl; ssl_certificate localhost.crt;'
+	. ' ssl_certificate_key localhost.key;' : '';
+
 my @vars = qw/ request request_method request_uri uri document_uri args
 	query_string is_args arg_a arg_b cookie_c server_protocol scheme https
 	host http_host http_user_agent http_cookie http_referer http_via
@@ -46,7 +57,12 @@ my @vars = qw/ request request_method request_uri uri document_uri args
 	connection_requests document_root request_filename limit_rate
 	sent_http_upgrade sent_http_connection sent_http_x_added
 	sent_http_content_type both mapped never rtbus_user rtbus_transport
-	rtbus_channels rtbus_events rtbus_close /;
+	rtbus_channels rtbus_events rtbus_close limit_req_status
+	proxy_protocol_addr proxy_protocol_port request_id id
+	limit_conn_status /;
+
+push @vars, qw/ ssl_protocol ssl_cipher ssl_session_reused / if $ssl;
+push @vars, 'request_port' if $t->has_version('1.29.3');
 
 my $format = join "'\n        '", map { "$_=\$$_|" } @vars;
 
@@ -73,6 +89,8 @@ http {
     limit_conn_zone \$http_x_keep zone=keep:1m;
     limit_conn keep 100;
 
+    limit_conn_zone \$http_x_dry zone=dry:1m;
+
     limit_req_zone \$remote_addr zone=often:1m rate=1000r/s;
 
     map \$arg_a \$mapped {
@@ -98,12 +116,15 @@ http {
 
     server {
         listen       127.0.0.1:8080;
+        listen       127.0.0.1:8081 proxy_protocol;
+        $listen
         server_name  two.example.com;
 
         limit_rate   1m;
         access_log   $d/all.log all;
 
         set \$both "";
+        set \$id \$request_id;
 
         location ~ ^/ws/(\\w+)/(\\w+)\$ {
             set              \$both "\$1 and \$2 \$mapped";
@@ -132,6 +153,22 @@ http {
             add_header ETag "a tag" always;
         }
 
+        location /page {
+            return 404;
+            error_page 404 =200 /ws/one/two?a=page;
+        }
+
+        location /mirror {
+            rtbus websocket;
+            $mirror
+        }
+
+        location /dry {
+            rtbus websocket;
+            limit_conn dry 1;
+            limit_conn_dry_run on;
+        }
+
         location /auth {
             rtbus websocket;
             limit_req zone=often;
@@ -155,7 +192,23 @@ CONF
 
 $t->write_file('users', "ann:{PLAIN}secret\n");
 
-$t->plan(56);
+if ($ssl) {
+	$t->write_file('openssl.conf', <<EOF);
+[ req ]
+default_bits = 2048
+encrypt_key = no
+distinguished_name = req_distinguished_name
+[ req_distinguished_name ]
+EOF
+
+	system('openssl req -x509 -new '
+		. "-config $d/openssl.conf -subj /CN=localhost/ "
+		. "-out $d/localhost.crt -keyout $d/localhost.key "
+		. ">>$d/openssl.out 2>&1") == 0
+		or die "Can't create a certificate: $!\n";
+}
+
+$t->plan(79);
 $t->run();
 wait_redis($t);
 
@@ -188,7 +241,63 @@ for my $path ('/ws/one/two', '/ws/one/two?a=some&b=thing%20else',
 	is($parked->{log}, $kept->{log}, "$path: the same in the log");
 }
 
+# what the connection knows
+
+SKIP: {
+	skip 'no TLS', 5 unless $ssl;
+
+	($parked, $kept) = map { plain('/ws/one/two', $_, ssl => 1) }
+		'X-Drop', 'X-Keep';
+
+	is($parked->{lines}, 0, 'TLS: given back');
+	like($parked->{log}, qr/\|ssl_protocol=TLSv1/, 'TLS: the protocol');
+	is($parked->{log}, $kept->{log}, 'TLS: the same in the log');
+}
+
+($parked, $kept) = map { plain('/ws/one/two', $_, port => port(8081),
+	method => "PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\nGET") }
+	'X-Drop', 'X-Keep';
+
+is($parked->{lines}, 0, 'PROXY: given back');
+like($parked->{log}, qr/\|proxy_protocol_addr=192\.0\.2\.7\|/,
+	'PROXY: the address');
+is($parked->{log}, $kept->{log}, 'PROXY: the same in the log');
+
+# an error that becomes a connection
+
+($parked, $kept) = map { plain('/page', $_) } 'X-Drop', 'X-Keep';
+
+like($parked->{log}, qr/\|status=101\|/, 'error_page: 101');
+is($parked->{lines}, 0, 'error_page: given back');
+is($parked->{log}, $kept->{log}, 'error_page: the same in the log');
+
+# one too many that is let in
+
+my $before = error_log_count($t, qr/rtbus keeps the request/);
+my $first = Test::RTBus::WebSocket->connect(path => '/dry',
+	headers => { %headers, 'X-Dry' => 1 });
+
+$first->wait_event('connected');
+wait_for { error_log_count($t, qr/rtbus keeps the request/) > $before }
+	'the first to be kept';
+
+$parked = plain('/dry', 'X-Dry');
+
+is($parked->{lines}, 0, 'limit_conn_dry_run: given back');
+is($parked->{limit}, 'REJECTED_DRY_RUN', 'limit_conn_dry_run: the status');
+is(ended(sub { $first->close(1000) })->{limit}, 'PASSED',
+	'limit_conn: the status');
+
 # what other modules keep
+
+SKIP: {
+	skip 'no mirror', 3 unless $mirror;
+
+	my $kept = plain('/mirror', 'X-Drop');
+
+	is($kept->{lines}, 1, 'mirror: kept');
+	like($kept->{log}, qr/\|status=101\|/, 'mirror: in the log');
+}
 
 SKIP: {
 	skip 'no realip', 3 unless $realip;
@@ -210,6 +319,8 @@ $headers{Authorization} = 'Basic YW5uOnNlY3JldA==';
 
 is($parked->{lines}, 0, 'auth_request, auth_basic, limit_req: given back');
 like($parked->{log}, qr/\|remote_user=ann\|/, 'auth_basic: the user');
+like($parked->{log}, qr/\|limit_req_status=PASSED\|/,
+	'limit_req: the status');
 is($parked->{log}, $kept->{log}, 'auth_request: the same in the log');
 
 delete $headers{Authorization};
@@ -292,18 +403,25 @@ sub ended {
 		@log > $n && $log[-1];
 	} 'the line';
 
+	# each has an id of its own, the same at both ends, and only those that
+	# are kept have been counted
+
+	$log =~ s/\|request_id=(\w{32})\|id=\1\|/|/;
+	$log =~ s/\|limit_conn_status=([\w-]*)\|/|/;
+
 	return {
 		log => $log,
+		limit => $1,
 		lines => error_log_count($t, qr/rtbus keeps the request/) - $lines
 	};
 }
 
 sub plain {
-	my ($path, $header) = @_;
+	my ($path, $header, %o) = @_;
 
 	return ended(sub {
 		my $ws = Test::RTBus::WebSocket->connect(path => $path,
-			headers => { %headers, $header => '1' });
+			headers => { %headers, $header => '1' }, %o);
 
 		my $data = $ws->wait_event('connected')->{data};
 

@@ -286,7 +286,7 @@ ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
 
     /*
      * Of the headers of the 101 only the list is packed.  This relies on the
-     * order of the fields, the same in nginx 1.22 and 1.31: what has a place of
+     * order of nginx's fields, the same in 1.22 and 1.31: what has a place of
      * its own, and the type, is after the status and before the length.
      */
 

@@ -29,7 +29,7 @@ typedef struct ngx_http_rtbus_parked_s  ngx_http_rtbus_parked_t;
  * are the caller's, as is the context of this module; they are dropped.  buf is
  * for NGX_HTTP_RTBUS_BUFFER bytes.  The event handlers and data of the
  * connection are left to the caller.  NGX_OK; NGX_DECLINED: the request stays;
- * NGX_AGAIN: for now, as somebody has not finished with it or there is no memory.
+ * NGX_AGAIN: for now, as somebody is not done with it or there is no memory.
  */
 
 ngx_int_t ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf,

@@ -397,6 +397,10 @@ ngx_http_rtbus_ws_answer(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 
     r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
 
+    /* nothing else is understood, whatever error_page has brought us here */
+
+    r->err_status = 0;
+
     rc = ngx_http_send_header(r);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
