@@ -71,7 +71,7 @@ my @nodes = ($t, Test::Nginx->new());
 $t->write_file_expand('nginx.conf', $conf);
 $nodes[1]->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r);
 
-$t->plan(19);
+$t->plan(23);
 
 my ($io, $new, $p, $q, $ws);
 
@@ -130,6 +130,21 @@ like($p->wait()->body(), qr/431\[\{"ok":true/, 'the poll has its answer');
 $ws->handshake();
 is($ws->status(), 101, 'an upgrade');
 
+# ... after which nothing holds the request
+
+$ws->send_text('2probe');
+is(($ws->recv_message() || {})->{message}, '3probe', 'a probe');
+
+$ws->send_text('5');
+$ws->send_text('422["subscribe",{"channel":"job:b"}]');
+ok(comes($ws, qr/^432\[\{"ok":true/), 'the upgrade is done');
+
+$redis->event('job:b', 'e', 1);
+ok(comes($ws, qr/^42\["e",1/), 'an event');
+
+is(error_log_count($nodes[1], qr/rtbus keeps the request/), 0,
+	'the request is given back');
+
 # ... and will not
 
 stop($nodes[1]);
@@ -172,6 +187,18 @@ stop($_) for @nodes;
 sub open_io {
 	return Test::RTBus::Polling->connect(@_,
 		path => '/socket.io/?job=a');
+}
+
+# a message among others
+
+sub comes {
+	my ($ws, $what) = @_;
+
+	while (my $m = $ws->recv_message()) {
+		return 1 if $m->{message} =~ $what;
+	}
+
+	return 0;
 }
 
 # the request that opens a session, and the session
