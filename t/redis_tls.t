@@ -105,7 +105,7 @@ my @wrong = (
 
 configure("rediss://$at{server} $ca");
 
-$t->plan(4 * @ways + 4 * @doors + 2 * @wrong + 9);
+$t->plan(4 * @ways + 4 * @doors + 2 * @wrong + 10);
 $t->run();
 
 ###############################################################################
@@ -174,6 +174,29 @@ $redis->pipeline(map { [ 'PUBLISH', 'job:42',
 
 is_deeply([ map { ($ws->wait_event('many') || {})->{data} } 1 .. 5000 ],
 	[ 1 .. 5000 ], 'many events');
+
+# Redis does not read for a while: what waits grows, and moves
+
+my $long = substr $text, 0, 600_000;
+
+$redis->pause();
+
+my @posts = map {
+	my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . port(8080))
+		or die "Can't connect: $!\n";
+
+	$s->autoflush(1);
+	print $s "POST /others/ HTTP/1.0\r\nContent-Length: "
+		. (length($long) + 25) . "\r\n\r\n"
+		. qq({"event":"put","data":"$long"});
+	$s;
+} 1 .. 40;
+
+$redis->resume();
+
+my @codes = map { local $/; <$_> =~ /^HTTP\S+ (\d+)/ ? $1 : 'none' } @posts;
+
+is_deeply(\@codes, [ (201) x 40 ], 'Redis paused: all is sent');
 
 # durable ones, and Redis goes away
 
@@ -315,6 +338,10 @@ http {
 
         location /publish/ {
             rtbus_publish  job:42;
+        }
+
+        location /others/ {
+            rtbus_publish  job:43;
         }
     }
 }

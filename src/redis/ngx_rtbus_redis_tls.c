@@ -48,6 +48,10 @@ ngx_rtbus_redis_tls_init(ngx_conf_t *cf, ngx_rtbus_redis_tls_t *tls, char **err)
     cln->handler = ngx_ssl_cleanup_ctx;
     cln->data = &tls->ssl;
 
+    /* what is to be sent grows, and moves, while a write is put off */
+
+    SSL_CTX_set_mode(tls->ssl.ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+
     if (tls->cert.len
         && ngx_ssl_certificate(cf, &tls->ssl, &tls->cert, &tls->key, NULL)
            != NGX_OK)
