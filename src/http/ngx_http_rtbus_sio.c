@@ -7,6 +7,7 @@
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_session.h"
+#include <openssl/crypto.h>
 #include "rtbus_sio.h"
 
 

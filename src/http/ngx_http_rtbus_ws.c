@@ -19,6 +19,13 @@
      && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
 
 
+#if (NGX_SSL)
+#define ngx_http_rtbus_ws_tls(c)  ((c)->ssl != NULL)
+#else
+#define ngx_http_rtbus_ws_tls(c)  0
+#endif
+
+
 /* what the headers of a handshake say */
 
 typedef struct {
@@ -1198,7 +1205,7 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car)
             buf = link->frame->data + car->offset;
             len = link->frame->len - car->offset;
 
-        } else if (c->ssl) {
+        } else if (ngx_http_rtbus_ws_tls(c)) {
 
             /* a write that TLS puts off must be repeated with the same bytes */
 
@@ -1238,7 +1245,7 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car)
         }
 
         if (n == NGX_AGAIN) {
-            car->inflight = (c->ssl != NULL);
+            car->inflight = ngx_http_rtbus_ws_tls(c);
             break;
         }
 
