@@ -97,6 +97,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->log.handler = ngx_rtbus_redis_conn_log_error;
     rc->log.data = rc;
     rc->log.action = NULL;
+    rc->level = rc->log.log_level;
 
     ngx_memzero(&rc->peer, sizeof(ngx_peer_connection_t));
     rc->peer.get = ngx_event_get_peer;
@@ -112,6 +113,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->node = NULL;
     rc->addr = 0;
     rc->tries = 0;
+    rc->rounds = 0;
     rc->greeting = 0;
     rc->reader = NULL;
     rc->broken = NULL;
@@ -226,7 +228,7 @@ static void
 ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc)
 {
     ngx_int_t          n;
-    ngx_uint_t         level, quiet;
+    ngx_uint_t         quiet;
     ngx_addr_t        *addr;
     ngx_connection_t  *c;
 
@@ -242,20 +244,18 @@ ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc)
 
     rc->log.action = "connecting to Redis";
 
-    /* nginx logs a failed connect() itself, but it is no news each time */
+    /* nginx logs what fails itself, but it is no news with each attempt */
 
-    quiet = (rc->failing || rc->tries + 1 < rc->node->naddrs);
-    level = rc->log.log_level;
+    quiet = (rc->failing || rc->tries + 1 < rc->node->naddrs
+             || rc->rounds + 1 < rc->places);
 
     if (quiet) {
-        rc->log.log_level = ngx_min(level, NGX_LOG_ALERT);
+        rc->log.log_level = ngx_min(rc->level, NGX_LOG_ALERT);
     }
 
     rc->peer.log_error = quiet ? NGX_ERROR_INFO : NGX_ERROR_ERR;
 
     n = ngx_event_connect_peer(&rc->peer);
-
-    rc->log.log_level = level;
 
     if (n != NGX_OK && n != NGX_AGAIN) {
         ngx_rtbus_redis_conn_lost(rc, 0, "connect() failed", NULL);
@@ -646,6 +646,8 @@ ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 
     ngx_del_timer(c->write);
 
+    rc->log.log_level = rc->level;
+
     c->log_error = NGX_ERROR_ERR;
 
     rc->log.action = NULL;
@@ -663,6 +665,7 @@ ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     rc->up = 1;
     rc->failing = 0;
     rc->tries = 0;
+    rc->rounds = 0;
     rc->since = ngx_current_msec;
 
     rc->up_handler(rc);
@@ -1258,9 +1261,12 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
     up = rc->up;
     c = rc->peer.connection;
 
+    rc->log.log_level = rc->level;
+
     last = (up || rc->locating || rc->resolving
             || rc->tries + 1 >= rc->node->naddrs);
-    first = (last && !rc->failing && !rc->closed);
+    first = (last && !rc->failing && !rc->closed
+             && (up || ++rc->rounds >= rc->places));
 
     level = NGX_LOG_INFO;
 

@@ -114,6 +114,9 @@ struct ngx_rtbus_redis_conn_s {
     ngx_rtbus_redis_exiting_pt      exiting_handler;
     void                           *data;
 
+    ngx_uint_t                      places;     /* that locate_handler names in
+                                                   turn: Redis is away when
+                                                   none of them is there */
     ngx_msec_t                      rest;       /* ms without reading, after
                                                    something was read; 0: none */
 
@@ -142,6 +145,9 @@ struct ngx_rtbus_redis_conn_s {
                                                    NULL */
     ngx_uint_t                      addr;       /* of it, the one to try next */
     ngx_uint_t                      tries;      /* addresses tried in a row */
+    ngx_uint_t                      rounds;     /* places tried in a row */
+    ngx_uint_t                      level;      /* of the log, which is lowered
+                                                   while an attempt is no news */
     ngx_uint_t                      greeting;   /* replies to AUTH, SELECT,
                                                    PING, SETNAME and the check
                                                    to come */
@@ -164,9 +170,10 @@ struct ngx_rtbus_redis_conn_s {
 ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
 
 /*
- * Answers the locate handler: node, of which name, host and port are needed, and
- * which stays valid until the next answer or until rc is closed; or NULL, with the reason for the log (static text): then
- * it is asked again after the delay.
+ * Answers the locate handler: node, of which name, host and port are needed,
+ * and which stays valid until the next answer or until rc is closed; or NULL,
+ * with the reason for the log (static text): then it is asked again after the
+ * delay.
  */
 
 void ngx_rtbus_redis_conn_located(ngx_rtbus_redis_conn_t *rc,

@@ -158,6 +158,7 @@ ngx_rtbus_redis_shards_init(ngx_rtbus_redis_shards_t *shards,
     shards->seed.changed_handler = ngx_rtbus_redis_seed_changed;
     shards->seed.exiting_handler = ngx_rtbus_redis_seed_exiting;
     shards->seed.conn.locate_handler = ngx_rtbus_redis_seed_locate;
+    shards->seed.conn.places = conf->nnodes;
 
     ngx_rtbus_redis_shards_refresh(shards, NULL);
     ngx_add_timer(&shards->sweep, NGX_RTBUS_REDIS_SHARDS_SWEEP);
