@@ -69,7 +69,7 @@ my @wrong = (
 
 configure($url);
 
-$t->plan(48);
+$t->plan(61);
 $t->run();
 
 my ($ws, $n) = (undef, 0);
@@ -168,10 +168,12 @@ for my $case (
 
 	# it is the first one by chance
 
+	my @pids;
+
 	for my $turn (1 .. 3) {
 		configure("redis+sentinel://127.0.0.1:$port,127.0.0.1:"
 			. $other->port() . '/mymaster connect_timeout=200ms');
-		reload_wait($t);
+		push @pids, reload_wait($t);
 
 		ok((wait_for { metric() eq '1 1' } 'links', 20), "$name: links up");
 	}
@@ -179,6 +181,11 @@ for my $case (
 	subscribed();
 	publish_and_get(1, $name);
 	$ws->drop();
+
+	my $re = join '|', @pids;
+
+	is(error_log_count($t, qr/\[(?:error|crit)\] (?:$re)#.*connection: sentinel/),
+		0, "$name: of several, no error") if $name ne 'liar';
 }
 
 kill 'KILL', $pid;
@@ -205,6 +212,52 @@ for my $case ([ 0, '' ], [ 1, 'sentinel_password_file=password' ],
 	error_log_like($t, qr/\[error\] $worker#.*PING was answered "NOAUTH.*connection: sentinel/,
 		'no password');
 	like(http_get('/health'), qr/ 503 /, 'no password: health');
+}
+
+# none is there, who asks later hears of it, too
+
+configure('redis+sentinel://127.0.0.1:' . free_port() . '/mymaster');
+my ($lonely) = reload_wait($t);
+
+for my $link (qw/ sentinel pub\/sub command /) {
+	error_log_like($t, qr/\[error\] $lonely#.*connection: $link/,
+		"no sentinel: $link");
+}
+
+# a user that may not subscribe, and one that may
+
+my @rules = qw/ on >w4tch +ping +client|setname
+	+sentinel|get-master-addr-by-name /;
+my @more = qw/ +subscribe +unsubscribe &+switch-master /;
+
+$sentinels[2]->cmd('ACL', 'SETUSER', 'deaf', @rules);
+$sentinels[2]->cmd('ACL', 'SETUSER', 'all', @rules, @more);
+
+$t->write_file('watcher', "w4tch\n");
+
+for my $user (qw/ deaf all /) {
+	configure('redis+sentinel://127.0.0.1:' . $sentinels[2]->port()
+		. "/mymaster sentinel_user=$user sentinel_password_file=watcher");
+	my ($pid) = reload_wait($t);
+
+	ok((wait_for { metric() eq '1 1' } 'links'), "$user: links up");
+
+	my $id = link_id($sentinels[2], "sentinel-$pid");
+
+	# each new connection asks again
+
+	for (1 .. 2) {
+		my $old = link_id($master, "command-$pid");
+
+		$master->cmd('CLIENT', 'KILL', 'ID', $old);
+
+		wait_for { link_id($master, "command-$pid") !~ /^(?:$old|none)$/ }
+			'another connection';
+	}
+
+	is(link_id($sentinels[2], "sentinel-$pid"), $id, "$user: the connection stays");
+	is(error_log_count($t, qr/\[error\] $pid#.*SUBSCRIBE was answered "NOPERM/),
+		$user eq 'deaf' ? 1 : 0, "$user: told once");
 }
 
 # a name that nobody knows
@@ -291,6 +344,15 @@ sub info {
 	my $text = eval { $redis->try_cmd('INFO', $section) };
 
 	return defined $text ? "$text" : '';
+}
+
+sub link_id {
+	my ($redis, $name) = @_;
+
+	my ($link) = grep { /name=rtbus-\Q$name\E / }
+		split /\n/, $redis->cmd('CLIENT', 'LIST');
+
+	return $link && $link =~ /^id=(\d+)/ ? $1 : 'none';
 }
 
 sub metric {

@@ -28,6 +28,8 @@ static void ngx_rtbus_redis_sentinel_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
 static void ngx_rtbus_redis_sentinel_failed(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_sentinel_ask(ngx_rtbus_redis_sentinel_t *rn);
+static void ngx_rtbus_redis_sentinel_refused(ngx_rtbus_redis_sentinel_t *rn,
+    redisReply *reply);
 static ngx_int_t ngx_rtbus_redis_sentinel_subscribe(
     ngx_rtbus_redis_sentinel_t *rn, const char *command);
 static const char *ngx_rtbus_redis_sentinel_master(
@@ -57,7 +59,10 @@ ngx_rtbus_redis_sentinel_init(ngx_rtbus_redis_sentinel_t *rn,
     rn->moves = 0;
     rn->useless = 0;
     rn->nwaiting = 0;
+    rn->before = 0;
+    rn->after = 0;
     rn->asking = 0;
+    rn->deaf = 0;
 
     ngx_memzero(rn->masters, sizeof(rn->masters));
 
@@ -100,6 +105,7 @@ ngx_rtbus_redis_sentinel_start(ngx_rtbus_redis_sentinel_t *rn, ngx_log_t *log)
     rc->exiting_handler = NULL;
     rc->data = rn;
     rc->rest = 0;
+    rc->places = rn->conf.nnodes;
 
     return ngx_rtbus_redis_conn_init(rc, log);
 }
@@ -144,6 +150,14 @@ ngx_rtbus_redis_sentinel_locate(ngx_rtbus_redis_conn_t *rc)
 
     if (rn->nwaiting == NGX_RTBUS_REDIS_SENTINEL_LINKS) {
         ngx_rtbus_redis_conn_located(rc, NULL, "too many connections");
+        return;
+    }
+
+    if (rn->conn.failing && !rc->failing) {
+
+        /* it has to tell that Redis is away */
+
+        ngx_rtbus_redis_conn_located(rc, NULL, "no sentinel");
         return;
     }
 
@@ -277,12 +291,22 @@ ngx_rtbus_redis_sentinel_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
         kind = reply->element[0];
 
         if (kind->type == REDIS_REPLY_STRING && kind->len == 7
-            && ngx_strncmp(kind->str, "message", 7) == 0
-            && !rn->asking)
+            && ngx_strncmp(kind->str, "message", 7) == 0)
         {
-            ngx_rtbus_redis_sentinel_ask(rn);
+            if (!rn->asking) {
+                ngx_rtbus_redis_sentinel_ask(rn);
+            }
+
+        } else if (rn->before) {
+            rn->before--;
         }
 
+        return;
+    }
+
+    if (rn->before && reply->type == REDIS_REPLY_ERROR) {
+        rn->before--;
+        ngx_rtbus_redis_sentinel_refused(rn, reply);
         return;
     }
 
@@ -292,6 +316,8 @@ ngx_rtbus_redis_sentinel_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     }
 
     rn->asking = 0;
+    rn->before = rn->after;
+    rn->after = 0;
 
     reason = ngx_rtbus_redis_sentinel_master(rn, reply, &moved);
 
@@ -317,6 +343,8 @@ ngx_rtbus_redis_sentinel_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 
     rn = rc->data;
 
+    rn->before = 0;
+    rn->after = 0;
     rn->asking = 0;
 
     if (rn->timer.timer_set) {
@@ -351,8 +379,7 @@ ngx_rtbus_redis_sentinel_ask(ngx_rtbus_redis_sentinel_t *rn)
     if (ngx_rtbus_redis_sentinel_subscribe(rn, "UNSUBSCRIBE") != NGX_OK
         || ngx_rtbus_redis_conn_send(&rn->conn, rn->ask.argc, rn->ask.argv,
                                      rn->ask.len)
-           != NGX_OK
-        || ngx_rtbus_redis_sentinel_subscribe(rn, "SUBSCRIBE") != NGX_OK)
+           != NGX_OK)
     {
         /* the connection fails by itself */
         return;
@@ -360,7 +387,30 @@ ngx_rtbus_redis_sentinel_ask(ngx_rtbus_redis_sentinel_t *rn)
 
     rn->asking = 1;
 
+    (void) ngx_rtbus_redis_sentinel_subscribe(rn, "SUBSCRIBE");
+
     ngx_add_timer(&rn->timer, rn->conf.command_timeout);
+}
+
+
+static void
+ngx_rtbus_redis_sentinel_refused(ngx_rtbus_redis_sentinel_t *rn,
+    redisReply *reply)
+{
+    ngx_str_t  text;
+
+    if (rn->deaf) {
+        return;
+    }
+
+    rn->deaf = 1;
+
+    text.len = reply->len;
+    text.data = (u_char *) reply->str;
+
+    ngx_log_error(NGX_LOG_ERR, &rn->conn.log, 0,
+                  "rtbus hears of another master only when it asks: "
+                  "SUBSCRIBE was answered \"%V\"", &text);
 }
 
 
@@ -371,12 +421,27 @@ ngx_rtbus_redis_sentinel_subscribe(ngx_rtbus_redis_sentinel_t *rn,
     size_t       len[2];
     const char  *argv[2];
 
+    if (rn->deaf) {
+        return NGX_OK;
+    }
+
     argv[0] = command;
     len[0] = ngx_strlen(command);
     argv[1] = NGX_RTBUS_REDIS_SENTINEL_CHANNEL;
     len[1] = sizeof(NGX_RTBUS_REDIS_SENTINEL_CHANNEL) - 1;
 
-    return ngx_rtbus_redis_conn_send(&rn->conn, 2, argv, len);
+    if (ngx_rtbus_redis_conn_send(&rn->conn, 2, argv, len) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (rn->asking) {
+        rn->after++;
+
+    } else {
+        rn->before++;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -456,8 +521,14 @@ ngx_rtbus_redis_sentinel_node(ngx_rtbus_redis_sentinel_t *rn, ngx_uint_t i,
     ngx_str_t *host, in_port_t port)
 {
     u_char                  *p;
-    ngx_uint_t               brackets;
+    ngx_uint_t               n, brackets;
     ngx_rtbus_redis_node_t  *node;
+
+    for (n = 0; n < host->len; n++) {
+        if (host->data[n] <= 0x20 || host->data[n] > 0x7e) {
+            return NGX_DECLINED;
+        }
+    }
 
     if (host->len == 0 || host->len > NGX_RTBUS_REDIS_SENTINEL_HOST) {
         return NGX_DECLINED;

@@ -5,7 +5,7 @@
  *
  * One connection is kept to one sentinel.  It is asked each time a connection
  * to the master is to be made, and every 10 s; in between it tells of each
- * change (+switch-master).  When it does not answer, does not know the master,
+ * change (+switch-master), unless we may not listen.  When it does not answer, does not know the master,
  * or names one that turns out to be none, the next one is asked.
  *
  * Whoever is named has to say so itself: ROLE ends the greeting.
@@ -58,7 +58,14 @@ struct ngx_rtbus_redis_sentinel_s {
     ngx_rtbus_redis_conn_t            *waiting[NGX_RTBUS_REDIS_SENTINEL_LINKS];
     ngx_uint_t                         nwaiting;
 
+    /* replies to (UN)SUBSCRIBE that come before the next answer, and after it */
+
+    ngx_uint_t                         before;
+    ngx_uint_t                         after;
+
     unsigned                           asking:1;
+    unsigned                           deaf:1;    /* may not subscribe: time
+                                                     alone brings questions */
 };
 
 
