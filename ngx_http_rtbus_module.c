@@ -745,8 +745,12 @@ ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
     if (rmcf->nbuses == 0) {
 
         if (rmcf->used) {
-            /* only the status or the health, of something */
-            bus[0]->used = 1;
+
+            /* only the status or the health, of the first that was set */
+
+            i = (bus[0]->file_name == NULL && rmcf->buses.nelts > 1);
+
+            bus[i]->used = 1;
             rmcf->nbuses = 1;
         }
 
@@ -967,6 +971,7 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_rtbus_main_conf_t *rmcf = conf;
 
     char                  *err;
+    u_char                *p;
     ngx_str_t             *value, *sentinel, s;
     ngx_msec_t            *msec;
     ngx_uint_t             i;
@@ -1079,8 +1084,18 @@ ngx_http_rtbus_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
 
         } else {
+            s = value[i];
+            p = ngx_strlchr(s.data, s.data + s.len, '=');
+
+            if (p) {
+
+                /* what follows may be a password */
+
+                s.len = p + 1 - s.data;
+            }
+
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &value[i]);
+                               "invalid parameter \"%V\"", &s);
             return NGX_CONF_ERROR;
         }
 

@@ -34,7 +34,7 @@ my %redis = map { $_ => Test::RTBus::Redis->new(dir => $t->testdir()) }
 	qw/ default second third /;
 my %url = map { $_ => $redis{$_}->url() } keys %redis;
 
-$t->write_file_expand('nginx.conf', <<"CONF")->plan(100);
+$t->write_file_expand('nginx.conf', <<"CONF")->plan(102);
 
 %%TEST_GLOBALS%%
 
@@ -390,6 +390,40 @@ for my $bus (@buses) {
 	is($ws->wait_event('late')->{data}, $bus, "$bus: goes on");
 	$ws->drop();
 }
+
+# the health alone, of the only one: not of one that nobody has set
+
+$t->write_file_expand('nginx.conf', <<"CONF");
+
+%%TEST_GLOBALS%%
+
+daemon off;
+
+events {
+}
+
+http {
+    %%TEST_GLOBALS_HTTP%%
+
+    rtbus_redis  $url{second} name=second;
+
+    server {
+        listen       127.0.0.1:8080;
+        server_name  localhost;
+
+        location /health {
+            rtbus_health;
+        }
+    }
+}
+
+CONF
+
+reload_wait($t);
+
+ok((wait_for { (health())[0] == 200 } 'health'), 'one with a name: health');
+ok((wait_for { $redis{second}->cmd('CLIENT', 'LIST') =~ /name=rtbus-command/ }
+	'a connection'), 'one with a name: is used');
 
 ###############################################################################
 

@@ -215,7 +215,7 @@ my @bad = (
 	# and the parameters
 
 	[ 'http: rtbus_redis redis://127.0.0.1 timeout=1s',
-		'invalid parameter "timeout=1s"' ],
+		'invalid parameter "timeout="' ],
 	[ 'http: rtbus_redis redis://127.0.0.1 connect_timeout=x',
 		'invalid time in "connect_timeout=x"' ],
 	[ 'http: rtbus_redis redis://127.0.0.1 connect_timeout=0',

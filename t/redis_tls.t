@@ -99,7 +99,7 @@ my @wrong = (
 	[ "rediss://$at{server} key=client.key", '"key=" needs "cert="' ],
 	[ "rediss://$at{server} cert=client.crt key=nobody.key",
 		'key values mismatch' ],
-	[ "rediss://$at{server} verify=maybe", 'invalid parameter "verify=maybe"' ],
+	[ "rediss://$at{server} verify=maybe", 'invalid parameter "verify="' ],
 	[ "rediss://$at{server} sni=", 'invalid parameter "sni="' ],
 );
 
