@@ -459,7 +459,7 @@ ngx_rtbus_hub_channel(ngx_rtbus_hub_t *hub, ngx_str_t *name)
     full.len = len;
     full.data = buf;
 
-    hash = ngx_crc32_short(buf, len);
+    hash = ngx_rtbus_redis_sub_hash(&full);
 
     shard = ngx_rtbus_redis_shard(&hub->shards, buf, len);
     topic = ngx_rtbus_redis_sub_lookup(&shard->sub, &full, hash);
@@ -511,7 +511,7 @@ ngx_rtbus_hub_find(ngx_rtbus_hub_t *hub, ngx_str_t *name)
     /* in a cluster there are no forwarded events */
 
     topic = ngx_rtbus_redis_sub_lookup(&hub->shards.one.sub, name,
-                                       ngx_crc32_short(name->data, name->len));
+                                       ngx_rtbus_redis_sub_hash(name));
 
     if (topic == NULL || topic->handlers != &ngx_rtbus_hub_topic_handlers) {
         return NULL;

@@ -1,6 +1,8 @@
 
 #include "ngx_rtbus_redis_sub.h"
+#include "rtbus_hash.h"
 #include "rtbus_number.h"
+#include <openssl/rand.h>
 
 
 /*
@@ -38,6 +40,7 @@ typedef struct {
 
 static void ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topics_t *topics, ngx_rtbus_redis_topic_t *topic);
+static ngx_int_t ngx_rtbus_redis_sub_init_key(ngx_log_t *log);
 static ngx_int_t ngx_rtbus_redis_topics_init(ngx_rtbus_redis_topics_t *topics,
     ngx_uint_t slots, ngx_log_t *log);
 static void ngx_rtbus_redis_topics_close(ngx_rtbus_redis_topics_t *topics);
@@ -102,6 +105,11 @@ static ngx_rtbus_redis_sub_raw_t  ngx_rtbus_redis_sub_raws[] = {
     { ngx_null_string, 0, 0, 0 }
 };
 
+/* of all buses of the process */
+
+static u_char      ngx_rtbus_redis_sub_key[RTBUS_HASH_KEY];
+static ngx_uint_t  ngx_rtbus_redis_sub_keyed;
+
 
 ngx_int_t
 ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
@@ -163,9 +171,10 @@ ngx_rtbus_redis_sub_init_idle(ngx_rtbus_redis_sub_t *rs,
     rs->conn.exiting_handler = rs->exiting_handler;
     rs->conn.data = rs;
 
-    if (ngx_rtbus_redis_topics_init(&rs->topics, NGX_RTBUS_REDIS_SUB_TOPICS,
-                                    log)
-        != NGX_OK
+    if (ngx_rtbus_redis_sub_init_key(log) != NGX_OK
+        || ngx_rtbus_redis_topics_init(&rs->topics, NGX_RTBUS_REDIS_SUB_TOPICS,
+                                       log)
+           != NGX_OK
         || ngx_rtbus_redis_topics_init(&rs->patterns,
                                        NGX_RTBUS_REDIS_SUB_PATTERNS, log)
            != NGX_OK
@@ -175,6 +184,31 @@ ngx_rtbus_redis_sub_init_idle(ngx_rtbus_redis_sub_t *rs,
     {
         return NGX_ERROR;
     }
+
+    return NGX_OK;
+}
+
+
+uint32_t
+ngx_rtbus_redis_sub_hash(ngx_str_t *name)
+{
+    return rtbus_hash(ngx_rtbus_redis_sub_key, name->data, name->len);
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_sub_init_key(ngx_log_t *log)
+{
+    if (ngx_rtbus_redis_sub_keyed) {
+        return NGX_OK;
+    }
+
+    if (RAND_bytes(ngx_rtbus_redis_sub_key, RTBUS_HASH_KEY) != 1) {
+        ngx_log_error(NGX_LOG_CRIT, log, 0, "RAND_bytes() failed");
+        return NGX_ERROR;
+    }
+
+    ngx_rtbus_redis_sub_keyed = 1;
 
     return NGX_OK;
 }
@@ -229,7 +263,7 @@ ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
     topic->refused = 0;
     topic->moves = 0;
 
-    topic->hash = ngx_crc32_short(topic->name.data, topic->name.len);
+    topic->hash = ngx_rtbus_redis_sub_hash(&topic->name);
 
     ngx_rtbus_redis_topics_insert(topics, topic, &rs->conn.log);
 
@@ -848,7 +882,7 @@ ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name,
     ngx_rtbus_redis_topic_t   *topic;
     ngx_rtbus_redis_topics_t  *topics;
 
-    hash = ngx_crc32_short(name->data, name->len);
+    hash = ngx_rtbus_redis_sub_hash(name);
 
     topics = (shard || rs->moved_handler == NULL) ? &rs->topics : &rs->plains;
 
@@ -867,7 +901,7 @@ ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs, ngx_str_t *pattern,
     uint32_t                    hash;
     ngx_rtbus_redis_pattern_t  *found;
 
-    hash = ngx_crc32_short(pattern->data, pattern->len);
+    hash = ngx_rtbus_redis_sub_hash(pattern);
 
     found = (ngx_rtbus_redis_pattern_t *)
                 ngx_rtbus_redis_topics_lookup(&rs->patterns, pattern, hash);
@@ -888,8 +922,7 @@ ngx_rtbus_redis_sub_ended(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name)
 {
     ngx_rtbus_redis_topic_t  *topic;
 
-    topic = ngx_rtbus_redis_sub_lookup(rs, name,
-                                       ngx_crc32_short(name->data, name->len));
+    topic = ngx_rtbus_redis_sub_lookup(rs, name, ngx_rtbus_redis_sub_hash(name));
 
     if (topic == NULL || !topic->ready) {
         return;

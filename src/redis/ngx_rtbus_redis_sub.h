@@ -73,7 +73,7 @@ struct ngx_rtbus_redis_topic_s {
     ngx_queue_t                     queue;      /* pending, sent, refused,
                                                    moved or ready */
     uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
-    uint32_t                        hash;       /* ngx_crc32_short() of name */
+    uint32_t                        hash;       /* of the name */
     unsigned                        ready:1;
     unsigned                        refused:1;  /* its last SUBSCRIBE was */
     unsigned                        pattern:1;
@@ -167,7 +167,11 @@ ngx_int_t ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
 ngx_int_t ngx_rtbus_redis_sub_init_idle(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
 
-/* the topic of this name, or NULL; hash is ngx_crc32_short() of the name */
+/* of a name, of this process only: clients choose names, and do not know it */
+
+uint32_t ngx_rtbus_redis_sub_hash(ngx_str_t *name);
+
+/* the topic of this name, or NULL; hash is that of the name */
 
 ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *name, uint32_t hash);
