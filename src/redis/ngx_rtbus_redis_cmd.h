@@ -37,8 +37,9 @@ typedef void (*ngx_rtbus_redis_call_pt)(void *data, redisReply *reply);
 typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 
 /*
- * An error reply to a kept call, or 0 where it insists on more: NGX_OK: the call is the handler's from now on;
- * NGX_DECLINED: it is for who has called; NGX_ABORT: the call has failed.
+ * An error reply to a kept call, or 0 where it insists on more.  NGX_OK: the
+ * call is the handler's from now on; NGX_DECLINED: it is for who has called;
+ * NGX_ABORT: the call has failed.
  */
 typedef ngx_int_t (*ngx_rtbus_redis_cmd_error_pt)(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_t *call, redisReply *reply);

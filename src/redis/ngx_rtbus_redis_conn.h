@@ -105,7 +105,7 @@ struct ngx_rtbus_redis_conn_s {
     const char                     *role;       /* "pub/sub" or "command" */
     ngx_rtbus_redis_locate_pt       locate_handler;  /* NULL: conf->nodes */
     ngx_rtbus_redis_check_t        *check;      /* or NULL */
-    void                           *locator;    /* of locate_handler and check */
+    void                           *locator;    /* of locate and check */
     ngx_rtbus_redis_up_pt           up_handler;
     ngx_rtbus_redis_raw_pt          raw_handler;
     ngx_rtbus_redis_reply_pt        reply_handler;
@@ -146,8 +146,8 @@ struct ngx_rtbus_redis_conn_s {
     ngx_uint_t                      addr;       /* of it, the one to try next */
     ngx_uint_t                      tries;      /* addresses tried in a row */
     ngx_uint_t                      rounds;     /* places tried in a row */
-    ngx_uint_t                      level;      /* of the log, which is lowered
-                                                   while an attempt is no news */
+    ngx_uint_t                      level;      /* of the log, lowered while
+                                                   an attempt is no news */
     ngx_uint_t                      greeting;   /* replies to AUTH, SELECT,
                                                    PING, SETNAME and the check
                                                    to come */

@@ -63,6 +63,14 @@ ngx_rtbus_redis_resolve(ngx_rtbus_redis_resolve_t *rr,
 
     if (rr->waiting && rr->node.naddrs) {
 
+        if (rr->failing) {
+
+            /* it was waited for in vain already: an answer is for next time */
+
+            ngx_rtbus_redis_resolve_fail(rr, "no answer yet");
+            return;
+        }
+
         rr->patience.handler = ngx_rtbus_redis_resolve_patience;
         rr->patience.data = rr;
         rr->patience.log = rr->log;
@@ -213,8 +221,9 @@ ngx_rtbus_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
     n = ngx_min(ctx->naddrs, NGX_RTBUS_REDIS_RESOLVE_MAX);
     addrs = NULL;
 
-    if (ctx->state) {
-        reason = ngx_resolver_strerror(ctx->state);
+    if (ctx->state || n == 0) {
+        reason = ctx->state ? ngx_resolver_strerror(ctx->state)
+                            : "no addresses";
 
     } else {
         addrs = ngx_rtbus_redis_resolve_addrs(ctx->addrs, n, rr->port,

@@ -5,8 +5,9 @@
  *
  * One connection is kept to one sentinel.  It is asked each time a connection
  * to the master is to be made, and every 10 s; in between it tells of each
- * change (+switch-master), unless we may not listen.  When it does not answer, does not know the master,
- * or names one that turns out to be none, the next one is asked.
+ * change (+switch-master), unless we may not listen.  When it does not answer,
+ * does not know the master, or names one that turns out to be none, the next
+ * one is asked.
  *
  * Whoever is named has to say so itself: ROLE ends the greeting.
  *
@@ -30,7 +31,7 @@
 
 typedef struct ngx_rtbus_redis_sentinel_s  ngx_rtbus_redis_sentinel_t;
 
-/* the master is elsewhere now: connections to the old one are to be made anew */
+/* the master is elsewhere now: connections to the old one are made anew */
 typedef void (*ngx_rtbus_redis_sentinel_moved_pt)(void *data);
 
 
@@ -58,7 +59,7 @@ struct ngx_rtbus_redis_sentinel_s {
     ngx_rtbus_redis_conn_t            *waiting[NGX_RTBUS_REDIS_SENTINEL_LINKS];
     ngx_uint_t                         nwaiting;
 
-    /* replies to (UN)SUBSCRIBE that come before the next answer, and after it */
+    /* replies to (UN)SUBSCRIBE yet to come, before the next answer and after */
 
     ngx_uint_t                         before;
     ngx_uint_t                         after;

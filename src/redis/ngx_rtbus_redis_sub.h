@@ -195,7 +195,10 @@ void ngx_rtbus_redis_sub_add_plain(ngx_rtbus_redis_sub_t *rs,
 void ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_pattern_t *pattern);
 
-/* forgets the topic at once; UNSUBSCRIBE follows.  Allowed in any handler but lost. */
+/*
+ * Forgets the topic at once; UNSUBSCRIBE follows.  Allowed in any handler but
+ * lost.
+ */
 
 void ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
