@@ -59,8 +59,6 @@ ngx_rtbus_redis_sentinel_init(ngx_rtbus_redis_sentinel_t *rn,
     rn->moves = 0;
     rn->useless = 0;
     rn->nwaiting = 0;
-    rn->before = 0;
-    rn->after = 0;
     rn->asking = 0;
     rn->deaf = 0;
 
@@ -89,6 +87,9 @@ static ngx_int_t
 ngx_rtbus_redis_sentinel_start(ngx_rtbus_redis_sentinel_t *rn, ngx_log_t *log)
 {
     ngx_rtbus_redis_conn_t  *rc;
+
+    rn->before = 0;
+    rn->after = 0;
 
     rc = &rn->conn;
 

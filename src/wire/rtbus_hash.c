@@ -5,7 +5,16 @@
 #define rtbus_hash_rotate(x, n)  (((x) << (n)) | ((x) >> (64 - (n))))
 
 
-static uint64_t rtbus_hash_read(const uint8_t *p, size_t len);
+/* compilers make one read of it */
+
+#define rtbus_hash_word(p)                                                    \
+    ((uint64_t) (p)[0] | (uint64_t) (p)[1] << 8                               \
+     | (uint64_t) (p)[2] << 16 | (uint64_t) (p)[3] << 24                      \
+     | (uint64_t) (p)[4] << 32 | (uint64_t) (p)[5] << 40                      \
+     | (uint64_t) (p)[6] << 48 | (uint64_t) (p)[7] << 56)
+
+
+static uint64_t rtbus_hash_rest(const uint8_t *p, size_t len);
 static void rtbus_hash_round(uint64_t *v);
 
 
@@ -15,8 +24,8 @@ rtbus_hash(const uint8_t *key, const uint8_t *p, size_t len)
     uint64_t        k[2], v[4], word;
     const uint8_t  *last;
 
-    k[0] = rtbus_hash_read(key, 8);
-    k[1] = rtbus_hash_read(key + 8, 8);
+    k[0] = rtbus_hash_word(key);
+    k[1] = rtbus_hash_word(key + 8);
 
     v[0] = k[0] ^ 0x736f6d6570736575;
     v[1] = k[1] ^ 0x646f72616e646f6d;
@@ -26,7 +35,7 @@ rtbus_hash(const uint8_t *key, const uint8_t *p, size_t len)
     last = p + (len & ~(size_t) 7);
 
     while (p < last) {
-        word = rtbus_hash_read(p, 8);
+        word = rtbus_hash_word(p);
         p += 8;
 
         v[3] ^= word;
@@ -34,7 +43,7 @@ rtbus_hash(const uint8_t *key, const uint8_t *p, size_t len)
         v[0] ^= word;
     }
 
-    word = ((uint64_t) len << 56) | rtbus_hash_read(p, len & 7);
+    word = ((uint64_t) len << 56) | rtbus_hash_rest(p, len & 7);
 
     v[3] ^= word;
     rtbus_hash_round(v);
@@ -50,7 +59,7 @@ rtbus_hash(const uint8_t *key, const uint8_t *p, size_t len)
 
 
 static uint64_t
-rtbus_hash_read(const uint8_t *p, size_t len)
+rtbus_hash_rest(const uint8_t *p, size_t len)
 {
     size_t    i;
     uint64_t  word;
