@@ -59,6 +59,8 @@ static void ngx_http_rtbus_sender_pass_outcome(
 static void ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message);
 static void ngx_http_rtbus_sender_forget(ngx_http_rtbus_sender_t *sender);
+static void ngx_http_rtbus_sender_free(ngx_http_rtbus_sender_t *sender,
+    ngx_http_rtbus_worker_t *worker);
 static void ngx_http_rtbus_sender_expire(ngx_event_t *ev);
 
 
@@ -538,10 +540,24 @@ ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
 static void
 ngx_http_rtbus_sender_forget(ngx_http_rtbus_sender_t *sender)
 {
-    ngx_queue_t              *q;
-    ngx_http_rtbus_moved_t   *moved;
+    ngx_http_rtbus_moved_t  *moved;
 
     moved = sender->moved;
+
+    ngx_http_rtbus_sender_free(sender, moved->worker);
+
+    ngx_queue_remove(&moved->queue);
+    moved->worker->nmoved--;
+
+    ngx_free(moved);
+}
+
+
+static void
+ngx_http_rtbus_sender_free(ngx_http_rtbus_sender_t *sender,
+    ngx_http_rtbus_worker_t *worker)
+{
+    ngx_queue_t  *q;
 
     while (!ngx_queue_empty(&sender->commands)) {
         q = ngx_queue_head(&sender->commands);
@@ -552,17 +568,13 @@ ngx_http_rtbus_sender_forget(ngx_http_rtbus_sender_t *sender)
     }
 
     if (sender->listed) {
-        ngx_rbtree_delete(&moved->worker->senders, &sender->node.node);
+        ngx_rbtree_delete(&worker->senders, &sender->node.node);
     }
-
-    ngx_queue_remove(&moved->queue);
-    moved->worker->nmoved--;
 
     if (sender->auth.data) {
         ngx_free(sender->auth.data);
     }
 
-    ngx_free(moved);
     ngx_free(sender);
 }
 
@@ -759,35 +771,13 @@ ngx_http_rtbus_sender_connected(ngx_http_rtbus_client_t *cli)
 void
 ngx_http_rtbus_sender_done(ngx_http_rtbus_client_t *cli, const char *reason)
 {
-    u_char                    *p;
-    ngx_str_t                  data;
-    ngx_queue_t               *q;
-    ngx_http_rtbus_asker_t     asker;
-    ngx_http_rtbus_sender_t   *sender;
-    u_char                     buf[128];
+    u_char                  *p;
+    ngx_str_t                data;
+    ngx_http_rtbus_asker_t   asker;
+    u_char                   buf[128];
 
-    sender = cli->sender;
-
-    if (sender) {
-
-        while (!ngx_queue_empty(&sender->commands)) {
-            q = ngx_queue_head(&sender->commands);
-            ngx_queue_remove(q);
-
-            ngx_http_rtbus_command_leave(
-                           ngx_queue_data(q, ngx_http_rtbus_command_t, queue));
-        }
-
-        if (sender->listed) {
-            ngx_rbtree_delete(&cli->carrier->worker->senders,
-                              &sender->node.node);
-        }
-
-        if (sender->auth.data) {
-            ngx_free(sender->auth.data);
-        }
-
-        ngx_free(sender);
+    if (cli->sender) {
+        ngx_http_rtbus_sender_free(cli->sender, cli->carrier->worker);
         cli->sender = NULL;
     }
 

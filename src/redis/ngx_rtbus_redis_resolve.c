@@ -122,41 +122,59 @@ ngx_rtbus_redis_resolve_host(ngx_rtbus_redis_resolve_t *rr)
 }
 
 
+ngx_int_t
+ngx_rtbus_redis_address(ngx_str_t *host, in_port_t port, ngx_sockaddr_t *sa,
+    socklen_t *socklen)
+{
+    ngx_memzero(sa, sizeof(ngx_sockaddr_t));
+
+    sa->sockaddr_in.sin_addr.s_addr = ngx_inet_addr(host->data, host->len);
+
+    if (sa->sockaddr_in.sin_addr.s_addr != INADDR_NONE) {
+        sa->sockaddr_in.sin_family = AF_INET;
+        sa->sockaddr_in.sin_port = htons(port);
+        *socklen = sizeof(struct sockaddr_in);
+
+        return NGX_OK;
+    }
+
+#if (NGX_HAVE_INET6)
+
+    ngx_memzero(sa, sizeof(ngx_sockaddr_t));
+
+    if (ngx_inet6_addr(host->data, host->len,
+                       sa->sockaddr_in6.sin6_addr.s6_addr)
+        == NGX_OK)
+    {
+        sa->sockaddr_in6.sin6_family = AF_INET6;
+        sa->sockaddr_in6.sin6_port = htons(port);
+        *socklen = sizeof(struct sockaddr_in6);
+
+        return NGX_OK;
+    }
+
+#endif
+
+    return NGX_DECLINED;
+}
+
+
 /* NGX_OK: the host is an address; NGX_DECLINED: it is a name */
 
 static ngx_int_t
 ngx_rtbus_redis_resolve_literal(ngx_rtbus_redis_resolve_t *rr)
 {
-    ngx_str_t            *host;
     ngx_addr_t           *addrs;
     ngx_sockaddr_t        sa;
     ngx_resolver_addr_t   addr;
 
-    host = &rr->node.host;
-
-    ngx_memzero(&sa, sizeof(ngx_sockaddr_t));
     ngx_memzero(&addr, sizeof(ngx_resolver_addr_t));
 
     addr.sockaddr = &sa.sockaddr;
 
-    sa.sockaddr_in.sin_addr.s_addr = ngx_inet_addr(host->data, host->len);
-
-    if (sa.sockaddr_in.sin_addr.s_addr != INADDR_NONE) {
-        sa.sockaddr_in.sin_family = AF_INET;
-        addr.socklen = sizeof(struct sockaddr_in);
-
-#if (NGX_HAVE_INET6)
-
-    } else if (ngx_inet6_addr(host->data, host->len,
-                              sa.sockaddr_in6.sin6_addr.s6_addr)
-               == NGX_OK)
+    if (ngx_rtbus_redis_address(&rr->node.host, rr->port, &sa, &addr.socklen)
+        != NGX_OK)
     {
-        sa.sockaddr_in6.sin6_family = AF_INET6;
-        addr.socklen = sizeof(struct sockaddr_in6);
-
-#endif
-
-    } else {
         return NGX_DECLINED;
     }
 

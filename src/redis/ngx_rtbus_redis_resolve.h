@@ -85,5 +85,10 @@ void ngx_rtbus_redis_resolve_cancel(ngx_rtbus_redis_resolve_t *rr);
 
 void ngx_rtbus_redis_resolve_close(ngx_rtbus_redis_resolve_t *rr);
 
+/* NGX_OK: the host is an IP address, which is in *sa; NGX_DECLINED: it is none */
+
+ngx_int_t ngx_rtbus_redis_address(ngx_str_t *host, in_port_t port,
+    ngx_sockaddr_t *sa, socklen_t *socklen);
+
 
 #endif /* _NGX_RTBUS_REDIS_RESOLVE_H_INCLUDED_ */

@@ -193,8 +193,7 @@ ngx_rtbus_redis_shard_init(ngx_rtbus_redis_shards_t *shards,
         shard->cmd.conn.locate_handler = ngx_rtbus_redis_shard_cmd_locate;
     }
 
-    return ngx_rtbus_redis_sub_init_idle(&shard->sub, shards->conf,
-                                         shards->log);
+    return ngx_rtbus_redis_sub_init(&shard->sub, shards->conf, shards->log);
 }
 
 
@@ -1290,41 +1289,16 @@ ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard,
 static ngx_int_t
 ngx_rtbus_redis_shard_address(ngx_rtbus_redis_shard_t *shard, ngx_str_t *ip)
 {
-    in_addr_t             addr;
-    struct sockaddr_in   *sin;
-#if (NGX_HAVE_INET6)
-    struct in6_addr       addr6;
-    struct sockaddr_in6  *sin6;
-#endif
+    socklen_t       socklen;
+    ngx_sockaddr_t  sa;
 
-    addr = ngx_inet_addr(ip->data, ip->len);
-
-    if (addr != INADDR_NONE) {
-        sin = &shard->sockaddr.sockaddr_in;
-        sin->sin_family = AF_INET;
-        sin->sin_addr.s_addr = addr;
-        sin->sin_port = htons(shard->node.port);
-        shard->addr.socklen = sizeof(struct sockaddr_in);
-        goto found;
+    if (ngx_rtbus_redis_address(ip, shard->node.port, &sa, &socklen) != NGX_OK)
+    {
+        return NGX_DECLINED;
     }
 
-#if (NGX_HAVE_INET6)
-
-    if (ngx_inet6_addr(ip->data, ip->len, addr6.s6_addr) == NGX_OK) {
-        sin6 = &shard->sockaddr.sockaddr_in6;
-        sin6->sin6_family = AF_INET6;
-        sin6->sin6_addr = addr6;
-        sin6->sin6_port = htons(shard->node.port);
-        shard->addr.socklen = sizeof(struct sockaddr_in6);
-        goto found;
-    }
-
-#endif
-
-    return NGX_DECLINED;
-
-found:
-
+    shard->sockaddr = sa;
+    shard->addr.socklen = socklen;
     shard->addr.sockaddr = &shard->sockaddr.sockaddr;
     shard->addr.name = shard->node.name;
 

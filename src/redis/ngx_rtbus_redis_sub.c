@@ -115,18 +115,6 @@ ngx_int_t
 ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log)
 {
-    if (ngx_rtbus_redis_sub_init_idle(rs, conf, log) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return ngx_rtbus_redis_conn_init(&rs->conn, log);
-}
-
-
-ngx_int_t
-ngx_rtbus_redis_sub_init_idle(ngx_rtbus_redis_sub_t *rs,
-    ngx_rtbus_redis_conf_t *conf, ngx_log_t *log)
-{
     rs->reconnects = 0;
     rs->started = 0;
 

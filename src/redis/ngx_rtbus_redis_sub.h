@@ -159,12 +159,9 @@ struct ngx_rtbus_redis_sub_s {
 };
 
 
+/* topics wait until the owner has rs->conn connect: ngx_rtbus_redis_conn_init() */
+
 ngx_int_t ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
-    ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
-
-/* the same without a connection, which is never made: topics just wait */
-
-ngx_int_t ngx_rtbus_redis_sub_init_idle(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
 
 /* of a name, of this process only: clients choose names, and do not know it */
