@@ -38,6 +38,8 @@ static char *ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static void ngx_http_rtbus_merge_noname(ngx_http_core_loc_conf_t *clcf,
+    ngx_http_rtbus_loc_conf_t *conf, ngx_http_rtbus_loc_conf_t *prev);
 static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
     ngx_http_rtbus_loc_conf_t *conf);
 static ngx_int_t ngx_http_rtbus_init(ngx_conf_t *cf);
@@ -569,6 +571,11 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
 
+    if (clcf->noname) {
+        ngx_http_rtbus_merge_noname(clcf, conf, prev);
+        return NGX_CONF_OK;
+    }
+
     if (conf->handler && conf->handler != clcf->handler) {
 
         /* other modules take the place without a look at who has it */
@@ -642,6 +649,29 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               1024 * 1024);
 
     return NGX_CONF_OK;
+}
+
+
+/*
+ * "if" and "limit_except" take no directive of ours, and nginx runs the handler
+ * of their location with this configuration: it is the location's.
+ */
+
+static void
+ngx_http_rtbus_merge_noname(ngx_http_core_loc_conf_t *clcf,
+    ngx_http_rtbus_loc_conf_t *conf, ngx_http_rtbus_loc_conf_t *prev)
+{
+    *conf = *prev;
+
+    if (clcf->handler) {
+        /* "if" has one of its own, of "proxy_pass" say */
+        conf->handler = NULL;
+        return;
+    }
+
+    if (clcf->lmt_excpt) {
+        clcf->handler = conf->handler;
+    }
 }
 
 
