@@ -101,8 +101,6 @@ static char *ngx_http_rtbus_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_health(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static ngx_int_t ngx_http_rtbus_channel(ngx_conf_t *cf, ngx_str_t *text,
-    ngx_http_complex_value_t *cv);
 static ngx_int_t ngx_http_rtbus_set_handler(ngx_conf_t *cf,
     ngx_http_handler_pt handler);
 
@@ -319,7 +317,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_rtbus_submit,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_rtbus_loc_conf_t, submit),
+      0,
       NULL },
 
     { ngx_string("rtbus_status"),
@@ -1872,8 +1870,7 @@ ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_rtbus_loc_conf_t *rlcf = conf;
 
-    ngx_str_t                         *value, s;
-    ngx_http_compile_complex_value_t   ccv;
+    ngx_str_t  *value, s;
 
     if (rlcf->state) {
         return "is duplicate";
@@ -1881,12 +1878,12 @@ ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    rlcf->state = ngx_pcalloc(cf->pool, 2 * sizeof(ngx_http_complex_value_t));
+    rlcf->state = ngx_palloc(cf->pool, 2 * sizeof(ngx_http_rtbus_name_t));
     if (rlcf->state == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_rtbus_channel(cf, &value[1], rlcf->state) != NGX_OK) {
+    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->state) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -1903,13 +1900,7 @@ ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         rlcf->state_key = rlcf->state + 1;
 
-        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-        ccv.cf = cf;
-        ccv.value = &s;
-        ccv.complex_value = rlcf->state_key;
-
-        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        if (ngx_http_rtbus_name_cut(cf, &s, rlcf->state_key) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
     }
@@ -1937,12 +1928,14 @@ ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    rlcf->publish = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    rlcf->publish = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
     if (rlcf->publish == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_rtbus_channel(cf, &value[1], rlcf->publish) != NGX_OK) {
+    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->publish)
+        != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -1970,8 +1963,13 @@ ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static char *
 ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    char       *rv;
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
     ngx_str_t  *value;
+
+    if (rlcf->submit) {
+        return "is duplicate";
+    }
 
     value = cf->args->elts;
 
@@ -1981,10 +1979,13 @@ ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+    rlcf->submit = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    if (rlcf->submit == NULL) {
+        return NGX_CONF_ERROR;
+    }
 
-    if (rv != NGX_CONF_OK) {
-        return rv;
+    if (ngx_http_rtbus_name_cut(cf, &value[1], rlcf->submit) != NGX_OK) {
+        return NGX_CONF_ERROR;
     }
 
     if (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_submit_handler)
@@ -2010,31 +2011,6 @@ ngx_http_rtbus_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     return (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_health_handler)
             == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
-}
-
-
-/* the one channel of a location */
-
-static ngx_int_t
-ngx_http_rtbus_channel(ngx_conf_t *cf, ngx_str_t *text,
-    ngx_http_complex_value_t *cv)
-{
-    ngx_http_rtbus_name_t              name;
-    ngx_http_compile_complex_value_t   ccv;
-
-    /* only to find what is wrong with it in any case */
-
-    if (ngx_http_rtbus_name_compile(cf, text, 0, &name) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = text;
-    ccv.complex_value = cv;
-
-    return ngx_http_compile_complex_value(&ccv);
 }
 
 

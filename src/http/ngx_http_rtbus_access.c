@@ -3,7 +3,12 @@
 #include "ngx_http_rtbus_reply.h"
 
 
+static size_t ngx_http_rtbus_name_piece(u_char *p, u_char *last,
+    ngx_uint_t *variable);
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
+static ngx_uint_t ngx_http_rtbus_name_argument(ngx_str_t *name);
+static ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r,
+    ngx_str_t *value);
 static ngx_table_elt_t *ngx_http_rtbus_origin(ngx_http_request_t *r);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
@@ -14,28 +19,79 @@ ngx_int_t
 ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     ngx_uint_t wildcard, ngx_http_rtbus_name_t *name)
 {
-    u_char                            *p, *last;
-    size_t                             len, fixed;
-    ngx_str_t                          value;
-    ngx_http_rtbus_name_part_t        *part;
-    ngx_http_compile_complex_value_t   ccv;
+    u_char      *p, *last;
+    size_t       fixed;
+    ngx_str_t    value, piece;
+    ngx_uint_t   prefix, variable;
 
-    p = text->data;
-    last = p + text->len;
-    fixed = 0;
+    value = *text;
+    prefix = (wildcard && value.len && value.data[value.len - 1] == '*');
 
-    name->prefix = 0;
-    name->owner = 0;
-
-    if (wildcard && last > p && last[-1] == '*') {
-        name->prefix = 1;
-        last--;
+    if (prefix) {
+        value.len--;
     }
 
-    if (p == last && !name->prefix) {
+    if (value.len == 0 && !prefix) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "empty channel name");
         return NGX_ERROR;
     }
+
+    /* what stands there in any case has to be good */
+
+    fixed = 0;
+    p = value.data;
+    last = p + value.len;
+
+    while (p < last) {
+
+        piece.len = ngx_http_rtbus_name_piece(p, last, &variable);
+        piece.data = p;
+        p += piece.len;
+
+        if (variable) {
+            continue;
+        }
+
+        fixed += piece.len;
+
+        if (fixed > RTBUS_CHANNEL_MAX) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "channel name \"%V\" is too long", text);
+            return NGX_ERROR;
+        }
+
+        if (rtbus_channel_check(piece.data, piece.len) != RTBUS_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid character in channel name \"%V\", "
+                               "only A-Z a-z 0-9 _ . : - are allowed%s",
+                               text, wildcard ? " and one \"*\" at the end"
+                                              : "");
+            return NGX_ERROR;
+        }
+    }
+
+    if (ngx_http_rtbus_name_cut(cf, &value, name) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    name->prefix = prefix;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_http_rtbus_name_t *name)
+{
+    u_char                            *p, *last;
+    ngx_str_t                          value;
+    ngx_uint_t                         variable;
+    ngx_http_rtbus_name_part_t        *part;
+    ngx_http_compile_complex_value_t   ccv;
+
+    name->prefix = 0;
+    name->owner = 0;
 
     if (ngx_array_init(&name->parts, cf->pool, 2,
                        sizeof(ngx_http_rtbus_name_part_t))
@@ -44,6 +100,9 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
         return NGX_ERROR;
     }
 
+    p = text->data;
+    last = p + text->len;
+
     while (p < last) {
 
         part = ngx_array_push(&name->parts);
@@ -51,43 +110,12 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
             return NGX_ERROR;
         }
 
-        len = ngx_http_rtbus_name_variable(p, last);
-        part->variable = (len != 0);
-
-        while (len == 0 || (!part->variable && p + len < last)) {
-            len++;
-
-            if (p + len == last
-                || ngx_http_rtbus_name_variable(p + len, last))
-            {
-                break;
-            }
-        }
-
+        value.len = ngx_http_rtbus_name_piece(p, last, &variable);
         value.data = p;
-        value.len = len;
-        p += len;
+        p += value.len;
 
-        if (!part->variable) {
-            fixed += len;
-        }
-
-        if (fixed > RTBUS_CHANNEL_MAX) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "channel name \"%V\" is too long", text);
-            return NGX_ERROR;
-        }
-
-        if (!part->variable
-            && rtbus_channel_check(value.data, value.len) != RTBUS_OK)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid character in channel name \"%V\", "
-                               "only A-Z a-z 0-9 _ . : - are allowed%s",
-                               text, wildcard ? " and one \"*\" at the end"
-                                              : "");
-            return NGX_ERROR;
-        }
+        part->variable = variable;
+        part->encoded = (variable && ngx_http_rtbus_name_argument(&value));
 
         ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
 
@@ -104,6 +132,31 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
 }
 
 
+/* the length of the variable at p, or of the text before the next one */
+
+static size_t
+ngx_http_rtbus_name_piece(u_char *p, u_char *last, ngx_uint_t *variable)
+{
+    u_char  *start;
+    size_t   len;
+
+    len = ngx_http_rtbus_name_variable(p, last);
+    *variable = (len != 0);
+
+    if (len) {
+        return len;
+    }
+
+    start = p++;
+
+    while (p < last && ngx_http_rtbus_name_variable(p, last) == 0) {
+        p++;
+    }
+
+    return p - start;
+}
+
+
 /* the length of a variable's reference at p, 0 when there is none */
 
 static size_t
@@ -117,6 +170,12 @@ ngx_http_rtbus_name_variable(u_char *p, u_char *last)
     }
 
     start = p++;
+
+    if (*p >= '1' && *p <= '9') {
+        /* a capture has one digit, and what follows is text */
+        return 2;
+    }
+
     brace = (*p == '{');
 
     for (p += brace; p < last; p++) {
@@ -138,11 +197,26 @@ ngx_http_rtbus_name_variable(u_char *p, u_char *last)
 }
 
 
+/* is it an argument of the request, which nginx leaves percent-encoded */
+
+static ngx_uint_t
+ngx_http_rtbus_name_argument(ngx_str_t *name)
+{
+    size_t  skip;
+
+    skip = (name->len > 2 && name->data[1] == '{') ? 2 : 1;
+
+    return name->len > skip + 4
+           && ngx_strncasecmp(name->data + skip, (u_char *) "arg_", 4) == 0;
+}
+
+
 ngx_int_t
 ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
     ngx_str_t *value)
 {
     u_char                      *p;
+    ngx_int_t                    rc;
     ngx_str_t                    piece;
     ngx_uint_t                   i;
     ngx_http_rtbus_name_part_t  *part;
@@ -154,6 +228,7 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
         return NGX_OK;
     }
 
+    rc = NGX_OK;
     ngx_str_set(value, "");
 
     for (i = 0; i < name->parts.nelts; i++) {
@@ -163,12 +238,17 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
         }
 
         if (part[i].variable && piece.len == 0) {
-            return NGX_DECLINED;
+            rc = NGX_DECLINED;
+            continue;
         }
 
-        if (name->parts.nelts == 1) {
+        if (part[i].encoded && ngx_http_rtbus_decode(r, &piece) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (value->len == 0) {
             *value = piece;
-            return NGX_OK;
+            continue;
         }
 
         p = ngx_pnalloc(r->pool, value->len + piece.len);
@@ -183,7 +263,7 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
         value->len += piece.len;
     }
 
-    return NGX_OK;
+    return rc;
 }
 
 
@@ -301,7 +381,8 @@ ngx_http_rtbus_check_origin(ngx_http_request_t *r)
 foreign:
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent foreign origin \"%V\"", &h->value);
+                  "client sent foreign origin %V",
+                  ngx_http_rtbus_text_shown(&h->value));
 
     return NGX_DECLINED;
 }
@@ -501,7 +582,7 @@ ngx_http_rtbus_grant(ngx_http_request_t *r, ngx_str_t *token,
             continue;
         }
 
-        if (rc == NGX_ERROR || ngx_http_rtbus_decode(r, name) != NGX_OK) {
+        if (rc == NGX_ERROR) {
             return NGX_ERROR;
         }
     }
@@ -739,7 +820,8 @@ ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
 
         if (rtbus_channel_check(value.data, value.len) != RTBUS_OK) {
             ngx_log_error(NGX_LOG_INFO, log, 0,
-                          "client asked for invalid channel \"%V\"", &value);
+                          "client asked for invalid channel %V",
+                          ngx_http_rtbus_text_shown(&value));
 
             *error = "bad channel";
             return NGX_HTTP_BAD_REQUEST;
@@ -842,7 +924,8 @@ ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
 bad:
 
     ngx_log_error(NGX_LOG_INFO, log, 0,
-                  "client sent malformed cursor \"%V\"", cursor);
+                  "client sent malformed cursor %V",
+                  ngx_http_rtbus_text_shown(cursor));
 
     *error = "bad cursor";
     return NGX_HTTP_BAD_REQUEST;
@@ -921,7 +1004,13 @@ ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name, ngx_str_t *value)
 }
 
 
-ngx_int_t
+/*
+ * Undoes the percent-encoding of what nginx has left encoded, which is
+ * arguments: what was decoded once must not be decoded again, as other
+ * locations and rules have seen it by its name of then.
+ */
+
+static ngx_int_t
 ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char  *dst, *src;

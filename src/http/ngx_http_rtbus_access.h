@@ -13,14 +13,22 @@
 
 
 /*
- * Reads a name or pattern of the configuration; a "*" at its end is taken for a
- * pattern's only where wildcard is set.  NGX_OK, NGX_ERROR: logged.
+ * Reads a channel or pattern of the configuration; a "*" at its end is taken
+ * for a pattern's only where wildcard is set.  NGX_OK, NGX_ERROR: logged.
  */
 
 ngx_int_t ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     ngx_uint_t wildcard, ngx_http_rtbus_name_t *name);
 
-/* NGX_OK; NGX_DECLINED: one of its variables is empty; NGX_ERROR */
+/* the same for a name that is no channel: of an event, of a key in Redis */
+
+ngx_int_t ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_http_rtbus_name_t *name);
+
+/*
+ * The name as it stands for this request.  NGX_OK; NGX_DECLINED: one of its
+ * variables is empty, and the value is what there is beside it; NGX_ERROR.
+ */
 
 ngx_int_t ngx_http_rtbus_name_eval(ngx_http_request_t *r,
     ngx_http_rtbus_name_t *name, ngx_str_t *value);
@@ -136,13 +144,6 @@ ngx_int_t ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf,
 
 ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
     ngx_str_t *value);
-
-/*
- * Undoes percent-encoding: nginx leaves it in arguments, and no channel, cursor,
- * token or event has a percent sign of its own.  NGX_OK or NGX_ERROR.
- */
-
-ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value);
 
 
 #endif /* _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_ */

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_body.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_text.h"
 
 
 typedef struct {
@@ -53,7 +54,8 @@ ngx_http_rtbus_body_type(ngx_http_request_t *r)
     }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent body of type \"%V\"", &h->value);
+                  "client sent body of type %V",
+                  ngx_http_rtbus_text_shown(&h->value));
 
     return ngx_http_rtbus_error(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
                                 "not application/json", NULL, NULL);

@@ -318,7 +318,8 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
     if ((rule->owner || rule->claim) && asker->user.len == 0) {
 
         ngx_log_error(NGX_LOG_INFO, asker->log, 0,
-                      "client without a user sent command \"%V\"", &in->name);
+                      "client without a user sent command %V",
+                      ngx_http_rtbus_text_shown(&in->name));
         return "forbidden";
     }
 

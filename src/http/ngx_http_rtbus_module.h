@@ -28,13 +28,15 @@
 
 
 /*
- * A channel name or pattern of the configuration, cut before and after each
- * variable, so that "user:$rtbus_user" with no user is told from "user:".
+ * A name or pattern of the configuration, cut before and after each variable,
+ * so that "user:$rtbus_user" with no user is told from "user:", and that of
+ * "$arg_channel" is decoded what nginx has not decoded.
  */
 
 typedef struct {
     ngx_http_complex_value_t     value;
-    ngx_uint_t                   variable;    /* unsigned  variable:1; */
+    unsigned                     variable:1;
+    unsigned                     encoded:1;   /* it is $arg_<name> */
 } ngx_http_rtbus_name_part_t;
 
 
@@ -204,15 +206,15 @@ typedef struct {
     ngx_uint_t                   message_rate;  /* per second */
     size_t                       send_buffer;
 
-    ngx_http_complex_value_t    *state;       /* the channel */
-    ngx_http_complex_value_t    *state_key;   /* or NULL */
+    ngx_http_rtbus_name_t       *state;       /* the channel */
+    ngx_http_rtbus_name_t       *state_key;   /* or NULL */
 
-    ngx_http_complex_value_t    *publish;     /* the channel */
+    ngx_http_rtbus_name_t       *publish;     /* the channel */
     ngx_uint_t                   live;        /* unsigned  live:1; */
 
     ngx_array_t                 *commands;    /* ngx_http_rtbus_command_rule_t,
                                                  or NULL */
-    ngx_http_complex_value_t    *submit;      /* the event */
+    ngx_http_rtbus_name_t       *submit;      /* the event */
 } ngx_http_rtbus_loc_conf_t;
 
 

@@ -114,7 +114,7 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_complex_value(r, rlcf->publish, channel) != NGX_OK) {
+    if (ngx_http_rtbus_name_eval(r, rlcf->publish, channel) == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -122,7 +122,8 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         || ngx_rtbus_mailbox_channel(channel))
     {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client sent event to bad channel \"%V\"", channel);
+                      "client sent event to bad channel %V",
+                      ngx_http_rtbus_text_shown(channel));
 
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
                                     "channel", channel);

@@ -136,14 +136,14 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_complex_value(r, rlcf->state, &ctx->channel) != NGX_OK) {
+    if (ngx_http_rtbus_name_eval(r, rlcf->state, &ctx->channel) == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (rtbus_channel_check(ctx->channel.data, ctx->channel.len) != RTBUS_OK) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client asked for state of bad channel \"%V\"",
-                      &ctx->channel);
+                      "client asked for state of bad channel %V",
+                      ngx_http_rtbus_text_shown(&ctx->channel));
 
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
                                     "channel", &ctx->channel);
@@ -167,7 +167,8 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
     }
 
     if (rlcf->state_key
-        && ngx_http_complex_value(r, rlcf->state_key, &ctx->key) != NGX_OK)
+        && ngx_http_rtbus_name_eval(r, rlcf->state_key, &ctx->key)
+           == NGX_ERROR)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -543,8 +544,8 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
 
     if (rc == NGX_DECLINED) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "rtbus redis key \"%V\" holds neither a hash nor a JSON "
-                      "object", &ctx->key);
+                      "rtbus redis key %V holds neither a hash nor a JSON "
+                      "object", ngx_http_rtbus_text_shown(&ctx->key));
 
         return ngx_http_rtbus_state_missing(r, ctx);
     }

@@ -196,9 +196,7 @@ ngx_http_rtbus_submit_event(ngx_http_request_t *r, ngx_str_t *name,
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (ngx_http_complex_value(r, rlcf->submit, name) != NGX_OK
-        || ngx_http_rtbus_decode(r, name) != NGX_OK)
-    {
+    if (ngx_http_rtbus_name_eval(r, rlcf->submit, name) == NGX_ERROR) {
         return NGX_ERROR;
     }
 

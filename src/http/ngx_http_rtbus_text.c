@@ -2,7 +2,8 @@
 #include "ngx_http_rtbus_text.h"
 
 
-#define NGX_HTTP_RTBUS_TEXT  512
+#define NGX_HTTP_RTBUS_TEXT   512
+#define NGX_HTTP_RTBUS_SHOWN  256     /* bytes of a value in the log */
 
 
 void
@@ -179,4 +180,24 @@ ngx_http_rtbus_text_unquote(ngx_pool_t *pool, ngx_str_t *dst,
     dst->len = rtbus_json_unquote(dst->data, &value->raw);
 
     return NGX_OK;
+}
+
+
+ngx_str_t *
+ngx_http_rtbus_text_shown(ngx_str_t *value)
+{
+    size_t  len;
+
+    static u_char     buf[6 * NGX_HTTP_RTBUS_SHOWN + sizeof("\"\"...")];
+    static ngx_str_t  shown = { 0, buf };
+
+    len = ngx_min(value->len, NGX_HTTP_RTBUS_SHOWN);
+
+    shown.len = rtbus_json_quote(buf, value->data, len);
+
+    if (len < value->len) {
+        shown.len = ngx_cpymem(buf + shown.len, "...", 3) - buf;
+    }
+
+    return &shown;
 }

@@ -56,4 +56,12 @@ ngx_int_t ngx_http_rtbus_text_unquote(ngx_pool_t *pool, ngx_str_t *dst,
     rtbus_json_value_t *value);
 
 
+/*
+ * What somebody else has sent, as the log may have it: a JSON string, in its
+ * quotes, cut if it is long.  It lasts until the next call.
+ */
+
+ngx_str_t *ngx_http_rtbus_text_shown(ngx_str_t *value);
+
+
 #endif /* _NGX_HTTP_RTBUS_TEXT_H_INCLUDED_ */
