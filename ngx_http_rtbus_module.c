@@ -45,6 +45,8 @@ static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
 static ngx_int_t ngx_http_rtbus_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_rtbus_init_buses(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
+static ngx_int_t ngx_http_rtbus_init_hiredis(ngx_conf_t *cf,
+    ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_names(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_secret(ngx_conf_t *cf,
@@ -739,6 +741,10 @@ ngx_http_rtbus_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
+    if (ngx_http_rtbus_init_hiredis(cf, rmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (ngx_http_rtbus_init_names(cf, rmcf) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -795,6 +801,30 @@ ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
     }
 
     return NGX_OK;
+}
+
+
+/* where it could not be made a part of the module, see config */
+
+static ngx_int_t
+ngx_http_rtbus_init_hiredis(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
+{
+    ngx_int_t  rc;
+
+    if (rmcf->nbuses == 0) {
+        return NGX_OK;
+    }
+
+    rc = ngx_rtbus_redis_conn_hiredis();
+
+    if (rc == NGX_DECLINED) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "another module of this nginx has a hiredis of its own, "
+                      "which has taken the place of that of "
+                      "ngx_http_rtbus_module");
+    }
+
+    return rc == NGX_OK ? NGX_OK : NGX_ERROR;
 }
 
 

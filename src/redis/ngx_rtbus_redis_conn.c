@@ -1401,3 +1401,44 @@ ngx_rtbus_redis_conn_log_error(ngx_log_t *log, u_char *buf, size_t len)
 
     return p;
 }
+
+
+/* versions differ in where a reply has its text, and a reader its place */
+
+ngx_int_t
+ngx_rtbus_redis_conn_hiredis(void)
+{
+    void         *data;
+    ngx_int_t     rc;
+    redisReader  *reader;
+    redisReply   *reply;
+
+    static char   text[] = "$2" CRLF "ok" CRLF;
+
+    reader = redisReaderCreate();
+    if (reader == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (redisReaderFeed(reader, text, sizeof(text) - 1) != REDIS_OK
+        || redisReaderGetReply(reader, &data) != REDIS_OK
+        || data == NULL)
+    {
+        redisReaderFree(reader);
+        return NGX_ERROR;
+    }
+
+    reply = data;
+
+    rc = (reply->type == REDIS_REPLY_STRING
+          && reply->len == 2
+          && ngx_memcmp(reply->str, "ok", 2) == 0
+          && reader->pos == reader->len
+          && reader->ridx == -1)
+         ? NGX_OK : NGX_DECLINED;
+
+    freeReplyObject(reply);
+    redisReaderFree(reader);
+
+    return rc;
+}

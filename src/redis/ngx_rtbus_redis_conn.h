@@ -216,5 +216,12 @@ void ngx_rtbus_redis_conn_moved(ngx_rtbus_redis_conn_t *rc,
 
 void ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc);
 
+/*
+ * Whether the hiredis that nginx has given us is the one of our header: that of
+ * another module may have come first.  NGX_DECLINED: it is not.
+ */
+
+ngx_int_t ngx_rtbus_redis_conn_hiredis(void);
+
 
 #endif /* _NGX_RTBUS_REDIS_CONN_H_INCLUDED_ */
