@@ -287,6 +287,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       offsetof(ngx_http_rtbus_loc_conf_t, send_buffer),
       NULL },
 
+    { ngx_string("rtbus_max_sessions"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_rtbus_loc_conf_t, max_sessions),
+      NULL },
+
     { ngx_string("rtbus_state"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_http_rtbus_state,
@@ -553,6 +560,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
     rlcf->max_channels = NGX_CONF_UNSET_UINT;
     rlcf->message_rate = NGX_CONF_UNSET_UINT;
     rlcf->send_buffer = NGX_CONF_UNSET_SIZE;
+    rlcf->max_sessions = NGX_CONF_UNSET_UINT;
 
     return rlcf;
 }
@@ -645,6 +653,7 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_size_value(conf->max_message, prev->max_message, 64 * 1024);
     ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 64);
     ngx_conf_merge_uint_value(conf->message_rate, prev->message_rate, 50);
+    ngx_conf_merge_uint_value(conf->max_sessions, prev->max_sessions, 256);
     ngx_conf_merge_size_value(conf->send_buffer, prev->send_buffer,
                               1024 * 1024);
 

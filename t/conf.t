@@ -151,6 +151,8 @@ my @good = (
 	'server: rtbus_message_rate 1000000r/s',
 	'rtbus_send_buffer 256k',
 	'http: rtbus_send_buffer 1024m',
+	'rtbus_max_sessions 0',
+	'server: rtbus_max_sessions 10',
 
 	'bare: rtbus_state job:42',
 	'bare: rtbus_state job:$arg_job',
@@ -427,6 +429,8 @@ my @bad = (
 	[ 'rtbus_max_channels 1; rtbus_max_channels 2', 'is duplicate' ],
 	[ 'rtbus_send_buffer lots', 'invalid value' ],
 	[ 'rtbus_send_buffer 1k; rtbus_send_buffer 1k', 'is duplicate' ],
+	[ 'rtbus_max_sessions x', 'invalid number' ],
+	[ 'rtbus_max_sessions 1; rtbus_max_sessions 2', 'is duplicate' ],
 
 	(map { [ "rtbus_message_rate $_", qr/invalid rate "\Q$_\E"/ ] }
 		qw! 50 50r/m r/s 0r/s -1r/s x50r/s 1000001r/s !),

@@ -141,6 +141,7 @@ my %long = (path => '/user/', headers => { 'X-User' => 'u' x 30000 });
 $io = Test::RTBus::Polling->connect(%first, %long);
 ok((wait_for {
 	$io->post('40', %second)->status() == 400
+		|| $io->get()->status() != 200
 		|| $io->post('41', %second)->status() == 400;
 } 'the end'), 'and many with a lot to say end it');
 error_log_like($t, qr/too many CONNECT packets/, 'as they should');
@@ -308,11 +309,15 @@ ok((wait_for {
 	$status == 200;
 } 'Redis', 40), 'Redis is back');
 
-# no more sessions than connections; those without a namespace give way
+# no more sessions than connections; those that nobody polls give way, and then
+# those without a namespace
 
 my @many = map { open_io('many') } 1 .. 20;
 
-$_->post('40') for @many;
+for my $io (@many) {
+	$io->post('40');
+	$io->get();
+}
 
 my @flood = map { open_io('many') } 1 .. 200;
 
@@ -321,13 +326,14 @@ is(scalar(grep { $_->opened()->status() != 200 } @flood), 0,
 is($flood[0]->post('40')->status(), 400, 'the first have made room');
 is($flood[-1]->post('3')->body(), 'ok', 'the last is there');
 is(scalar(grep { $_->post('3')->body() ne 'ok' } @many), 0,
-	'and so are those with a namespace');
+	'and so are those that are polled');
 
 for (1 .. 200) {
 	my $io = open_io('many');
 	push @many, $io;
 	last if $io->opened()->status() != 200;
 	$io->post('40');
+	$io->get();
 }
 
 is($many[-1]->opened()->status(), 503, 'too many sessions');

@@ -3,9 +3,17 @@
 #include "rtbus_ws.h"
 
 
+/* free links that a worker keeps */
+#define NGX_HTTP_RTBUS_LINKS_KEPT  16384
+
+
 static void ngx_http_rtbus_carrier_cleanup(void *data);
 static void ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t keep);
+static void ngx_http_rtbus_carrier_drop(ngx_http_rtbus_worker_t *worker,
+    ngx_http_rtbus_link_t *link);
+static ngx_uint_t ngx_http_rtbus_carrier_full(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame);
 
 
 ngx_int_t
@@ -146,6 +154,7 @@ ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car, ngx_uint_t keep)
         link->next = NULL;
         car->last = &link->next;
         car->unsent = link->frame->len - car->offset;
+        car->nframes = 1;
         link = next;
 
     } else {
@@ -153,6 +162,7 @@ ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car, ngx_uint_t keep)
         car->last = &car->first;
         car->offset = 0;
         car->unsent = 0;
+        car->nframes = 0;
         car->inflight = 0;
     }
 
@@ -161,13 +171,27 @@ ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car, ngx_uint_t keep)
     while (link) {
         next = link->next;
 
-        ngx_rtbus_frame_unref(link->frame);
-
-        link->next = car->worker->links;
-        car->worker->links = link;
+        ngx_http_rtbus_carrier_drop(car->worker, link);
 
         link = next;
     }
+}
+
+
+static void
+ngx_http_rtbus_carrier_drop(ngx_http_rtbus_worker_t *worker,
+    ngx_http_rtbus_link_t *link)
+{
+    ngx_rtbus_frame_unref(link->frame);
+
+    if (worker->nlinks == NGX_HTTP_RTBUS_LINKS_KEPT) {
+        ngx_free(link);
+        return;
+    }
+
+    link->next = worker->links;
+    worker->links = link;
+    worker->nlinks++;
 }
 
 
@@ -179,7 +203,7 @@ ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
         return;
     }
 
-    if (car->unsent && car->unsent + frame->len > car->conf->send_buffer) {
+    if (ngx_http_rtbus_carrier_full(car, frame)) {
 
         /* what is queued may not have been offered to the connection yet */
 
@@ -189,7 +213,7 @@ ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
             return;
         }
 
-        if (car->unsent && car->unsent + frame->len > car->conf->send_buffer) {
+        if (ngx_http_rtbus_carrier_full(car, frame)) {
             ngx_http_rtbus_carrier_clear(car, 1);
             ngx_http_rtbus_carrier_close(car, RTBUS_WS_TRY_LATER,
                                         "client is too slow");
@@ -198,6 +222,18 @@ ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
     }
 
     ngx_http_rtbus_carrier_push(car, frame);
+}
+
+
+/* one that is too long is sent all the same if nothing else waits */
+
+static ngx_uint_t
+ngx_http_rtbus_carrier_full(ngx_http_rtbus_carrier_t *car,
+    ngx_rtbus_frame_t *frame)
+{
+    return car->unsent
+           && ngx_http_rtbus_carrier_queued(car) + frame->len
+              > ngx_http_rtbus_carrier_limit(car);
 }
 
 
@@ -220,6 +256,7 @@ ngx_http_rtbus_carrier_put(ngx_http_rtbus_carrier_t *car,
 
     if (link) {
         car->worker->links = link->next;
+        car->worker->nlinks--;
 
     } else {
         link = ngx_alloc(sizeof(ngx_http_rtbus_link_t), car->log);
@@ -238,6 +275,7 @@ ngx_http_rtbus_carrier_put(ngx_http_rtbus_carrier_t *car,
     *car->last = link;
     car->last = &link->next;
     car->unsent += frame->len;
+    car->nframes++;
 
     ngx_rtbus_stat_add(car->worker->hub.stat, send_queue, frame->len);
 }
@@ -311,6 +349,7 @@ ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
 
         n -= rest;
         car->offset = 0;
+        car->nframes--;
 
         car->first = link->next;
 
@@ -318,10 +357,7 @@ ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
             car->last = &car->first;
         }
 
-        ngx_rtbus_frame_unref(link->frame);
-
-        link->next = car->worker->links;
-        car->worker->links = link;
+        ngx_http_rtbus_carrier_drop(car->worker, link);
     }
 }
 
@@ -364,11 +400,11 @@ ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car)
         next = link->next;
 
         p = ngx_cpymem(p, next->frame->data, next->frame->len);
-        ngx_rtbus_frame_unref(next->frame);
 
         link->next = next->next;
-        next->next = car->worker->links;
-        car->worker->links = next;
+        car->nframes--;
+
+        ngx_http_rtbus_carrier_drop(car->worker, next);
     }
 
     if (link->next == NULL) {
@@ -393,10 +429,12 @@ ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
         *to->last = from->first;
         to->last = from->last;
         to->unsent += from->unsent;
+        to->nframes += from->nframes;
 
         from->first = NULL;
         from->last = &from->first;
         from->unsent = 0;
+        from->nframes = 0;
     }
 
     to->events = from->events;

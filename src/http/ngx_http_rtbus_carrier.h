@@ -22,6 +22,16 @@
 #define NGX_HTTP_RTBUS_BY_CLIENT  "closed by client"
 
 
+/*
+ * What a frame that waits takes beside its bytes: its link, its head, and what
+ * malloc() adds to both.  A frame that others wait for as well is counted whole.
+ */
+#define NGX_HTTP_RTBUS_FRAME_COST  96
+
+/* bytes that may wait for a client that has never asked for any */
+#define NGX_HTTP_RTBUS_QUIET       32768
+
+
 struct ngx_http_rtbus_link_s {
     ngx_http_rtbus_link_t             *next;      /* the first member */
     ngx_rtbus_frame_t                 *frame;
@@ -95,6 +105,7 @@ struct ngx_http_rtbus_carrier_s {
     ngx_http_rtbus_link_t            **last;
     size_t                             offset;    /* sent of the first one */
     size_t                             unsent;    /* bytes */
+    uint32_t                           nframes;
 
     /* for the log, by ngx_http_rtbus_client */
 
@@ -118,7 +129,19 @@ struct ngx_http_rtbus_carrier_s {
     unsigned                           broken:1;  /* the connection is gone */
     unsigned                           left:1;    /* ... and so is it */
     unsigned                           kept:1;    /* the request stays */
+    unsigned                           quiet:1;   /* the client has not asked
+                                                     for what waits, ever */
 };
+
+
+/* the memory that what waits for the client takes, and may take */
+
+#define ngx_http_rtbus_carrier_queued(car)                                    \
+    ((car)->unsent + (size_t) (car)->nframes * NGX_HTTP_RTBUS_FRAME_COST)
+
+#define ngx_http_rtbus_carrier_limit(car)                                     \
+    ((car)->quiet ? ngx_min((car)->conf->send_buffer, NGX_HTTP_RTBUS_QUIET)   \
+                  : (car)->conf->send_buffer)
 
 
 /*

@@ -988,7 +988,7 @@ ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub, size_t size)
         return 0;
     }
 
-    limit = car->conf->send_buffer;
+    limit = ngx_http_rtbus_carrier_limit(car);
 
     if (sub->joined) {
         /* the cursor is not in the size */
@@ -998,14 +998,15 @@ ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub, size_t size)
         limit /= 2;
     }
 
-    if (car->unsent && car->unsent + size > limit && !car->broken
+    if (car->unsent && ngx_http_rtbus_carrier_queued(car) + size > limit
+        && !car->broken
         && car->transport->flush(car) != NGX_OK)
     {
         car->broken = 1;
         ngx_http_rtbus_carrier_mark(car);
     }
 
-    if (car->unsent && car->unsent + size > limit) {
+    if (car->unsent && ngx_http_rtbus_carrier_queued(car) + size > limit) {
         cli->paused = 1;
         car->wanted = 1;
         return 0;
@@ -1030,7 +1031,9 @@ ngx_http_rtbus_client_resume(ngx_http_rtbus_client_t *cli)
 
     /* not for a few bytes */
 
-    if (car->unsent > car->conf->send_buffer / 4) {
+    if (ngx_http_rtbus_carrier_queued(car)
+        > ngx_http_rtbus_carrier_limit(car) / 4)
+    {
         car->wanted = 1;
         return;
     }

@@ -125,8 +125,12 @@ typedef struct {
     ngx_rbtree_t                 sessions;    /* over long-polling, by id */
     ngx_rbtree_node_t            sentinel;
     ngx_uint_t                   nsessions;
-    ngx_queue_t                  fresh;       /* those without a namespace, and
-                                                 some more; oldest first */
+    ngx_queue_t                  fresh;       /* those that have never polled,
+                                                 oldest first */
+    ngx_queue_t                  idle;        /* ... those without a namespace,
+                                                 and some more */
+    ngx_rbtree_t                 quotas;      /* who has them, see _quota.h */
+    ngx_rbtree_node_t            quotas_sentinel;
     time_t                       crowded;     /* there were too many, when */
     ngx_queue_t                  relayed;     /* polls that others answer */
     ngx_http_rtbus_relay_t      *relay;       /* to other workers */
@@ -134,6 +138,7 @@ typedef struct {
                                 *eio;         /* who sits on sessions */
 
     ngx_http_rtbus_link_t       *links;       /* free ones */
+    ngx_uint_t                   nlinks;
     u_char                      *in;          /* NGX_HTTP_RTBUS_BUFFER bytes */
     u_char                      *out;         /* likewise */
     size_t                       share;       /* of input, left in this turn */
@@ -205,6 +210,7 @@ typedef struct {
     ngx_uint_t                   max_channels;
     ngx_uint_t                   message_rate;  /* per second */
     size_t                       send_buffer;
+    ngx_uint_t                   max_sessions;
 
     ngx_http_rtbus_name_t       *state;       /* the channel */
     ngx_http_rtbus_name_t       *state_key;   /* or NULL */

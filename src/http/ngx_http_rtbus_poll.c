@@ -35,6 +35,7 @@ static void ngx_http_rtbus_poll_abort(ngx_http_rtbus_poll_call_t *call);
 static void ngx_http_rtbus_poll_timer(ngx_event_t *ev);
 static void ngx_http_rtbus_poll_next(ngx_event_t *ev);
 static void ngx_http_rtbus_poll_take(ngx_http_rtbus_poll_t *poll);
+static ngx_uint_t ngx_http_rtbus_poll_full(ngx_http_rtbus_poll_t *poll);
 static void ngx_http_rtbus_poll_last(ngx_http_rtbus_poll_t *poll);
 static void ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
     rtbus_eio_type_e last);
@@ -107,6 +108,7 @@ ngx_http_rtbus_poll_get(ngx_http_rtbus_poll_t *poll,
     call->abort = ngx_http_rtbus_poll_abort;
     call->data = poll;
     poll->get = call;
+    car->quiet = 0;
 
     if (car->closed) {
         /* what it was waited for */
@@ -374,7 +376,11 @@ ngx_http_rtbus_poll_next(ngx_event_t *ev)
 }
 
 
-/* packets are taken one by one; a hold may come after each of them */
+/*
+ * Packets are taken one by one; a hold may come after each of them.  While much
+ * of what they are answered with has not been asked for they wait, and the
+ * client with them.
+ */
 
 static void
 ngx_http_rtbus_poll_take(ngx_http_rtbus_poll_t *poll)
@@ -391,7 +397,7 @@ ngx_http_rtbus_poll_take(ngx_http_rtbus_poll_t *poll)
 
     while (!car->closing) {
 
-        if (car->held) {
+        if (car->held || ngx_http_rtbus_poll_full(poll)) {
             car->request = NULL;
             return;
         }
@@ -421,6 +427,22 @@ ngx_http_rtbus_poll_take(ngx_http_rtbus_poll_t *poll)
     }
 
     ngx_http_rtbus_poll_finish(&poll->post, error, NULL);
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_poll_full(ngx_http_rtbus_poll_t *poll)
+{
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = &poll->carrier;
+
+    /* a client may poll only once its post is answered */
+
+    return poll->pos < poll->last
+           && car->unsent
+           && ngx_http_rtbus_carrier_queued(car)
+              > ngx_http_rtbus_carrier_limit(car) / 2;
 }
 
 
@@ -521,6 +543,10 @@ ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
     }
 
     ngx_http_rtbus_carrier_sent(car, sent);
+
+    if (sent && poll->pos) {
+        ngx_post_event(&poll->next, &ngx_posted_events);
+    }
 
     ngx_http_rtbus_poll_finish(&poll->get, NGX_HTTP_RTBUS_EIO_OK, &text);
 }

@@ -51,6 +51,11 @@ typedef struct {
 static ngx_int_t ngx_http_rtbus_session_create(ngx_http_request_t *r,
     const ngx_http_rtbus_eio_handlers_t *handlers);
 static ngx_int_t ngx_http_rtbus_session_room(ngx_http_rtbus_worker_t *worker);
+static ngx_int_t ngx_http_rtbus_session_count(ngx_http_request_t *r,
+    ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_session_evict(ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_session_unlist(ngx_http_rtbus_session_t *s);
 static ngx_int_t ngx_http_rtbus_session_get(ngx_http_request_t *r,
     ngx_http_rtbus_session_t *s);
 static ngx_int_t ngx_http_rtbus_session_post(ngx_http_request_t *r,
@@ -115,6 +120,8 @@ ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
                     ngx_str_rbtree_insert_value);
 
     ngx_queue_init(&worker->fresh);
+    ngx_queue_init(&worker->idle);
+    ngx_http_rtbus_quota_init(worker);
     ngx_queue_init(&worker->relayed);
 
     if (ngx_http_rtbus_relay_init(worker, ngx_http_rtbus_session_asked, cycle)
@@ -282,6 +289,10 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
     s = cln->data;
     ngx_memzero(s, sizeof(ngx_http_rtbus_session_t));
 
+    ngx_queue_init(&s->queue);
+    ngx_queue_init(&s->own[NGX_HTTP_RTBUS_QUOTA_ADDR]);
+    ngx_queue_init(&s->own[NGX_HTTP_RTBUS_QUOTA_USER]);
+
     p = ngx_cpymem(s->sid, worker->hub.mailbox.id.data,
                    NGX_RTBUS_MAILBOX_ID_LEN);
 
@@ -309,6 +320,7 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
     ngx_http_rtbus_eio_create(s->eio, &s->poll.carrier, handlers);
 
     s->poll.carrier.kind = NGX_RTBUS_STAT_POLLING;
+    s->poll.carrier.quiet = 1;
 
     s->poll.packet_handler = ngx_http_rtbus_session_packet;
     s->poll.timer_handler = ngx_http_rtbus_session_timer;
@@ -331,10 +343,21 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
 
     text.len = ngx_http_rtbus_eio_open(p, car->conf, &s->node.str,
                                        "\"websocket\"");
+
+    rc = ngx_http_rtbus_session_count(r, s);
+
+    if (rc != NGX_OK) {
+        ngx_http_rtbus_text_free(&text);
+        ngx_destroy_pool(pool);
+
+        return (rc == NGX_ERROR) ? NGX_HTTP_INTERNAL_SERVER_ERROR
+                  : ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                         "too many sessions", NULL, NULL);
+    }
+
     s->node.node.key = ngx_crc32_short(s->sid, NGX_HTTP_RTBUS_SESSION_ID);
 
     ngx_rbtree_insert(&worker->sessions, &s->node.node);
-    ngx_queue_insert_tail(&worker->fresh, &s->queue);
     worker->nsessions++;
 
     cln->handler = ngx_http_rtbus_session_cleanup;
@@ -355,8 +378,9 @@ failed:
 
 
 /*
- * Whoever may open sessions can do so without end.  The oldest one that is of no
- * use yet gives way, so that others still get in: NGX_OK, or NGX_DECLINED.
+ * Whoever may open sessions can do so without end.  The oldest one that nobody
+ * has polled gives way, or else one that is of no use yet, so that others still
+ * get in: NGX_OK, or NGX_DECLINED.
  */
 
 static ngx_int_t
@@ -365,29 +389,154 @@ ngx_http_rtbus_session_room(ngx_http_rtbus_worker_t *worker)
     ngx_queue_t               *q;
     ngx_http_rtbus_session_t  *s;
 
-    while (!ngx_queue_empty(&worker->fresh)) {
+    if (!ngx_queue_empty(&worker->fresh)) {
         q = ngx_queue_head(&worker->fresh);
+
+        ngx_http_rtbus_session_evict(ngx_queue_data(q,
+                                            ngx_http_rtbus_session_t, queue));
+        return NGX_OK;
+    }
+
+    while (!ngx_queue_empty(&worker->idle)) {
+        q = ngx_queue_head(&worker->idle);
         s = ngx_queue_data(q, ngx_http_rtbus_session_t, queue);
 
-        ngx_queue_remove(q);
-        ngx_queue_init(q);
-
-        if (s->eio->wanted || s->upgraded) {
+        if (s->eio->wanted) {
+            ngx_http_rtbus_session_unlist(s);
             continue;
         }
 
-        if (s->poll.carrier.closed) {
-            ngx_http_rtbus_poll_done(&s->poll);
-
-        } else {
-            ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
-                                         "session makes room for another one");
-        }
+        ngx_http_rtbus_session_evict(s);
 
         return NGX_OK;
     }
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * The session is one more of its address and its user: NGX_OK, or NGX_DECLINED:
+ * there are too many, and each of them is polled; or NGX_ERROR.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_session_count(ngx_http_request_t *r,
+    ngx_http_rtbus_session_t *s)
+{
+    ngx_uint_t                i, max;
+    ngx_queue_t              *q;
+    ngx_http_rtbus_quota_t   *quota;
+    ngx_http_rtbus_worker_t  *worker;
+
+    worker = s->poll.carrier.worker;
+    max = s->poll.carrier.conf->max_sessions;
+
+    for (i = 0; i < NGX_HTTP_RTBUS_QUOTAS; i++) {
+
+        if (ngx_http_rtbus_quota_take(worker, r, &s->user, i, &s->quota[i])
+            != NGX_OK)
+        {
+            ngx_http_rtbus_session_left(s);
+            return NGX_ERROR;
+        }
+
+        quota = s->quota[i];
+
+        if (quota == NULL || max == 0 || quota->n <= max) {
+            continue;
+        }
+
+        if (ngx_queue_empty(&quota->fresh)) {
+            ngx_http_rtbus_session_left(s);
+
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                          "client has too many sessions, %ui of its %s",
+                          max, i == NGX_HTTP_RTBUS_QUOTA_ADDR ? "address"
+                                                              : "user");
+            return NGX_DECLINED;
+        }
+
+        q = ngx_queue_head(&quota->fresh);
+
+        ngx_http_rtbus_session_evict(ngx_queue_data(q,
+                                           ngx_http_rtbus_session_t, own[i]));
+    }
+
+    ngx_queue_insert_tail(&worker->fresh, &s->queue);
+
+    for (i = 0; i < NGX_HTTP_RTBUS_QUOTAS; i++) {
+        if (s->quota[i]) {
+            ngx_queue_insert_tail(&s->quota[i]->fresh, &s->own[i]);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_session_evict(ngx_http_rtbus_session_t *s)
+{
+    ngx_http_rtbus_session_unlist(s);
+
+    if (s->poll.carrier.closed) {
+        ngx_http_rtbus_poll_done(&s->poll);
+
+    } else {
+        ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
+                                     "session makes room for another one");
+    }
+}
+
+
+/* somebody takes what comes for it */
+
+static void
+ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s)
+{
+    if (!s->poll.carrier.quiet || s->poll.carrier.closing) {
+        return;
+    }
+
+    ngx_http_rtbus_session_unlist(s);
+
+    if (!s->eio->wanted) {
+        ngx_queue_insert_tail(&s->poll.carrier.worker->idle, &s->queue);
+    }
+}
+
+
+/* it gives way to no other one */
+
+static void
+ngx_http_rtbus_session_unlist(ngx_http_rtbus_session_t *s)
+{
+    ngx_uint_t  i;
+
+    ngx_queue_remove(&s->queue);
+    ngx_queue_init(&s->queue);
+
+    for (i = 0; i < NGX_HTTP_RTBUS_QUOTAS; i++) {
+        ngx_queue_remove(&s->own[i]);
+        ngx_queue_init(&s->own[i]);
+    }
+}
+
+
+void
+ngx_http_rtbus_session_left(ngx_http_rtbus_session_t *s)
+{
+    ngx_uint_t                i;
+    ngx_http_rtbus_worker_t  *worker;
+
+    worker = s->poll.carrier.worker;
+
+    ngx_http_rtbus_session_unlist(s);
+
+    for (i = 0; i < NGX_HTTP_RTBUS_QUOTAS; i++) {
+        ngx_http_rtbus_quota_leave(worker, &s->quota[i]);
+    }
 }
 
 
@@ -410,6 +559,7 @@ ngx_http_rtbus_session_get(ngx_http_request_t *r, ngx_http_rtbus_session_t *s)
     }
 
     ngx_http_rtbus_session_doubt(s, NULL);
+    ngx_http_rtbus_session_polled(s);
 
     if (ngx_http_rtbus_poll_get(&s->poll, call) != NGX_OK) {
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_REQUEST, NULL);
@@ -933,6 +1083,7 @@ ngx_http_rtbus_session_remote(ngx_http_rtbus_worker_t *worker,
 
     } else {
         ngx_http_rtbus_session_doubt(s, from);
+        ngx_http_rtbus_session_polled(s);
 
         rc = ngx_http_rtbus_poll_get(&s->poll, &remote->call);
     }
@@ -1521,7 +1672,8 @@ ngx_http_rtbus_session_cleanup(void *data)
 
     worker = s->poll.carrier.worker;
 
+    ngx_http_rtbus_session_left(s);
+
     ngx_rbtree_delete(&worker->sessions, &s->node.node);
-    ngx_queue_remove(&s->queue);
     worker->nsessions--;
 }

@@ -10,6 +10,7 @@
 
 
 #include "ngx_http_rtbus_eio.h"
+#include "ngx_http_rtbus_quota.h"
 #include "ngx_http_rtbus_relay.h"
 
 
@@ -25,7 +26,11 @@ typedef struct {
     ngx_http_rtbus_poll_t         poll;      /* the first member */
     ngx_http_rtbus_eio_t         *eio;
     ngx_str_node_t                node;      /* worker->sessions */
-    ngx_queue_t                   queue;     /* worker->fresh, or by itself */
+    ngx_queue_t                   queue;     /* worker->fresh or ->idle, or by
+                                                itself */
+    ngx_queue_t                   own[NGX_HTTP_RTBUS_QUOTAS];
+                                             /* quota->fresh, likewise */
+    ngx_http_rtbus_quota_t       *quota[NGX_HTTP_RTBUS_QUOTAS];
     ngx_str_t                     user;      /* of all of its requests */
     ngx_str_t                     place;     /* location of all of them */
     ngx_str_t                     addr;      /* of the client, for the log */
@@ -89,6 +94,10 @@ ngx_http_rtbus_eio_error_e ngx_http_rtbus_session_lookup(
 
 ngx_int_t ngx_http_rtbus_session_describe(ngx_http_request_t *r,
     ngx_str_t *sid, ngx_http_rtbus_text_t *text);
+
+/* it has a connection of its own, or is elsewhere: it counts no more */
+
+void ngx_http_rtbus_session_left(ngx_http_rtbus_session_t *s);
 
 /* answers a question with an error, or _OK */
 

@@ -591,6 +591,7 @@ ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u)
     }
 
     s->upgraded = 1;
+    ngx_http_rtbus_session_left(s);
 
     ngx_http_rtbus_carrier_move(&u->ws.carrier, &s->poll.carrier);
 
@@ -1147,6 +1148,7 @@ ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
     ngx_http_rtbus_carrier_leave(car);
 
     s->upgraded = 1;
+    ngx_http_rtbus_session_left(s);
 
     s->noop.handler = ngx_http_rtbus_upgrade_forget;
     s->noop.data = s;

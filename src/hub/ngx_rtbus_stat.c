@@ -178,6 +178,7 @@ static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_refused_reasons[] = {
     { "forbidden", NGX_RTBUS_STAT_REFUSED_FORBIDDEN },
     { "too many channels", NGX_RTBUS_STAT_REFUSED_CHANNELS },
     { "too many requests", NGX_RTBUS_STAT_REFUSED_REQUESTS },
+    { "too many sessions", NGX_RTBUS_STAT_REFUSED_REQUESTS },
     { "rate limited", NGX_RTBUS_STAT_REFUSED_RATE },
     { "unavailable", NGX_RTBUS_STAT_REFUSED_UNAVAILABLE },
     { "timeout", NGX_RTBUS_STAT_REFUSED_TIMEOUT },
