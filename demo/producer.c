@@ -138,6 +138,7 @@ typedef struct {
     const char         *id;
     const char         *event;
     const char         *data;           /* JSON */
+    const char         *job;            /* the id that nginx has checked */
     const char         *user;           /* who sent it, as nginx knows */
     const char         *reply;          /* where an answer goes to, */
     const char         *ack;            /* and its number; NULL: none wanted */
@@ -1046,6 +1047,7 @@ in_entry(producer_t *p, const redisReply *entry)
 
     c.event = field_text(fields, "event");
     c.data = data ? data->str : NULL;
+    c.job = field_text(fields, "job");
     c.user = field_text(fields, "user");
     c.reply = field_text(fields, "reply");
     c.ack = field_text(fields, "ack");
@@ -1175,7 +1177,18 @@ command_take(producer_t *p, const command_t *c)
 
     data = c->data ? yajl_tree_parse(c->data, error, sizeof(error)) : NULL;
 
-    id = YAJL_GET_STRING(yajl_tree_get(data, id_path, yajl_t_string));
+    /*
+     * The data is what the client has written, and may be read in more than one
+     * way: whose job it is was asked for the id that stands beside it.  It is
+     * not there if nginx was not told to look (job= of rtbus_command).
+     */
+
+    id = c->job;
+
+    if (id == NULL) {
+        id = YAJL_GET_STRING(yajl_tree_get(data, id_path, yajl_t_string));
+    }
+
     prompt = YAJL_GET_STRING(yajl_tree_get(data, prompt_path, yajl_t_string));
 
     len = id ? strlen(id) : 0;

@@ -150,6 +150,20 @@ is($events[-1][1]{tokens}, grep({ $_->[0] eq 'model:chunk:v1' } @events),
 	'cancel: tokens until then');
 cmp_ok($events[-1][1]{tokens}, '<', 20, 'cancel: at once');
 
+# what was checked is what counts, whatever the data may be taken for
+
+is(started('slow-2'), 'running', 'another job');
+
+command('task:cancel:v1', '{"jobId":"slow-2","jobId":"slow-1"}',
+	job => 'slow-1', ack => 11);
+is(answer(), '{"ack":11,"data":[{"ok":true}]}', 'cancel: checked id');
+is($redis->cmd('HGET', '{job:slow-2}:state', 'status'), 'running',
+	'cancel: not the one of the data');
+
+command('task:cancel:v1', { jobId => 'slow-1' }, job => 'slow-2', ack => 12);
+is(answer(), '{"ack":12,"data":[{"ok":true}]}', 'cancel: the id beside it');
+is(finished('slow-2')->{status}, 'cancelled', 'cancel: by its field');
+
 # a job that nobody does
 
 command('task:cancel:v1', { jobId => 'none' });

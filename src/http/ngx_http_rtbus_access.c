@@ -3,6 +3,10 @@
 #include "ngx_http_rtbus_reply.h"
 
 
+/* 2^53 */
+#define NGX_HTTP_RTBUS_MAX_JOB  9007199254740992ULL
+
+
 static size_t ngx_http_rtbus_name_piece(u_char *p, u_char *last,
     ngx_uint_t *variable);
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
@@ -963,7 +967,8 @@ ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf, ngx_str_t *channel)
         len = rtbus_json_unquote(NULL, &value->raw);
 
     } else if (value->type == RTBUS_JSON_NUMBER
-               && rtbus_json_uint(&value->raw, &n) == RTBUS_OK)
+               && rtbus_json_uint(&value->raw, &n) == RTBUS_OK
+               && n <= NGX_HTTP_RTBUS_MAX_JOB)
     {
         len = value->raw.len;
 

@@ -134,7 +134,8 @@ ngx_int_t ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant,
 
 /*
  * The channel of a job, "job:<id>", from the id in checked JSON: a string or a
- * whole number.  buf has RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.
+ * whole number up to 2^53, the last that all readers of JSON read as it stands.
+ * buf has RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.
  */
 
 ngx_int_t ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf,

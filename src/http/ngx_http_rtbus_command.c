@@ -13,8 +13,8 @@
 /* what the function takes for a dedupe id, see conf/rtbus.lua */
 #define NGX_HTTP_RTBUS_MAX_DEDUPE    200
 
-/* FCALL rtbus_command 1 <stream> <dedupe id>, and ten fields */
-#define NGX_HTTP_RTBUS_COMMAND_ARGS  (5 + 2 * 10)
+/* FCALL rtbus_command 1 <stream> <dedupe id>, and eleven fields */
+#define NGX_HTTP_RTBUS_COMMAND_ARGS  (5 + 2 * 11)
 
 
 /* the call of a command, whole, until it is made; malloc'ed */
@@ -43,10 +43,12 @@ static const char *ngx_http_rtbus_command_dedupe(
 static rtbus_json_type_e ngx_http_rtbus_command_type(ngx_str_t *json);
 static ngx_http_rtbus_command_t *ngx_http_rtbus_command_create(
     ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
-    ngx_http_rtbus_input_t *in, ngx_str_t *dedupe, ngx_uint_t wants);
+    ngx_http_rtbus_input_t *in, ngx_str_t *job, ngx_str_t *dedupe,
+    ngx_uint_t wants);
 static ngx_http_rtbus_parcel_t *ngx_http_rtbus_command_pack(
     ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
-    ngx_http_rtbus_input_t *in, ngx_str_t *dedupe, uint64_t ack);
+    ngx_http_rtbus_input_t *in, ngx_str_t *job, ngx_str_t *dedupe,
+    uint64_t ack);
 static void ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel,
     const u_char *p, size_t len);
 static u_char *ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel,
@@ -177,7 +179,7 @@ ngx_http_rtbus_command_notify(ngx_http_rtbus_asker_t *asker, const char *name,
 
     ngx_str_null(&none);
 
-    cmd = ngx_http_rtbus_command_create(asker, rule, &in, &none, 0);
+    cmd = ngx_http_rtbus_command_create(asker, rule, &in, &none, &none, 0);
 
     if (cmd && ngx_http_rtbus_command_send(cmd) == NGX_OK) {
         return;
@@ -264,7 +266,7 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
         return NULL;
     }
 
-    cmd = ngx_http_rtbus_command_create(asker, rule, in, &dedupe, wants);
+    cmd = ngx_http_rtbus_command_create(asker, rule, in, &job, &dedupe, wants);
 
     if (cmd == NULL) {
         *error = NULL;
@@ -297,8 +299,9 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
 
 /*
  * All that is looked at before a command is sent: NULL, or why it is not.  job
- * becomes the job's channel, in buf, if the rule names a job; dedupe, which has
- * room for NGX_HTTP_RTBUS_MAX_DEDUPE bytes, stays empty without an ackId.
+ * becomes the job's channel, in buf, or empty if the rule names no job; dedupe,
+ * which has room for NGX_HTTP_RTBUS_MAX_DEDUPE bytes, stays empty without an
+ * ackId.
  */
 
 static const char *
@@ -338,6 +341,8 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
         }
     }
 
+    ngx_str_null(job);
+
     id = &data;
 
     if (data.type == RTBUS_JSON_OBJECT) {
@@ -348,6 +353,18 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
         rtbus_json_members(&data.raw, m, rule->job.len ? 2 : 1);
 
         id = &m[1].value;
+
+        /* what is checked has to be what the producer will read */
+
+        if (rule->job.len
+            && rtbus_json_count(&data.raw, m[1].name, m[1].len) > 1)
+        {
+            return "bad jobId";
+        }
+
+        if (rtbus_json_count(&data.raw, m[0].name, m[0].len) > 1) {
+            return "bad ackId";
+        }
     }
 
     if (rule->job.len && ngx_http_rtbus_job(id, buf, job) != NGX_OK) {
@@ -436,7 +453,7 @@ ngx_http_rtbus_command_type(ngx_str_t *json)
 static ngx_http_rtbus_command_t *
 ngx_http_rtbus_command_create(ngx_http_rtbus_asker_t *asker,
     const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
-    ngx_str_t *dedupe, ngx_uint_t wants)
+    ngx_str_t *job, ngx_str_t *dedupe, ngx_uint_t wants)
 {
     u_char                     *p;
     size_t                      len;
@@ -463,7 +480,7 @@ ngx_http_rtbus_command_create(ngx_http_rtbus_asker_t *asker,
     cmd->wants = wants;
     cmd->node.key = ++commands->number;
 
-    cmd->parcel = ngx_http_rtbus_command_pack(asker, rule, in, dedupe,
+    cmd->parcel = ngx_http_rtbus_command_pack(asker, rule, in, job, dedupe,
                                               wants ? cmd->node.key : 0);
     if (cmd->parcel == NULL) {
         ngx_free(cmd);
@@ -502,11 +519,11 @@ ngx_http_rtbus_command_create(ngx_http_rtbus_asker_t *asker,
 static ngx_http_rtbus_parcel_t *
 ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
     const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
-    ngx_str_t *dedupe, uint64_t ack)
+    ngx_str_t *job, ngx_str_t *dedupe, uint64_t ack)
 {
     u_char                   *p, *start;
     size_t                    len;
-    ngx_str_t                *prefix, null;
+    ngx_str_t                *prefix, null, id;
     ngx_time_t               *tp;
     ngx_rtbus_hub_t          *hub;
     ngx_http_rtbus_parcel_t  *parcel;
@@ -516,7 +533,7 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
 
     len = prefix->len + rule->stream.len + dedupe->len + in->name.len
           + in->data.len + sizeof("null") - 1 + in->args.len + sizeof("[]") - 1
-          + in->attachments.len + asker->user.len + asker->sid.len
+          + in->attachments.len + job->len + asker->user.len + asker->sid.len
           + asker->nsp.len + 2 * NGX_INT64_LEN;
 
     len += offsetof(ngx_http_rtbus_parcel_t, text);
@@ -566,6 +583,14 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
     if (in->attachments.len) {
         ngx_http_rtbus_parcel_word(parcel, "attachments");
         p = ngx_http_rtbus_parcel_copy(parcel, p, &in->attachments);
+    }
+
+    if (job->len) {
+        id.len = job->len - (sizeof("job:") - 1);
+        id.data = job->data + sizeof("job:") - 1;
+
+        ngx_http_rtbus_parcel_word(parcel, "job");
+        p = ngx_http_rtbus_parcel_copy(parcel, p, &id);
     }
 
     ngx_http_rtbus_parcel_word(parcel, "user");

@@ -71,6 +71,10 @@ static const uint8_t *rtbus_json_skip_container(const uint8_t *p,
     const uint8_t *last);
 static int rtbus_json_key_is(const rtbus_str_t *raw, const char *name,
     size_t len);
+static int rtbus_json_key_like(const rtbus_str_t *raw, const char *name,
+    size_t len);
+static size_t rtbus_json_fold(uint8_t *dst, const uint8_t **pos,
+    const uint8_t *last, int escapes);
 static size_t rtbus_json_unescape(uint8_t *dst, const uint8_t **pos,
     const uint8_t *last);
 static uint32_t rtbus_json_hex4(const uint8_t *p);
@@ -235,6 +239,26 @@ rtbus_json_members(const rtbus_str_t *raw, rtbus_json_member_t *members,
             p = rtbus_json_skip_space(p + 1);      /* the comma */
         }
     }
+}
+
+
+size_t
+rtbus_json_count(const rtbus_str_t *raw, const char *name, size_t len)
+{
+    size_t               n;
+    const uint8_t       *pos;
+    rtbus_json_value_t   key, value;
+
+    n = 0;
+    pos = NULL;
+
+    while (rtbus_json_next(&key, &pos, raw) == RTBUS_OK) {
+        n += rtbus_json_key_like(&key.raw, name, len);
+
+        (void) rtbus_json_next(&value, &pos, raw);
+    }
+
+    return n;
 }
 
 
@@ -1087,6 +1111,84 @@ rtbus_json_key_is(const rtbus_str_t *raw, const char *name, size_t len)
     }
 
     return len == 0;
+}
+
+
+/* compares a key without regard to the case of letters */
+
+static int
+rtbus_json_key_like(const rtbus_str_t *raw, const char *name, size_t len)
+{
+    size_t          n;
+    uint8_t         a[4], b[4];
+    const uint8_t  *p, *last, *q, *end;
+
+    p = raw->data + 1;
+    last = raw->data + raw->len - 1;
+
+    q = (const uint8_t *) name;
+    end = q + len;
+
+    while (p < last && q < end) {
+
+        n = rtbus_json_fold(a, &p, last, 1);
+
+        if (rtbus_json_fold(b, &q, end, 0) != n || memcmp(a, b, n) != 0) {
+            return 0;
+        }
+    }
+
+    return p == last && q == end;
+}
+
+
+/* steps over the character at *pos; 1 to 4 bytes of its small letter to dst */
+
+static size_t
+rtbus_json_fold(uint8_t *dst, const uint8_t **pos, const uint8_t *last,
+    int escapes)
+{
+    size_t  n;
+
+    if (escapes && **pos == '\\') {
+        n = rtbus_json_unescape(dst, pos, last);
+
+    } else {
+        n = (**pos < 0x80) ? 1 : rtbus_utf8_character(*pos, last);
+
+        if (n == 0) {
+            n = 1;
+        }
+
+        memcpy(dst, *pos, n);
+        *pos += n;
+    }
+
+    if (n == 1) {
+
+        if (dst[0] >= 'A' && dst[0] <= 'Z') {
+            dst[0] |= 0x20;
+        }
+
+        return 1;
+    }
+
+    if (n == 2 && dst[0] == 0xc5 && dst[1] == 0xbf) {
+        dst[0] = 's';                       /* U+017F, the long one */
+        return 1;
+    }
+
+    if (n == 2 && dst[0] == 0xc4 && (dst[1] == 0xb0 || dst[1] == 0xb1)) {
+        dst[0] = 'i';                       /* U+0130, U+0131, the Turkish */
+        return 1;
+    }
+
+    if (n == 3 && dst[0] == 0xe2 && dst[1] == 0x84 && dst[2] == 0xaa) {
+        dst[0] = 'k';                       /* U+212A, Kelvin */
+        return 1;
+    }
+
+    return n;
 }
 
 

@@ -107,6 +107,15 @@ void rtbus_json_members(const rtbus_str_t *raw, rtbus_json_member_t *members,
     size_t nmembers);
 
 /*
+ * How many members of an object slice have this name, in whatever case of
+ * letters: a reader that folds case, or that takes the first of two, would not
+ * see what rtbus_json_members() sees.  Folded are A-Z and those four characters
+ * beyond ASCII of which some make an "i", a "k" or an "s".
+ */
+
+size_t rtbus_json_count(const rtbus_str_t *raw, const char *name, size_t len);
+
+/*
  * The elements of an array slice, one by one; *pos starts as NULL.  RTBUS_OK,
  * or RTBUS_AGAIN after the last.  Of an object slice the names, in quotes, and
  * the values come in turn.

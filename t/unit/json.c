@@ -1015,6 +1015,48 @@ test_object(void)
 
 
 static void
+test_count(void)
+{
+    size_t       i;
+    rtbus_str_t  raw;
+
+    static const struct {
+        const char  *text;
+        const char  *name;
+        size_t       n;
+    } counts[] = {
+        { "{}", "jobId", 0 },
+        { "{\"jobId\":1}", "jobId", 1 },
+        { "{\"jobId\":1,\"jobId\":2}", "jobId", 2 },
+        { "{\"jobId\":1,\"JobID\":2,\"JOBID\":3}", "jobId", 3 },
+        { "{\"jobid\":1}", "jobId", 1 },
+        { "{\"job\":1,\"jobIds\":2,\"obId\":3,\"\":4}", "jobId", 0 },
+        { "{\"x\":\"jobId\",\"jobId\":\"jobId\"}", "jobId", 1 },
+        { "{\"x\":{\"jobId\":1},\"y\":[\"jobId\"]}", "jobId", 0 },
+        { "{\"j\\u006fbId\":1,\"\\u004aobId\":2}", "jobId", 2 },
+        { "{\"jobI\\u0064\":1,\"jobI\\\\u0064\":2}", "jobId", 1 },
+        { "{\"ta\\u017f\\u212aId\":1,\"ta\xc5\xbf\xe2\x84\xaaId\":2}",
+          "taskId", 2 },
+        { "{\"job\xc4\xb0" "d\":1,\"job\\u0131D\":2}", "jobId", 2 },
+        { "{\"job\xc5\xbf\":1,\"job\xc3\x9f\":2}", "jobI", 0 },
+        { "{\"\":1,\"\":2,\" \":3}", "", 2 },
+        { "{\"\xc3\xa4\":1,\"\xc3\x84\":2}", "\xc3\xa4", 1 },
+        { "{\"a\":1,\"A\":2}", "\xff", 0 },
+        { "{\"\\ud800\":1,\"\xef\xbf\xbd\":2}", "\xef\xbf\xbd", 2 },
+    };
+
+    for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        raw.data = (uint8_t *) counts[i].text;
+        raw.len = strlen(counts[i].text);
+
+        is_int(rtbus_json_count(&raw, counts[i].name,
+                                strlen(counts[i].name)),
+               (long) counts[i].n, "members of a name %zu", i);
+    }
+}
+
+
+static void
 test_array(void)
 {
     size_t               n;
@@ -1297,6 +1339,7 @@ main(void)
     test_depth();
     test_large();
     test_object();
+    test_count();
     test_array();
     test_unquote();
     test_quote();
