@@ -21,6 +21,7 @@
 #include "ngx_http_rtbus_state.h"
 #include "ngx_http_rtbus_user.h"
 #include "ngx_http_rtbus_worker.h"
+#include "ngx_http_rtbus_ws.h"
 #include "ngx_rtbus_forward.h"
 #include <openssl/rand.h>
 
@@ -395,11 +396,11 @@ ngx_http_rtbus_handler(ngx_http_request_t *r)
         return ngx_http_rtbus_sio_handler(r);
     }
 
-    /* where both are served, whoever does not ask for an upgrade gets SSE */
+    /* where both are served, whoever does not ask for WebSocket gets SSE */
 
     if (rlcf->protocols == NGX_HTTP_RTBUS_WEBSOCKET
         || ((rlcf->protocols & NGX_HTTP_RTBUS_WEBSOCKET)
-            && r->headers_in.upgrade))
+            && ngx_http_rtbus_ws_asked(r)))
     {
         return ngx_http_rtbus_plain_handler(r);
     }

@@ -23,7 +23,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http proxy gzip ssi stub_status /)
-	->has_daemon('redis-server')->plan(148);
+	->has_daemon('redis-server')->plan(153);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -399,6 +399,18 @@ is(Test::RTBus::WebSocket->connect(path => '/both', version => 12)->status(),
 	426, 'both: bad websocket');
 is(Test::RTBus::SSE->connect(path => '/ws')->status(), 426,
 	'only websocket: no event stream');
+# other upgrades are for others: curl --http2 and Java's client offer h2c
+
+for my $upgrade ('h2c', 'h2c, foo', 'TLS/1.0', 'websocketx') {
+	is(Test::RTBus::SSE->connect(path => '/both', headers => {
+		Upgrade => $upgrade, Connection => 'Upgrade, HTTP2-Settings',
+		'HTTP2-Settings' => 'AAMAAABkAAQCAAAAAAIAAAAA' })->is_stream(),
+		1, "both: event stream with Upgrade: $upgrade");
+}
+
+is(Test::RTBus::WebSocket->connect(path => '/both', headers => {
+	Upgrade => 'h2c, websocket' })->status(), 101, 'both: one of several');
+
 is(Test::RTBus::SSE->connect(path => '/events?job=1', headers => {
 	Upgrade => 'websocket', Connection => 'Upgrade' })->status(), 200,
 	'only event stream: no upgrade');

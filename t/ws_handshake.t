@@ -26,7 +26,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http http_v2 ssi /)
-	->has_daemon('redis-server')->plan(148);
+	->has_daemon('redis-server')->plan(149);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -92,6 +92,7 @@ my $ws = shakes('good', key => 'dGhlIHNhbXBsZSBub25jZQ==');
 
 is($ws->header('Sec-WebSocket-Accept'), 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=',
 	'accept of section 1.3');
+is($ws->reason(), 'Switching Protocols', 'reason');
 is(lc $ws->header('Upgrade'), 'websocket', 'upgrade');
 is(lc $ws->header('Connection'), 'upgrade', 'connection');
 

@@ -201,7 +201,7 @@ ngx_http_rtbus_eio_websocket(ngx_http_request_t *r,
         return ngx_http_rtbus_upgrade_request(r, &sid, handlers);
     }
 
-    if (r->headers_in.upgrade == NULL) {
+    if (!ngx_http_rtbus_ws_asked(r)) {
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_REQUEST, NULL);
     }
 

@@ -126,7 +126,7 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
     }
 
     if ((error != NGX_HTTP_RTBUS_EIO_OK && error != NGX_HTTP_RTBUS_EIO_REQUEST)
-        || r->headers_in.upgrade == NULL)
+        || !ngx_http_rtbus_ws_asked(r))
     {
         if (error == NGX_HTTP_RTBUS_EIO_OK) {
             error = NGX_HTTP_RTBUS_EIO_REQUEST;

@@ -97,6 +97,21 @@ static const ngx_http_rtbus_transport_t  ngx_http_rtbus_ws_transport = {
 };
 
 
+ngx_uint_t
+ngx_http_rtbus_ws_asked(ngx_http_request_t *r)
+{
+    ngx_http_rtbus_ws_headers_t  headers;
+
+    if (r->headers_in.upgrade == NULL) {
+        return 0;
+    }
+
+    ngx_http_rtbus_ws_headers(r, &headers);
+
+    return headers.upgrade;
+}
+
+
 ngx_int_t
 ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 {
@@ -404,11 +419,17 @@ ngx_http_rtbus_ws_answer(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 
     r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
 
+    /* nginx writes no reason after it, and some clients wait for one */
+
+    ngx_str_set(&r->headers_out.status_line, "101 Switching Protocols");
+
     /* nothing else is understood, whatever error_page has brought us here */
 
     r->err_status = 0;
 
     rc = ngx_http_send_header(r);
+
+    ngx_str_null(&r->headers_out.status_line);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return (rc == NGX_OK) ? NGX_ERROR : rc;

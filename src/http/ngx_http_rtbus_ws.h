@@ -68,6 +68,10 @@ struct ngx_http_rtbus_ws_s {
 };
 
 
+/* is an upgrade to WebSocket asked for: there are others, h2c say */
+
+ngx_uint_t ngx_http_rtbus_ws_asked(ngx_http_request_t *r);
+
 /*
  * Checks the handshake and the origin.  NGX_OK and, unless r->header_sent, *key
  * is set: go on; otherwise this is what the content handler has to return.
