@@ -18,8 +18,8 @@ typedef struct {
 } ngx_http_rtbus_call_t;
 
 
-static ngx_table_elt_t *ngx_http_rtbus_add_header(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
+static ngx_int_t ngx_http_rtbus_link_header(ngx_http_request_t *r,
+    ngx_table_elt_t *h);
 static ngx_int_t ngx_http_rtbus_admit_origin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, ngx_str_t *body, ngx_str_t *cache);
@@ -63,9 +63,7 @@ ngx_int_t
 ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
     ngx_str_t *etag)
 {
-    r->headers_out.etag = ngx_http_rtbus_add_header(r, "ETag", etag);
-
-    if (r->headers_out.etag == NULL) {
+    if (ngx_http_rtbus_header(r, "ETag", etag) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -347,19 +345,11 @@ ngx_int_t
 ngx_http_rtbus_header(ngx_http_request_t *r, const char *name,
     ngx_str_t *value)
 {
-    return ngx_http_rtbus_add_header(r, name, value) ? NGX_OK : NGX_ERROR;
-}
-
-
-static ngx_table_elt_t *
-ngx_http_rtbus_add_header(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value)
-{
     ngx_table_elt_t  *h;
 
     h = ngx_list_push(&r->headers_out.headers);
     if (h == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
     h->hash = 1;
@@ -371,7 +361,84 @@ ngx_http_rtbus_add_header(ngx_http_request_t *r, const char *name,
     h->next = NULL;
 #endif
 
-    return h;
+    if (ngx_http_rtbus_link_header(r, h) != NGX_OK) {
+        h->hash = 0;
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Headers that have a place of their own are looked for there: by "expires",
+ * by variables, by modules that change or clear headers.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_link_header(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+#if (nginx_version < 1023000)
+    ngx_uint_t         i;
+    ngx_array_t       *headers;
+    ngx_table_elt_t  **other;
+#else
+    ngx_table_elt_t   *other;
+#endif
+
+    if (ngx_strcmp(h->key.data, "ETag") == 0) {
+        r->headers_out.etag = h;
+        return NGX_OK;
+    }
+
+    if (ngx_strcmp(h->key.data, "WWW-Authenticate") == 0) {
+        r->headers_out.www_authenticate = h;
+        return NGX_OK;
+    }
+
+    if (ngx_strcmp(h->key.data, "Cache-Control") != 0) {
+        return NGX_OK;
+    }
+
+    /* ours takes the place of what an earlier handler has left */
+
+#if (nginx_version < 1023000)
+
+    headers = &r->headers_out.cache_control;
+
+    if (headers->elts == NULL
+        && ngx_array_init(headers, r->pool, 1, sizeof(ngx_table_elt_t *))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    other = headers->elts;
+
+    for (i = 0; i < headers->nelts; i++) {
+        other[i]->hash = 0;
+    }
+
+    headers->nelts = 0;
+
+    other = ngx_array_push(headers);
+    if (other == NULL) {
+        return NGX_ERROR;
+    }
+
+    *other = h;
+
+#else
+
+    for (other = r->headers_out.cache_control; other; other = other->next) {
+        other->hash = 0;
+    }
+
+    r->headers_out.cache_control = h;
+
+#endif
+
+    return NGX_OK;
 }
 
 
