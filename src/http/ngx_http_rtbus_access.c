@@ -11,8 +11,6 @@ static size_t ngx_http_rtbus_name_piece(u_char *p, u_char *last,
     ngx_uint_t *variable);
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
 static ngx_uint_t ngx_http_rtbus_name_argument(ngx_str_t *name);
-static ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r,
-    ngx_str_t *value);
 static ngx_table_elt_t *ngx_http_rtbus_origin(ngx_http_request_t *r);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
@@ -1009,13 +1007,7 @@ ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name, ngx_str_t *value)
 }
 
 
-/*
- * Undoes the percent-encoding of what nginx has left encoded, which is
- * arguments: what was decoded once must not be decoded again, as other
- * locations and rules have seen it by its name of then.
- */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char  *dst, *src;

@@ -146,5 +146,13 @@ ngx_int_t ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf,
 ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
     ngx_str_t *value);
 
+/*
+ * Undoes the percent-encoding of what nginx has left encoded, which is
+ * arguments: what was decoded once must not be decoded again, as other
+ * locations and rules have seen it by its name of then.  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value);
+
 
 #endif /* _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_ */

@@ -24,6 +24,13 @@ struct ngx_http_rtbus_owners_s {
 };
 
 
+static ngx_uint_t ngx_http_rtbus_entry_name(ngx_str_t *name);
+static ngx_int_t ngx_http_rtbus_entry_merge(ngx_http_request_t *r,
+    ngx_str_t *cursor, ngx_str_t *other);
+static ngx_int_t ngx_http_rtbus_entry_parse(ngx_pool_t *pool,
+    ngx_array_t *entries, ngx_str_t *cursor);
+static rtbus_cursor_entry_t *ngx_http_rtbus_entry_find(ngx_array_t *entries,
+    rtbus_str_t *channel);
 static ngx_uint_t ngx_http_rtbus_owned(ngx_array_t *channels);
 static void ngx_http_rtbus_owners_answer(void *data, ngx_int_t rc);
 static ngx_int_t ngx_http_rtbus_owners_sort(ngx_array_t *channels,
@@ -31,6 +38,229 @@ static ngx_int_t ngx_http_rtbus_owners_sort(ngx_array_t *channels,
 static void ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc,
     ngx_str_t *name);
 static void ngx_http_rtbus_enter_cleanup(void *data);
+
+
+static ngx_str_t  ngx_http_rtbus_entry_names[] = {
+    ngx_string("lastEventId"),
+    ngx_string("Last-Event-ID"),
+    ngx_string("last_event_id"),
+    ngx_string("cursor"),
+    ngx_null_string
+};
+
+
+ngx_int_t
+ngx_http_rtbus_entry_cursor(ngx_http_request_t *r, ngx_str_t *cursor)
+{
+    u_char           *p, *last, *end;
+    ngx_str_t         name, value;
+    ngx_table_elt_t  *h;
+
+    ngx_str_null(cursor);
+
+    h = ngx_http_rtbus_header_in(r, "last-event-id",
+                                 sizeof("last-event-id") - 1);
+    if (h) {
+        *cursor = h->value;
+    }
+
+    last = r->args.data + r->args.len;
+
+    for (p = r->args.data; p < last; p = end + 1) {
+
+        end = ngx_strlchr(p, last, '&');
+        if (end == NULL) {
+            end = last;
+        }
+
+        name.data = p;
+
+        p = ngx_strlchr(p, end, '=');
+        if (p == NULL) {
+            continue;
+        }
+
+        name.len = p++ - name.data;
+
+        value.data = p;
+        value.len = end - p;
+
+        if (value.len == 0 || !ngx_http_rtbus_entry_name(&name)) {
+            continue;
+        }
+
+        if (ngx_http_rtbus_decode(r, &value) != NGX_OK
+            || ngx_http_rtbus_entry_merge(r, cursor, &value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_entry_name(ngx_str_t *name)
+{
+    ngx_str_t  *known;
+
+    for (known = ngx_http_rtbus_entry_names; known->len; known++) {
+        if (name->len == known->len
+            && ngx_strncasecmp(name->data, known->data, known->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* one that is malformed takes the place of both, for the client to be told */
+
+static ngx_int_t
+ngx_http_rtbus_entry_merge(ngx_http_request_t *r, ngx_str_t *cursor,
+    ngx_str_t *other)
+{
+    u_char                *p;
+    ngx_int_t              rc;
+    ngx_uint_t             i;
+    ngx_array_t            entries, others;
+    rtbus_cursor_entry_t  *entry, *to;
+
+    if (cursor->len == 0
+        || (cursor->len == other->len
+            && ngx_memcmp(cursor->data, other->data, other->len) == 0))
+    {
+        *cursor = *other;
+        return NGX_OK;
+    }
+
+    rc = ngx_http_rtbus_entry_parse(r->pool, &entries, cursor);
+
+    if (rc != NGX_OK) {
+        return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
+    }
+
+    rc = ngx_http_rtbus_entry_parse(r->pool, &others, other);
+
+    if (rc == NGX_DECLINED) {
+        *cursor = *other;
+        return NGX_OK;
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    entry = others.elts;
+
+    for (i = 0; i < others.nelts; i++) {
+
+        to = ngx_http_rtbus_entry_find(&entries, &entry[i].channel);
+
+        if (to == NULL) {
+            to = ngx_array_push(&entries);
+            if (to == NULL) {
+                return NGX_ERROR;
+            }
+
+            *to = entry[i];
+
+        } else if (rtbus_pos_cmp(to->pos, entry[i].pos) < 0) {
+            to->pos = entry[i].pos;
+        }
+    }
+
+    /* a position has one spelling: none is longer than it was */
+
+    p = ngx_pnalloc(r->pool, cursor->len + 1 + other->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    cursor->data = p;
+    entry = entries.elts;
+
+    for (i = 0; i < entries.nelts; i++) {
+
+        if (i) {
+            *p++ = ',';
+        }
+
+        p = ngx_cpymem(p, entry[i].channel.data, entry[i].channel.len);
+        *p++ = '@';
+        p += rtbus_pos_write(p, entry[i].pos);
+    }
+
+    cursor->len = p - cursor->data;
+
+    return NGX_OK;
+}
+
+
+/* NGX_OK, NGX_DECLINED: the cursor is malformed, NGX_ERROR */
+
+static ngx_int_t
+ngx_http_rtbus_entry_parse(ngx_pool_t *pool, ngx_array_t *entries,
+    ngx_str_t *cursor)
+{
+    int                    rc;
+    const uint8_t         *pos;
+    rtbus_cursor_entry_t   entry, *next;
+
+    if (ngx_array_init(entries, pool, 4, sizeof(rtbus_cursor_entry_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    pos = cursor->data;
+
+    for ( ;; ) {
+
+        rc = rtbus_cursor_next(&entry, &pos, cursor->data + cursor->len);
+
+        if (rc == RTBUS_AGAIN) {
+            return NGX_OK;
+        }
+
+        if (rc != RTBUS_OK
+            || ngx_http_rtbus_entry_find(entries, &entry.channel))
+        {
+            return NGX_DECLINED;
+        }
+
+        next = ngx_array_push(entries);
+        if (next == NULL) {
+            return NGX_ERROR;
+        }
+
+        *next = entry;
+    }
+}
+
+
+static rtbus_cursor_entry_t *
+ngx_http_rtbus_entry_find(ngx_array_t *entries, rtbus_str_t *channel)
+{
+    ngx_uint_t             i;
+    rtbus_cursor_entry_t  *entry;
+
+    entry = entries->elts;
+
+    for (i = 0; i < entries->nelts; i++) {
+        if (entry[i].channel.len == channel->len
+            && ngx_memcmp(entry[i].channel.data, channel->data, channel->len)
+               == 0)
+        {
+            return &entry[i];
+        }
+    }
+
+    return NULL;
+}
 
 
 ngx_int_t

@@ -69,6 +69,17 @@ struct ngx_http_rtbus_entry_s {
 
 
 /*
+ * The cursor of a client that comes over WebSocket or SSE, by whatever name it
+ * was given: in the header Last-Event-ID or in the arguments lastEventId,
+ * Last-Event-ID, last_event_id, cursor.  There may be several, say that of the
+ * page's URL and that which a library has added: of each channel the newest
+ * position counts.  Empty: there is none.  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_entry_cursor(ngx_http_request_t *r,
+    ngx_str_t *cursor);
+
+/*
  * Lets the request in, with this cursor (empty: none), or answers why not.  The
  * handler is called at once, or later with a copy of the entry.  This is what
  * the content handler has to return.

@@ -68,7 +68,7 @@ ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_http_rtbus_arg(r, "cursor", &cursor) != NGX_OK) {
+    if (ngx_http_rtbus_entry_cursor(r, &cursor) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -22,8 +22,6 @@ typedef struct {
 } ngx_http_rtbus_sse_t;
 
 
-static ngx_int_t ngx_http_rtbus_sse_cursor(ngx_http_request_t *r,
-    ngx_str_t *cursor);
 static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r,
     ngx_http_rtbus_entry_t *entry);
 static ngx_int_t ngx_http_rtbus_sse_begin(ngx_http_request_t *r);
@@ -93,7 +91,7 @@ ngx_http_rtbus_sse_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_http_rtbus_sse_cursor(r, &cursor) != NGX_OK) {
+    if (ngx_http_rtbus_entry_cursor(r, &cursor) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -194,28 +192,6 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
     }
 
     return NGX_DONE;
-}
-
-
-/*
- * EventSource sends the last id it has seen, but only when it reconnects by
- * itself; a page that was loaded anew puts it into the URL.
- */
-
-static ngx_int_t
-ngx_http_rtbus_sse_cursor(ngx_http_request_t *r, ngx_str_t *cursor)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_http_rtbus_header_in(r, "last-event-id",
-                                 sizeof("last-event-id") - 1);
-
-    if (h && h->value.len) {
-        *cursor = h->value;
-        return NGX_OK;
-    }
-
-    return ngx_http_rtbus_arg(r, "last_event_id", cursor);
 }
 
 
