@@ -23,7 +23,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http proxy gzip ssi stub_status /)
-	->has_daemon('redis-server')->plan(153);
+	->has_daemon('redis-server')->plan(157);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -366,6 +366,19 @@ is($beat->next_event()->{event}, 'e', 'event between heartbeats');
 my $comments = () = $beat->comments();
 ok($beat->wait_comments($comments + 2), 'heartbeats after an event');
 is(join('', $beat->comments()), '', 'heartbeats say nothing');
+is(join(', ', $beat->faults()), '', 'heartbeats are no events, ids come first');
+
+# several channels, several lines, a replay, events of the module itself
+
+$redis->cmd('FCALL', 'rtbus_publish', 1, 'job:2', 'lines', qq({\n"a":2\r\n}));
+
+my $order = client('/events?job=1&cursor=job:2@0-0');
+is($order->wait_event('lines')->{data}, qq({\n"a":2\n}), 'lines, replayed');
+$redis->event('job:1', 'lines', "x");
+like($order->wait_event('lines')->{id}, qr/^job:1@[\d-]+,job:2@[\d-]+$/,
+	'whole cursor in front of the data');
+is(join(', ', $order->faults()), '', 'ids come first');
+$order->drop();
 
 # an event that is about to go out when a heartbeat is due is no reason to wait
 # as for a client that does not read
@@ -399,6 +412,7 @@ is(Test::RTBus::WebSocket->connect(path => '/both', version => 12)->status(),
 	426, 'both: bad websocket');
 is(Test::RTBus::SSE->connect(path => '/ws')->status(), 426,
 	'only websocket: no event stream');
+
 # other upgrades are for others: curl --http2 and Java's client offer h2c
 
 for my $upgrade ('h2c', 'h2c, foo', 'TLS/1.0', 'websocketx') {

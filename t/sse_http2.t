@@ -279,7 +279,7 @@ SKIP: {
 
 	$redis->event('job:curl', 'e', "\x{20ac}");
 	ok((wait_for { slurp("$dir/body")
-		=~ /\nevent: e\ndata: "\xe2\x82\xac"\nid: job:curl\@0-0\n\n/ }
+		=~ /\nevent: e\nid: job:curl\@0-0\ndata: "\xe2\x82\xac"\n\n/ }
 		'curl'), 'curl: event');
 
 	for my $case (

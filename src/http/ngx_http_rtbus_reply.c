@@ -45,6 +45,10 @@ static time_t  ngx_http_rtbus_complained;
 ngx_int_t
 ngx_http_rtbus_reply(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json)
 {
+    /* what is done is done, and what was taken from a queue is no more */
+
+    r->disable_not_modified = 1;
+
     return ngx_http_rtbus_send(r, status, &ngx_http_rtbus_json_type, json,
                                &ngx_http_rtbus_no_store);
 }
@@ -54,6 +58,8 @@ ngx_int_t
 ngx_http_rtbus_reply_text(ngx_http_request_t *r, ngx_str_t *type,
     ngx_str_t *text)
 {
+    r->disable_not_modified = 1;
+
     return ngx_http_rtbus_send(r, NGX_HTTP_OK, type, text,
                                &ngx_http_rtbus_no_store);
 }

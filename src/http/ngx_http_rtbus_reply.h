@@ -20,7 +20,10 @@
  * A body of the request that was not read is discarded.
  */
 
-/* a JSON body (not sent for HEAD) with "Cache-Control: no-store" */
+/*
+ * A JSON body (not sent for HEAD) with "Cache-Control: no-store", whatever
+ * If-Match and the like may ask for.
+ */
 
 ngx_int_t ngx_http_rtbus_reply(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *json);

@@ -24,7 +24,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r,
     ngx_http_rtbus_entry_t *entry);
-static ngx_int_t ngx_http_rtbus_sse_begin(ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_sse_header(ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_sse_comment(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sse_cleanup(void *data);
 static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
 static void ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r);
@@ -131,6 +132,14 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
     sse = cln->data;
     ngx_memzero(sse, sizeof(ngx_http_rtbus_sse_t));
 
+    rc = ngx_http_rtbus_sse_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    /* from here on there is nothing but a stream, or its end */
+
     cln->handler = ngx_http_rtbus_sse_cleanup;
 
     sse->carrier.kind = NGX_RTBUS_STAT_SSE;
@@ -145,17 +154,13 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
                                       &ngx_http_rtbus_sse_protocol,
                                       &entry->grant)
            != NGX_OK
-        || ngx_http_rtbus_client_sid(&sse->client, sse->sid) != NGX_OK)
+        || ngx_http_rtbus_client_sid(&sse->client, sse->sid) != NGX_OK
+        || ngx_http_rtbus_sse_comment(&sse->carrier) != NGX_OK)
     {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     ngx_http_set_ctx(r, sse, ngx_http_rtbus_module);
-
-    rc = ngx_http_rtbus_sse_begin(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
 
     c = r->connection;
 
@@ -195,14 +200,13 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
 }
 
 
+/* answers what ngx_http_send_header() does */
+
 static ngx_int_t
-ngx_http_rtbus_sse_begin(ngx_http_request_t *r)
+ngx_http_rtbus_sse_header(ngx_http_request_t *r)
 {
-    ngx_int_t                  rc;
     ngx_str_t                  value;
     ngx_connection_t          *c;
-    ngx_rtbus_frame_t         *frame;
-    ngx_http_rtbus_sse_t      *sse;
     ngx_http_core_loc_conf_t  *clcf;
 
     c = r->connection;
@@ -245,24 +249,32 @@ ngx_http_rtbus_sse_begin(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_send_header(r);
+    /* a stream is no document that the client might have */
 
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
+    r->disable_not_modified = 1;
 
-    /* a comment, so that proxies and clients see the stream begin at once */
+    return ngx_http_send_header(r);
+}
 
-    frame = ngx_rtbus_frame_create(3);
+
+/*
+ * Shows proxies and clients that the stream is there.  Without an empty line
+ * behind it: some clients dispatch an event at each of these.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_sse_comment(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_rtbus_frame_t  *frame;
+
+    frame = ngx_rtbus_frame_create(2);
     if (frame == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_memcpy(frame->data, ":\n\n", 3);
+    ngx_memcpy(frame->data, ":\n", 2);
 
-    sse = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
-
-    ngx_http_rtbus_carrier_send(&sse->carrier, frame);
+    ngx_http_rtbus_carrier_send(car, frame);
     ngx_rtbus_frame_unref(frame);
 
     return NGX_OK;
@@ -327,8 +339,7 @@ ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r)
 static void
 ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 {
-    ngx_rtbus_frame_t        *frame;
-    ngx_http_rtbus_sse_t     *sse;
+    ngx_http_rtbus_sse_t      *sse;
     ngx_http_rtbus_carrier_t  *car;
 
     sse = ev->data;
@@ -368,17 +379,9 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
         return;
     }
 
-    frame = ngx_rtbus_frame_create(3);
-
-    if (frame == NULL) {
+    if (ngx_http_rtbus_sse_comment(car) != NGX_OK) {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
-        return;
     }
-
-    ngx_memcpy(frame->data, ":\n\n", 3);
-
-    ngx_http_rtbus_carrier_send(car, frame);
-    ngx_rtbus_frame_unref(frame);
 }
 
 
@@ -544,10 +547,9 @@ static ngx_rtbus_frame_t *
 ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
-    u_char             *p;
-    ngx_str_t           id;
-    ngx_rtbus_frame_t  *frame;
-    u_char              cursor[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
+    u_char     *p;
+    ngx_str_t   id;
+    u_char      cursor[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
 
     p = ngx_cpymem(cursor, msg->channel.data, msg->channel.len);
     *p++ = '@';
@@ -556,20 +558,14 @@ ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
     id.data = cursor;
     id.len = p - cursor;
 
-    frame = ngx_http_rtbus_sse_frame(msg->event, &id);
-
-    if (frame) {
-        /* the id line is the last one, an empty line follows */
-        frame->cursor = frame->len - 2;
-    }
-
-    return frame;
+    return ngx_http_rtbus_sse_frame(msg->event, &id);
 }
 
 
 static ngx_rtbus_frame_t *
 ngx_http_rtbus_sse_frame(rtbus_event_t *event, ngx_str_t *cursor)
 {
+    size_t              end;
     rtbus_str_t         data, id;
     ngx_rtbus_frame_t  *frame;
 
@@ -584,10 +580,11 @@ ngx_http_rtbus_sse_frame(rtbus_event_t *event, ngx_str_t *cursor)
     id.data = cursor->data;
 
     frame = ngx_rtbus_frame_create(rtbus_sse_write(NULL, &event->name, &data,
-                                                   &id));
+                                                   &id, &end));
 
     if (frame) {
-        rtbus_sse_write(frame->data, &event->name, &data, &id);
+        rtbus_sse_write(frame->data, &event->name, &data, &id, &end);
+        frame->cursor = end;
     }
 
     return frame;

@@ -31,7 +31,7 @@ static const uint8_t *rtbus_sse_find(const uint8_t *p, const uint8_t *last,
 
 size_t
 rtbus_sse_write(uint8_t *dst, const rtbus_str_t *name,
-    const rtbus_str_t *data, const rtbus_str_t *id)
+    const rtbus_str_t *data, const rtbus_str_t *id, size_t *id_end)
 {
     size_t          n;
     const uint8_t  *p, *cr, *lf, *end, *last;
@@ -40,6 +40,15 @@ rtbus_sse_write(uint8_t *dst, const rtbus_str_t *name,
 
     if (name->len) {
         n += rtbus_sse_put(dst, n, RTBUS_SSE_EVENT, name->data, name->len);
+    }
+
+    *id_end = 0;
+
+    /* some clients give an id to the data that follows it, not to the event */
+
+    if (id->len) {
+        n += rtbus_sse_put(dst, n, RTBUS_SSE_ID, id->data, id->len);
+        *id_end = n - 1;
     }
 
     /* an event without a data line is not dispatched: empty data has one too */
@@ -74,10 +83,6 @@ rtbus_sse_write(uint8_t *dst, const rtbus_str_t *name,
                 lf = rtbus_sse_find(p, last, '\n');
             }
         }
-    }
-
-    if (id->len) {
-        n += rtbus_sse_put(dst, n, RTBUS_SSE_ID, id->data, id->len);
     }
 
     if (dst) {

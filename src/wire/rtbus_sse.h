@@ -1,7 +1,7 @@
 
 /*
  * text/event-stream (WHATWG HTML, section "Server-sent events"): one event is
- * "event:", "data:" and "id:" lines and an empty line.
+ * "event:", "id:" and "data:" lines and an empty line.
  *
  * Data with line breaks (CR, LF, CRLF) becomes several "data:" lines.  Name and
  * id must hold none; the envelope and the cursor see to that.
@@ -17,13 +17,13 @@
 
 /*
  * Writes one event; id may be empty (no id line), name may be empty (no event
- * line: the client's default, "message").  The id line is the last one, so
- * that whatever follows it in a cursor can be put before the final two line
- * feeds.  Answers the length; with dst NULL only the length.
+ * line: the client's default, "message").  id_end is where the id ends, so that
+ * whatever follows it in a cursor can be put there (0: there is none).  Answers
+ * the length; with dst NULL only the length.
  */
 
 size_t rtbus_sse_write(uint8_t *dst, const rtbus_str_t *name,
-    const rtbus_str_t *data, const rtbus_str_t *id);
+    const rtbus_str_t *data, const rtbus_str_t *id, size_t *id_end);
 
 
 #endif /* _RTBUS_SSE_H_INCLUDED_ */

@@ -154,7 +154,7 @@ static uint8_t *
 event(const char *name, const char *data, size_t data_len, const char *id,
     size_t *len)
 {
-    size_t        written;
+    size_t        written, end;
     uint8_t      *p;
     rtbus_str_t   n, d, i;
 
@@ -162,7 +162,7 @@ event(const char *name, const char *data, size_t data_len, const char *id,
     set(&d, data, data_len);
     set(&i, id, strlen(id));
 
-    *len = rtbus_sse_write(NULL, &n, &d, &i);
+    *len = rtbus_sse_write(NULL, &n, &d, &i, &end);
 
     p = malloc(*len);
     if (p == NULL) {
@@ -171,7 +171,7 @@ event(const char *name, const char *data, size_t data_len, const char *id,
 
     memset(p, 0xaa, *len);
 
-    written = rtbus_sse_write(p, &n, &d, &i);
+    written = rtbus_sse_write(p, &n, &d, &i, &end);
 
     if (written != *len) {
         is_int(written, *len, "announced length is the written one");
@@ -266,11 +266,11 @@ static void
 test_bytes(void)
 {
     is_event("job", "{\"a\":1}", "12-0",
-             "event: job\ndata: {\"a\":1}\nid: 12-0\n\n", "all fields");
-    is_event("", "x", "12-0", "data: x\nid: 12-0\n\n", "no name");
+             "event: job\nid: 12-0\ndata: {\"a\":1}\n\n", "all fields");
+    is_event("", "x", "12-0", "id: 12-0\ndata: x\n\n", "no name");
     is_event("job", "x", "", "event: job\ndata: x\n\n", "no id");
     is_event("", "x", "", "data: x\n\n", "data only");
-    is_event("job", "", "1", "event: job\ndata: \nid: 1\n\n", "empty data");
+    is_event("job", "", "1", "event: job\nid: 1\ndata: \n\n", "empty data");
     is_event("", "", "", "data: \n\n", "nothing at all");
 
     is_event("", "a\nb", "", "data: a\ndata: b\n\n", "LF");
@@ -289,7 +289,7 @@ test_bytes(void)
 
     is_event("", " x", "", "data:  x\n\n", "space at the start is kept");
     is_event("", "id: 7\n\nevent: no", "1",
-             "data: id: 7\ndata: \ndata: event: no\nid: 1\n\n",
+             "id: 1\ndata: id: 7\ndata: \ndata: event: no\n\n",
              "data cannot forge a field");
     is_event("", "a\0b", "", "data: a\0b\n\n", "zero byte in data");
     is_event("", "\xe2\x82\xac", "", "data: \xe2\x82\xac\n\n", "UTF-8");
@@ -299,7 +299,7 @@ test_bytes(void)
 static void
 test_canary(void)
 {
-    size_t       len;
+    size_t       len, end;
     uint8_t      block[64];
     rtbus_str_t  name, data, id;
 
@@ -309,13 +309,21 @@ test_canary(void)
 
     memset(block, 0xaa, sizeof(block));
 
-    len = rtbus_sse_write(block + 8, &name, &data, &id);
+    len = rtbus_sse_write(block + 8, &name, &data, &id, &end);
 
-    is_mem(block + 8, len, "event: n\ndata: a\ndata: b\nid: 5\n\n",
+    is_mem(block + 8, len, "event: n\nid: 5\ndata: a\ndata: b\n\n",
            "into the middle of a buffer");
     is_mem(block, 8, "\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa", "nothing before it");
     is_int(block[8 + len], 0xaa, "nothing after it");
-    is_int(rtbus_sse_write(NULL, &name, &data, &id), len, "length with NULL");
+    is_mem(block + 8 + end - 1, 2, "5\n", "where the id ends");
+
+    is_int(rtbus_sse_write(NULL, &name, &data, &id, &end), len,
+           "length with NULL");
+
+    id.len = 0;
+
+    rtbus_sse_write(NULL, &name, &data, &id, &end);
+    is_int(end, 0, "there is no id");
 }
 
 

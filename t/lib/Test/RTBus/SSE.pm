@@ -21,6 +21,8 @@ package Test::RTBus::SSE;
 #		calls, in order
 #	pending() -> list of all events that are here now
 #	comments -> list of comments so far      wait_comments($n [, $seconds])
+#	faults	-> what readers that are laxer than the standard would stumble
+#		on: an empty line that ends no event, an id behind its data
 #	last_event_id, retry	-> as the stream has set them
 #	ended	-> true if the last chunk has come (HTTP/1.1): a clean end
 #	drop, close, reset	end it from this side
@@ -86,6 +88,7 @@ sub is_stream { $_[0]{stream} ? 1 : 0 }
 sub eof { $_[0]{eof} || $_[0]{ended} }
 sub ended { $_[0]{ended} ? 1 : 0 }
 sub comments { @{$_[0]{parser}{comments}} }
+sub faults { @{$_[0]{parser}{faults}} }
 sub retry { $_[0]{parser}{retry} }
 sub last_event_id { $_[0]{parser}{last_id} }
 
@@ -254,6 +257,7 @@ sub new {
 		data => undef,
 		last_id => '',
 		comments => [],
+		faults => [],
 	}, $class;
 }
 
@@ -304,7 +308,10 @@ sub _line {
 		@$self{qw/ event data /} = ('', undef);
 		$self->{last_id} = $self->{id} if defined $self->{id};
 
-		return () unless defined $data;
+		if (!defined $data) {
+			push @{$self->{faults}}, 'empty line';
+			return ();
+		}
 
 		chop $data;
 
@@ -331,6 +338,8 @@ sub _line {
 		$self->{data} .= "$value\n";
 
 	} elsif ($field eq 'id') {
+		push @{$self->{faults}}, 'id behind data'
+			if defined $self->{data};
 		$self->{id} = $value unless $value =~ /\0/;
 
 	} elsif ($field eq 'retry') {
