@@ -3,6 +3,7 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_variable.h"
 #include <jwt.h>
 
 
@@ -77,6 +78,13 @@ ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
     }
 
     /* variables that were evaluated before may have had another token */
+
+    if (ngx_http_rtbus_variables_renew(r, rmcf->jwt_index, rmcf->user_index,
+                                       &id->user)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     ngx_http_rtbus_user_set(&r->variables[rmcf->jwt_index], &id->user);
 
