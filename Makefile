@@ -141,9 +141,9 @@ run: deps build $(BUILD)/producer node_modules
 
 # beside npm's socket.io-parser
 
-$(BUILD)/sio: t/node/sio.c $(WIRE) $(HEADERS)
+$(BUILD)/sio: t/node/sio.c $(BUILD)/wire.a
 	@mkdir -p $(BUILD)
-	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(WIRE)
+	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(BUILD)/wire.a
 
 test: test-deps build $(BUILD)/producer $(BUILD)/sio node_modules unit layers
 	prove -j$(JOBS) -It/lib $(T)
@@ -211,9 +211,18 @@ builds: test-deps
 unit: $(UNITS)
 	timeout 300 prove -e '' $(UNITS)
 
-$(BUILD)/unit/%: t/unit/%.c $(wildcard t/unit/*.h) $(WIRE) $(HEADERS)
+# src/wire is compiled once for all of them
+
+$(BUILD)/wire/%.o: src/wire/%.c $(wildcard src/wire/*.h) Makefile
+	@mkdir -p $(BUILD)/wire
+	$(CC) $(UNIT_CFLAGS) -Isrc/wire -c -o $@ $<
+
+$(BUILD)/wire.a: $(patsubst src/wire/%.c,$(BUILD)/wire/%.o,$(WIRE))
+	ar rc $@.new $^ && mv $@.new $@
+
+$(BUILD)/unit/%: t/unit/%.c $(wildcard t/unit/*.h) $(BUILD)/wire.a
 	@mkdir -p $(BUILD)/unit
-	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(WIRE) $(UNIT_LIBS)
+	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(BUILD)/wire.a $(UNIT_LIBS)
 
 # yajl is the judge of what is JSON
 
