@@ -26,9 +26,10 @@
 # In Debian systems of their own, made with debootstrap below build/roots (root
 # or sudo is needed):
 #
-#   make test-debian13  all suites on Debian 13; REDIS=valkey for Valkey
+#   make test-debian13  all suites on Debian 13; REDIS=valkey for Valkey,
+#                       WHO=somebody for an ordinary user who has sudo
 #   make test-fresh     the demo and all suites on a Debian 12 that has nothing
-#                       but git and make
+#                       but git and make; WHO as above
 #   make test-deb       the package is installed, used and removed
 #   make test-image     the steps of Dockerfile, and a page from what they make
 #   make builds         gcc and clang, nginx 1.22 and 1.26 and the newest that
