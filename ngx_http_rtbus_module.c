@@ -14,6 +14,7 @@
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_log.h"
 #include "ngx_http_rtbus_plain.h"
+#include "ngx_http_rtbus_replay.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_sio.h"
 #include "rtbus_sio.h"
@@ -39,6 +40,8 @@ static char *ngx_http_rtbus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static void ngx_http_rtbus_merge_replay(ngx_http_core_loc_conf_t *clcf,
+    ngx_http_rtbus_loc_conf_t *conf);
 static void ngx_http_rtbus_merge_noname(ngx_http_core_loc_conf_t *clcf,
     ngx_http_rtbus_loc_conf_t *conf, ngx_http_rtbus_loc_conf_t *prev);
 static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
@@ -330,6 +333,13 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("rtbus_replay"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_replay_set,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("rtbus_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_rtbus_status,
@@ -542,6 +552,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
      *     rlcf->publish = NULL;
      *     rlcf->live = 0;
      *     rlcf->submit = NULL;
+     *     rlcf->replay = NULL;
      */
 
     rlcf->bus = NGX_CONF_UNSET_PTR;
@@ -583,6 +594,10 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     if (clcf->noname) {
         ngx_http_rtbus_merge_noname(clcf, conf, prev);
         return NGX_CONF_OK;
+    }
+
+    if (conf->replay) {
+        ngx_http_rtbus_merge_replay(clcf, conf);
     }
 
     if (conf->handler && conf->handler != clcf->handler) {
@@ -659,6 +674,20 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               1024 * 1024);
 
     return NGX_CONF_OK;
+}
+
+
+/* beside a capture it is for GET alone, and the location has its handler */
+
+static void
+ngx_http_rtbus_merge_replay(ngx_http_core_loc_conf_t *clcf,
+    ngx_http_rtbus_loc_conf_t *conf)
+{
+    if (clcf->handler == NULL) {
+        clcf->handler = ngx_http_rtbus_replay_handler;
+    }
+
+    conf->handler = ngx_http_rtbus_replay_handler;
 }
 
 

@@ -22,7 +22,7 @@
 --
 --
 -- FCALL rtbus_publish 1 <channel> <event> <data> [APPEND <text>] [TTL <s>]
---     [MAXLEN <n>] [ARGS <array>] [ATTACHMENTS <array>]
+--     [MAXLEN <n>] [ARGS <array>] [ATTACHMENTS <array>] [END <status>]
 --     [SET <field> <value> ...]
 --
 --     -> "<epoch>-<seq>", the position of the event in its channel
@@ -46,15 +46,19 @@
 --                  to be "" then; message and entry have "args", no "data"
 --     ATTACHMENTS  JSON array of strings (base64); message and entry have
 --                  "attachments"
+--     END          completed, cancelled, interrupted or failed: this event is
+--                  the last one of the job, and status is what became of it;
+--                  message and entry have "end", the hash has the status
 --     SET          fields of the hash, up to 1000 of them, names and values
 --                  as they come.  It is the last option: all that follows is
 --                  fields.  "epoch" and "seq" are set by the function alone
 --
 -- Options may be in lower case, and each may be given once.
 --
--- The entry has the fields event, data (or args), attachments (if any) and
--- timestamp.  The hash gets what SET says, and epoch, seq and updatedAt (ms);
--- createdAt (ms) when it has none.
+-- The entry has the fields event, data (or args), attachments (if any), end (if
+-- it is the last one) and timestamp.  The hash gets what SET says, and epoch, seq
+-- and updatedAt (ms); createdAt (ms) when it has none; with END also status, and
+-- end and endedAt, the position and the time (ms) of the first such event.
 --
 -- seq counts 1, 2, 3 ... without holes as long as the stream exists.  The
 -- stream's last id is the truth, also when its entries were trimmed or
@@ -94,9 +98,25 @@
 -- hash tag, so that the two share a slot.
 --
 --
+-- FCALL rtbus_job_claim 1 <channel> <user> <busy> <key> <owner> <keep> <cursor>
+--     <judging>
+-- FCALL rtbus_job_append 1 <channel> <epoch> <events> <owner> <renew> <type>
+--     <format> <text> <status> <usage> <error> [<event> <data> <quoted> <name>
+--     ...]
+-- FCALL rtbus_job_check 1 <channel> <judging>
+-- FCALL rtbus_job_stop 1 <channel> <epoch>
+--
+-- What rtbus_capture, rtbus_replay and rtbus_stop of nginx are made of; not for
+-- others, and they change from one version to the next.  A job is claimed, which
+-- makes its channel anew; it grows by appends, each of which says how many events
+-- there were before it, and ends with one that has a status.  An entry of such a
+-- job has "text" in place of data that is not JSON, "name" if the event is called
+-- otherwise by its source, and the last one "end" and "capture".
+--
+--
 -- FCALL_RO rtbus_version 0
 --
---     -> 3: a number that grows with each change of this file
+--     -> 4: a number that grows with each change of this file
 --
 --
 -- ERRORS
@@ -118,11 +138,15 @@
 -- for the channel; in a cluster SPUBLISH and CLUSTER INFO instead.
 --
 
-local VERSION = 3
+local VERSION = 4
 
 local OPTIONS = {
     APPEND = true, TTL = true, MAXLEN = true, ARGS = true,
-    ATTACHMENTS = true, SET = true
+    ATTACHMENTS = true, END = true, SET = true
+}
+
+local STATUSES = {
+    completed = true, cancelled = true, interrupted = true, failed = true
 }
 
 local TTL, TTL_MAX = 86400, 315360000
@@ -419,6 +443,11 @@ local function option_fault(name, value)
                and ' is not a number from 1 to ' .. MAXLEN_MAX
     end
 
+    if name == 'END' then
+        return not STATUSES[value] and ' is none of completed, cancelled, '
+                                       .. 'interrupted and failed'
+    end
+
     local fault, list = json_fault(value)
 
     if fault then
@@ -491,13 +520,24 @@ local function read_options(args)
         end
     end
 
+    local more = {}
+
+    if given.ATTACHMENTS then
+        more[1], more[2] = 'attachments', given.ATTACHMENTS
+    end
+
+    if given.END then
+        more[#more + 1], more[#more + 2] = 'end', given.END
+    end
+
     return {
         text = given.APPEND ~= '' and given.APPEND or nil,
         ttl = 1000 * (given.TTL or TTL),
         maxlen = given.MAXLEN or MAXLEN,
         list = given.ARGS,
         binary = given.ATTACHMENTS,
-        more = { given.ATTACHMENTS and 'attachments', given.ATTACHMENTS },
+        more = more,
+        status = given.END,
         fields = given.SET,
     }
 end
@@ -661,6 +701,19 @@ local function remember(names, epoch)
 end
 
 
+-- The first end of an epoch counts: replays go no further.
+
+local function mark_end(state, epoch, id, now, status)
+    local ended = call('HGET', state, 'end')
+
+    if ended and match(ended, '^(%d+)-') == epoch then
+        return
+    end
+
+    call('HSET', state, 'status', status, 'end', id, 'endedAt', now)
+end
+
+
 -- Takes an APPEND back.
 
 local function shorten(output, length)
@@ -796,6 +849,10 @@ local function write(names, event, head, kind, data, options, args)
         end
     end
 
+    if options.status then
+        mark_end(state, epoch, id, now, options.status)
+    end
+
     if options.fields then
         call('HSET', state, 'seq', seq, 'updatedAt', now,
              unpack(args, options.fields))
@@ -817,6 +874,10 @@ local function write(names, event, head, kind, data, options, args)
 
     if options.binary then
         data = data .. ',"attachments":' .. options.binary
+    end
+
+    if options.status then
+        data = data .. ',"end":"' .. options.status .. '"'
     end
 
     call(verb, channel, head .. data .. ',"id":"' .. id .. '","timestamp":'
@@ -995,6 +1056,459 @@ local function claim(keys, args)
 end
 
 
+-- Jobs whose events nginx captures.  The state of one that runs names its owner,
+-- a worker of nginx, and until when it is to be believed without news of it.
+
+local LEASE = 15000
+
+local CHECKED = {
+    'userId', 'status', 'lease', 'capture:type', 'capture:format', 'end',
+    'endedAt', 'owner', 'capture:epoch'
+}
+
+
+local function clock()
+    local time = call('TIME')
+
+    return format('%s%03d', time[1], floor(time[2] / 1000))
+end
+
+
+-- What a job function needs first: the names of the channel, the time, and the
+-- fields of the state that are asked for; or nil and an error.
+
+local function open_job(keys, args, count, ...)
+    if not call then
+        prepare()
+    end
+
+    if #keys ~= 1 then
+        return nil, refuse('one key is expected, the channel')
+    end
+
+    if #args < count then
+        return nil, refuse('too few arguments')
+    end
+
+    local names = channels[keys[1]] or channel_names(keys[1])
+
+    if not names then
+        return nil, refuse('bad channel')
+    end
+
+    if cluster == nil then
+        find_cluster()
+    end
+
+    local fields = try('HMGET', names.state, ...)
+
+    if is_error(fields) then
+        return nil, fields
+    end
+
+    return names, fields, clock()
+end
+
+
+local function send(names, message)
+    if cluster then
+        call('SPUBLISH', names.shard, message)
+    else
+        call('PUBLISH', names.plain, message)
+    end
+end
+
+
+local function may_write(names)
+    local verb = cluster and 'SPUBLISH' or 'PUBLISH'
+    local channel = cluster and names.shard or names.plain
+
+    local denied = not allowed(verb, channel, '') and verb
+                   or not allowed('HSET', names.state, '', '') and 'HSET'
+                   or not allowed('HDEL', names.state, '') and 'HDEL'
+                   or not allowed('PEXPIRE', names.events, '1') and 'PEXPIRE'
+                   or not allowed('APPEND', names.output, '') and 'APPEND'
+
+    return denied and no_permission(denied)
+end
+
+
+-- Ends a job that runs: the last event, the state, what the keys live from now
+-- on.  One that has had no answer has no last event either.
+
+local function finish(names, now, status, failure)
+    local state, events = names.state, names.events
+
+    local fields = call('HMGET', state, 'epoch', 'events', 'usage', 'capture:type',
+                        'capture:format', 'capture:keep')
+    local epoch, count, usage = fields[1], fields[2], fields[3]
+
+    call('HSET', state, 'status', status, 'completedAt', now, 'updatedAt', now)
+    call('HDEL', state, 'owner', 'lease')
+
+    if failure ~= '' then
+        call('HSET', state, 'error', failure)
+    end
+
+    names.expires, names.left = nil, nil
+
+    if not fields[4] and status == 'failed' then
+        return
+    end
+
+    local data = '{"status":"' .. status .. '","usage":' .. (usage or 'null')
+                 .. ',"events":' .. (count or '0') .. '}'
+    local kind = fields[5] or ''
+
+    local id = try('XADD', events, 'NOMKSTREAM', epoch .. '-*',
+                   'event', 'capture:end', 'data', data, 'timestamp', now,
+                   'end', status, 'capture', kind)
+
+    if type(id) ~= 'string' then
+        return
+    end
+
+    call('HSET', state, 'seq', match(id, '%d+$'), 'end', id, 'endedAt', now)
+    call('PEXPIRE', events, 1000 * (fields[6] or 300))
+
+    send(names, '{"event":"capture:end","data":' .. data .. ',"id":"' .. id
+                .. '","timestamp":' .. now .. ',"end":"' .. status
+                .. '","capture":"' .. kind .. '"}')
+end
+
+
+-- The owner has not been heard of: whoever finds out says so, once.
+
+local function judge(names, now, status, lease)
+    if status == 'running' and lease and tonumber(now) > tonumber(lease) then
+        finish(names, now, 'interrupted', '')
+        return 'interrupted'
+    end
+
+    return status
+end
+
+
+local function job_claim(keys, args)
+    local names, s, now = open_job(keys, args, 7, 'userId', 'status', 'epoch',
+                                   'owner', 'lease', 'capture:key', 'endedAt')
+
+    if not names then
+        return s
+    end
+
+    local user, busy, key, owner, keep, cursor = unpack(args, 1, 6)
+    local state, events, output = names.state, names.events, names.output
+
+    local fault = parted(events, state, output) or may_write(names)
+
+    if fault then
+        return fault
+    end
+
+    if s[1] and s[1] ~= user then
+        return { 'forbidden', '', '' }
+    end
+
+    local info, err = stream_info(events)
+
+    if err then
+        return err
+    end
+
+    local last = info and info['last-generated-id'] or '0-0'
+    local epoch, status, old = s[3] or '0', s[2], s[4] or ''
+
+    if args[7] == '1' then
+        status = judge(names, now, status, s[5])
+    end
+
+    if cursor ~= '' then
+        local fits = s[3] and match(cursor, '^%d+-') == epoch .. '-'
+                     and not is_later(cursor, last)
+
+        return { fits and 'attach' or 'gone', epoch, '' }
+    end
+
+    local running = status == 'running'
+
+    if key ~= '' and s[6] == key then
+        local fresh = s[7]
+                      and tonumber(now) - tonumber(s[7]) <= 1000 * tonumber(keep)
+
+        if running
+            or fresh and (status == 'completed' or status == 'cancelled')
+        then
+            return { 'attach', epoch, '' }
+        end
+    end
+
+    if running and busy ~= 'replace' then
+        return { busy == 'attach' and 'attach' or 'busy', epoch, '' }
+    end
+
+    if running then
+        finish(names, now, 'cancelled', '')
+    end
+
+    local newest = match(last, '^%d+')
+
+    if tonumber(newest) > tonumber(epoch) then
+        epoch = newest
+    end
+
+    epoch = new_epoch(now, epoch)
+
+    -- a stream without entries that begins where the job does, so that nobody
+    -- takes the end of the last one for the end of this one
+
+    call('DEL', events, output)
+    call('XGROUP', 'CREATE', events, 'rtbus', '$', 'MKSTREAM')
+    call('XGROUP', 'DESTROY', events, 'rtbus')
+    call('XSETID', events, epoch .. '-0')
+
+    call('HDEL', state, 'usage', 'error', 'completedAt', 'failedAt', 'end',
+         'endedAt', 'capture:type', 'capture:format', 'capture:key', 'result', 'progress')
+    call('HSET', state, 'status', 'running', 'userId', user, 'startedAt', now,
+         'updatedAt', now, 'epoch', epoch, 'seq', '0', 'events', '0',
+         'owner', owner, 'lease', format('%.0f', now + LEASE),
+         'capture:keep', keep, 'capture:epoch', epoch)
+
+    if key ~= '' then
+        call('HSET', state, 'capture:key', key)
+    end
+
+    if not call('HGET', state, 'createdAt') then
+        call('HSET', state, 'createdAt', now)
+    end
+
+    call('PEXPIRE', events, 1000 * TTL)
+    call('PEXPIRE', state, 1000 * TTL)
+
+    remember(names, epoch)
+
+    return { 'claimed', epoch, running and old or '' }
+end
+
+
+-- One event of a call of the owner, from args[i] on: its id, or nil.
+
+local function append_event(names, epoch, now, args, i)
+    local event, data, quoted, name = unpack(args, i, i + 3)
+    local head = heads[event]
+
+    if not head then
+        head = event_head(event)
+
+        if not head then
+            return nil
+        end
+    end
+
+    local id
+
+    if name == '' and quoted == '' then
+        id = try('XADD', names.events, 'NOMKSTREAM', epoch .. '-*',
+                 'event', event, 'data', data, 'timestamp', now)
+    else
+        local more = {}
+
+        if name ~= '' then
+            more[1], more[2] = 'name', name
+        end
+
+        id = try('XADD', names.events, 'NOMKSTREAM', epoch .. '-*',
+                 'event', event, quoted ~= '' and 'text' or 'data', data,
+                 'timestamp', now, unpack(more))
+    end
+
+    if type(id) ~= 'string' then
+        return nil
+    end
+
+    local message = head .. (quoted ~= '' and quoted or data) .. ',"id":"' .. id
+                    .. '","timestamp":' .. now
+
+    if quoted ~= '' then
+        message = message .. ',"text":1'
+    end
+
+    if name ~= '' then
+        message = message .. ',"name":' .. cjson.encode(name)
+    end
+
+    send(names, message .. '}')
+
+    return id
+end
+
+
+-- What the owner has to say.  A call that is made again, because its answer was
+-- lost, is known by the number of events that were there before it.
+
+local function job_append(keys, args)
+    local names, s, now = open_job(keys, args, 10, 'epoch', 'status', 'owner',
+                                   'events')
+
+    if not names then
+        return s
+    end
+
+    local epoch, before, owner, ttl, kind, form, text, status, usage, failure
+          = unpack(args, 1, 10)
+    local state, events = names.state, names.events
+    local count = (#args - 10) / 4
+
+    if count ~= floor(count) then
+        return refuse('an event has four parts')
+    end
+
+    local total = format('%d', before + count)
+
+    if s[1] ~= epoch then
+        return { 'over', 'replaced' }
+    end
+
+    if s[2] ~= 'running' or s[3] ~= owner then
+
+        if status ~= '' and s[2] == status and s[4] == total then
+            return { 'ok', total }
+        end
+
+        return { 'over', s[2] or '' }
+    end
+
+    local fault = may_write(names)
+
+    if fault then
+        return fault
+    end
+
+    if s[4] ~= before then
+
+        if s[4] ~= total then
+            return { 'over', 'lost' }
+        end
+
+        count, text = 0, ''
+    end
+
+    local id
+
+    for i = 11, 10 + 4 * count, 4 do
+        local added = append_event(names, epoch, now, args, i)
+
+        if not added then
+            return { 'over', 'lost' }
+        end
+
+        id = added
+    end
+
+    if text ~= '' then
+        call('APPEND', names.output, text)
+    end
+
+    if id then
+        call('HSET', state, 'events', total, 'seq', match(id, '%d+$'),
+             'updatedAt', now, 'lease', format('%.0f', now + LEASE))
+    else
+        call('HSET', state, 'lease', format('%.0f', now + LEASE))
+    end
+
+    if kind ~= '' then
+        call('HSET', state, 'capture:type', kind)
+    end
+
+    if form ~= '' then
+        call('HSET', state, 'capture:format', form)
+    end
+
+    if usage ~= '' then
+        call('HSET', state, 'usage', usage)
+    end
+
+    if ttl ~= '0' then
+        call('PEXPIRE', events, 1000 * TTL)
+        call('PEXPIRE', state, 1000 * TTL)
+        call('PEXPIRE', names.output, 1000 * TTL)
+
+        names.expires, names.left = nil, nil
+    end
+
+    if status ~= '' then
+        finish(names, now, status, failure)
+    end
+
+    return { 'ok', total }
+end
+
+
+-- What is known of a job, for those who replay it; "judging" is "1" of those who
+-- may say that its owner is gone.
+
+local function job_check(keys, args)
+    if not call then
+        prepare()
+    end
+
+    local names, s, now = open_job(keys, args, 1, unpack(CHECKED))
+
+    if not names then
+        return s
+    end
+
+    if args[1] == '1' and judge(names, now, s[2], s[3]) ~= s[2] then
+        s = call('HMGET', names.state, unpack(CHECKED))
+    end
+
+    local info, err = stream_info(names.events)
+
+    if err then
+        return err
+    end
+
+    local last = info and info['last-generated-id'] or '0-0'
+    local epoch = match(last, '^%d+')
+    local ended, since = s[6] or '', ''
+
+    if match(ended, '^%d+') == epoch then
+        since = format('%.0f', max(0, tonumber(now) - (tonumber(s[7]) or 0)))
+    else
+        ended = ''
+    end
+
+    return { s[1] or '', s[2] or '', last, s[4] or '', ended, since, s[8] or '',
+             s[9] == epoch and 'capture' or '', s[5] or '' }
+end
+
+
+-- Ends a job that runs; whoever owns it is told apart from this.
+
+local function job_stop(keys, args)
+    local names, s, now = open_job(keys, args, 1, 'status', 'epoch', 'owner')
+
+    if not names then
+        return s
+    end
+
+    if s[1] ~= 'running' or s[2] ~= args[1] or not s[3] then
+        return { '', '' }
+    end
+
+    local fault = parted(names.events, names.state, names.output)
+                  or may_write(names)
+
+    if fault then
+        return fault
+    end
+
+    finish(names, now, 'cancelled', '')
+
+    return { s[3], s[2] }
+end
+
+
 -- The key for a dedupe id, in the slot of the stream; nil if the name has
 -- braces that no tag can be put around.
 
@@ -1093,6 +1607,10 @@ end
 redis.register_function('rtbus_publish', publish)
 redis.register_function('rtbus_command', command)
 redis.register_function('rtbus_claim', claim)
+redis.register_function('rtbus_job_claim', job_claim)
+redis.register_function('rtbus_job_append', job_append)
+redis.register_function('rtbus_job_check', job_check)
+redis.register_function('rtbus_job_stop', job_stop)
 
 redis.register_function{
     function_name = 'rtbus_snapshot',

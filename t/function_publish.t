@@ -122,6 +122,30 @@ is(state('job:old')->{a}, 'b', 'fields are kept');
 fcall('job:made', 'e', '1', 'SET', 'createdAt', 'then');
 is(state('job:made')->{createdAt}, 'then', 'createdAt of the producer');
 
+# the last event of a job; the first end of an epoch counts
+
+fcall('job:over', 'e', '1');
+my $end = fcall('job:over', 'e', '2', 'END', 'completed');
+my $ended = state('job:over');
+
+is($ended->{status}, 'completed', 'END, status');
+is($ended->{end}, $end, 'END, position');
+is($ended->{endedAt}, $ended->{updatedAt}, 'END, time');
+
+%entry = @{$redis->cmd('XREVRANGE', '{job:over}:events', '+', '-')->[0][1]};
+is($entry{end}, 'completed', 'END, entry');
+like((messages())[-1][1], qr/,"end":"completed","id":"\Q$end\E"/,
+	'END, message');
+
+fcall('job:over', 'e', '3', 'END', 'failed');
+is(state('job:over')->{end}, $end, 'END, again');
+
+fcall('job:over2', 'e', '1', 'END', 'failed', 'ATTACHMENTS', '["eA=="]',
+	'SET', 'status', 'mine');
+is(state('job:over2')->{status}, 'mine', 'END, status of the producer');
+like((messages())[-1][1], qr/,"attachments":\["eA=="\],"end":"failed",/,
+	'END and ATTACHMENTS');
+
 my @pairs = map { ("field$_", $_) } 1 .. 1000;
 
 fcall('job:wide', 'e', '1', 'SET', @pairs);
@@ -837,7 +861,7 @@ my $digest = $aof->cmd('DEBUG', 'DIGEST');
 $aof->kill()->start();
 
 is($aof->cmd('DEBUG', 'DIGEST'), $digest, 'AOF has it all');
-is($aof->cmd('FCALL_RO', 'rtbus_version', 0), 3, 'AOF has the library');
+is($aof->cmd('FCALL_RO', 'rtbus_version', 0), 4, 'AOF has the library');
 ($epoch) = split /-/, $ids[0];
 is($aof->cmd('FCALL', 'rtbus_publish', 1, 'job:1', 'e', '1'), "$epoch-4",
 	'AOF, positions go on');

@@ -84,6 +84,8 @@ typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
 typedef struct ngx_http_rtbus_relay_s    ngx_http_rtbus_relay_t;
 typedef struct ngx_http_rtbus_eio_handlers_s
                                          ngx_http_rtbus_eio_handlers_t;
+typedef struct ngx_http_rtbus_replay_conf_s
+                                         ngx_http_rtbus_replay_conf_t;
 
 
 /* commands that are under way in a worker, see _command.h */
@@ -221,6 +223,8 @@ typedef struct {
     ngx_array_t                 *commands;    /* ngx_http_rtbus_command_rule_t,
                                                  or NULL */
     ngx_http_rtbus_name_t       *submit;      /* the event */
+    ngx_http_rtbus_replay_conf_t
+                                *replay;      /* or NULL */
 } ngx_http_rtbus_loc_conf_t;
 
 

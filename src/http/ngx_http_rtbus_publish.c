@@ -17,6 +17,7 @@ typedef enum {
     NGX_HTTP_RTBUS_APPEND = 0,
     NGX_HTTP_RTBUS_TTL,
     NGX_HTTP_RTBUS_MAXLEN,
+    NGX_HTTP_RTBUS_END,
     NGX_HTTP_RTBUS_SET,
     NGX_HTTP_RTBUS_OPTIONS
 } ngx_http_rtbus_option_e;
@@ -272,6 +273,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
         rtbus_json_member("append"),
         rtbus_json_member("ttl"),
         rtbus_json_member("maxlen"),
+        rtbus_json_member("end"),
         rtbus_json_member("set")
     };
     ngx_http_rtbus_loc_conf_t  *rlcf;
@@ -329,6 +331,22 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
         }
 
         if (ngx_http_rtbus_publish_word(cmd, "MAXLEN") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    value = &members[NGX_HTTP_RTBUS_END].value;
+
+    if (value->type != RTBUS_JSON_NONE) {
+
+        if (value->type != RTBUS_JSON_STRING) {
+            *reason = "end is not a string";
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_rtbus_publish_word(cmd, "END") != NGX_OK
             || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
         {
             return NGX_ERROR;

@@ -50,7 +50,11 @@ static void ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost,
 static void ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     redisReply *fields);
 static const char *ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub,
-    rtbus_event_t *event, redisReply *fields, u_char *name);
+    rtbus_event_t *event, redisReply *fields, u_char *name, u_char **text);
+static const char *ngx_rtbus_history_text(ngx_rtbus_hub_t *hub,
+    rtbus_event_t *event, redisReply *v, u_char **text);
+static rtbus_str_t *ngx_rtbus_history_mark(rtbus_event_t *event,
+    redisReply *f);
 static void ngx_rtbus_history_done(ngx_rtbus_read_t *read);
 static void ngx_rtbus_history_failed(ngx_rtbus_read_t *read,
     redisReply *reply);
@@ -650,11 +654,13 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     ngx_rtbus_sub_t      *sub;
     ngx_rtbus_frame_t    *frame;
     ngx_rtbus_channel_t  *ch;
+    u_char               *text;
     u_char                name[6 * RTBUS_EVENT_NAME_MAX + 2];
 
     ch = read->ch;
+    text = NULL;
 
-    reason = ngx_rtbus_history_parse(ch->hub, &event, fields, name);
+    reason = ngx_rtbus_history_parse(ch->hub, &event, fields, name, &text);
 
     if (reason) {
         ngx_rtbus_hub_invalid(ch->hub, &ch->name, reason);
@@ -679,7 +685,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
             sub->pos = pos;
         }
 
-        return;
+        goto done;
     }
 
     size = event.data.len + event.args.len + event.attachments.len + 256;
@@ -729,14 +735,23 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     }
 
     ngx_rtbus_msg_done(&msg);
+
+done:
+
+    if (text) {
+        ngx_free(text);
+    }
 }
 
 
-/* the fields of a stream entry as an event; NULL, or why it is none */
+/*
+ * The fields of a stream entry as an event; NULL, or why it is none.  *text is
+ * memory that the event needs, to be freed after it, or NULL.
+ */
 
 static const char *
 ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
-    redisReply *fields, u_char *name)
+    redisReply *fields, u_char *name, u_char **text)
 {
     size_t               i, n, size;
     rtbus_str_t          raw, *slice;
@@ -801,7 +816,23 @@ ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
             event->timestamp = (n == (size_t) NGX_ERROR) ? 0 : n;
             continue;
 
+        } else if (f->len == 4 && ngx_strncmp(f->str, "text", 4) == 0) {
+
+            reason = ngx_rtbus_history_text(hub, event, v, text);
+            if (reason) {
+                return reason;
+            }
+
+            continue;
+
         } else {
+            slice = ngx_rtbus_history_mark(event, f);
+
+            if (slice) {
+                slice->data = (u_char *) v->str;
+                slice->len = v->len;
+            }
+
             continue;
         }
 
@@ -821,6 +852,11 @@ ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
         }
 
         *slice = value.raw;
+
+        if (type == RTBUS_JSON_NONE) {
+            event->bytes.data = (u_char *) v->str;
+            event->bytes.len = v->len;
+        }
     }
 
     if (raw.len == 0) {
@@ -833,6 +869,56 @@ ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
 
     if (rtbus_event_name(event, &raw, &reason) != RTBUS_OK) {
         return reason;
+    }
+
+    return NULL;
+}
+
+
+/* what is no JSON is a string of it for those who want that */
+
+static const char *
+ngx_rtbus_history_text(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
+    redisReply *v, u_char **text)
+{
+    size_t  len;
+
+    if (*text) {
+        return "bad stream entry";
+    }
+
+    len = rtbus_json_quote(NULL, (u_char *) v->str, v->len);
+
+    *text = ngx_alloc(len, hub->log);
+    if (*text == NULL) {
+        return "no memory";
+    }
+
+    rtbus_json_quote(*text, (u_char *) v->str, v->len);
+
+    event->data.data = *text;
+    event->data.len = len;
+    event->bytes.data = (u_char *) v->str;
+    event->bytes.len = v->len;
+    event->text = 1;
+
+    return NULL;
+}
+
+
+static rtbus_str_t *
+ngx_rtbus_history_mark(rtbus_event_t *event, redisReply *f)
+{
+    if (f->len == 3 && ngx_strncmp(f->str, "end", 3) == 0) {
+        return &event->end;
+    }
+
+    if (f->len == 4 && ngx_strncmp(f->str, "name", 4) == 0) {
+        return &event->source;
+    }
+
+    if (f->len == 7 && ngx_strncmp(f->str, "capture", 7) == 0) {
+        return &event->capture;
     }
 
     return NULL;

@@ -80,6 +80,7 @@ ngx_int_t
 ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
 {
     hub->log = log;
+    hub->connected = ngx_current_msec;
 
     ngx_queue_init(&hub->lingering);
 
@@ -1320,6 +1321,7 @@ ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_shard_t *shard)
 
     if (shard->cmd.reconnects) {
         ngx_rtbus_stat_add(hub->stat, reconnects[NGX_RTBUS_STAT_COMMAND], 1);
+        hub->connected = ngx_current_msec;
     }
 
     if (link) {
@@ -1526,6 +1528,14 @@ ngx_rtbus_hub_mailbox_ready(ngx_rtbus_mailbox_t *mb)
     if (link) {
         ngx_rtbus_canary_send(&link->canary);
     }
+}
+
+
+ngx_uint_t
+ngx_rtbus_hub_settled(ngx_rtbus_hub_t *hub, ngx_msec_t time)
+{
+    return ngx_rtbus_redis_shards_up(&hub->shards)
+           && ngx_current_msec - hub->connected > time;
 }
 
 

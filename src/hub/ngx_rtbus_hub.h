@@ -263,6 +263,7 @@ struct ngx_rtbus_hub_s {
     ngx_event_t                      beat;       /* timer: canaries */
     size_t                           kept_size;  /* bytes, of all channels */
     ngx_log_t                       *log;
+    ngx_msec_t                       connected;  /* last, to a server */
     time_t                           checked;    /* the library was, when */
     time_t                           failed;     /* a read was logged, when */
     time_t                           complained; /* of invalid events, when */
@@ -320,6 +321,10 @@ void ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub);
 /* where the subscriber stands: NGX_OK, or NGX_DECLINED: not known yet */
 
 ngx_int_t ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos);
+
+/* has Redis been there all the time, for so many ms */
+
+ngx_uint_t ngx_rtbus_hub_settled(ngx_rtbus_hub_t *hub, ngx_msec_t time);
 
 /*
  * Redis has answered that it does not have a function of the library: it is

@@ -19,6 +19,10 @@ typedef enum {
     RTBUS_EVENT_ATTACHMENTS,
     RTBUS_EVENT_ID,
     RTBUS_EVENT_TIMESTAMP,
+    RTBUS_EVENT_END,
+    RTBUS_EVENT_CAPTURE,
+    RTBUS_EVENT_TEXT,
+    RTBUS_EVENT_SOURCE,
     RTBUS_EVENT_MEMBERS
 } rtbus_event_member_e;
 
@@ -43,6 +47,8 @@ static int rtbus_event_pos(rtbus_event_t *ev,
     const rtbus_json_value_t *value);
 static int rtbus_event_timestamp(rtbus_event_t *ev,
     const rtbus_json_value_t *value);
+static void rtbus_event_job(rtbus_event_t *ev,
+    const rtbus_json_member_t *members);
 
 
 int
@@ -57,7 +63,11 @@ rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
         rtbus_json_member("args"),
         rtbus_json_member("attachments"),
         rtbus_json_member("id"),
-        rtbus_json_member("timestamp")
+        rtbus_json_member("timestamp"),
+        rtbus_json_member("end"),
+        rtbus_json_member("capture"),
+        rtbus_json_member("text"),
+        rtbus_json_member("name")
     };
 
     rc = rtbus_json_object(json, p, len, members, RTBUS_EVENT_MEMBERS, reason);
@@ -126,7 +136,52 @@ rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
         return RTBUS_ERROR;
     }
 
+    rtbus_event_job(ev, members);
+
     return RTBUS_OK;
+}
+
+
+/* of a live event they are no more than members that nobody knows */
+
+static void
+rtbus_event_job(rtbus_event_t *ev, const rtbus_json_member_t *members)
+{
+    size_t                     i;
+    rtbus_str_t               *slice[3];
+    const rtbus_json_value_t  *value;
+    static const int           index[] = { RTBUS_EVENT_END,
+                                           RTBUS_EVENT_CAPTURE,
+                                           RTBUS_EVENT_SOURCE };
+
+    slice[0] = &ev->end;
+    slice[1] = &ev->capture;
+    slice[2] = &ev->source;
+
+    ev->bytes.len = 0;
+    ev->bytes.data = NULL;
+    ev->text = 0;
+    ev->quoted = 1;
+
+    for (i = 0; i < 3; i++) {
+        value = &members[index[i]].value;
+
+        if (value->type == RTBUS_JSON_STRING && ev->pos.epoch) {
+            *slice[i] = value->raw;
+
+        } else {
+            slice[i]->len = 0;
+            slice[i]->data = NULL;
+        }
+    }
+
+    value = &members[RTBUS_EVENT_TEXT].value;
+
+    if (value->type == RTBUS_JSON_NUMBER && ev->pos.epoch
+        && ev->data.len && ev->data.data[0] == '"')
+    {
+        ev->text = 1;
+    }
 }
 
 

@@ -14,6 +14,15 @@
  * id           position of a durable event, a string; not "0-0"
  * timestamp    ms since 1970, a number; a fraction is dropped
  *
+ * and, in durable events only,
+ *
+ * end          it is the last one of its job: what became of that, a string
+ * capture      beside end: the event is no other's than the capture's; its
+ *              format, a string
+ * text         1: data is a string that stands for text that was no JSON
+ * name         a string: how the event is called by its source; without it
+ *              that is event, and nothing for "message"
+ *
  * All but event and data may also be null, which is as good as absent, and so is
  * null data beside args.  Other members are ignored.  The nesting allowed is the
  * one that the parser was created with.
@@ -41,6 +50,13 @@ typedef struct {
     rtbus_str_t    attachments;   /* raw JSON array of strings; len 0: absent */
     rtbus_pos_t    pos;           /* 0-0: a live event */
     uint64_t       timestamp;     /* 0: absent */
+    rtbus_str_t    bytes;         /* what data was made of, if that is known;
+                                     data NULL: data itself */
+    rtbus_str_t    source;        /* name of the source; data NULL: absent */
+    rtbus_str_t    end;           /* data NULL: absent */
+    rtbus_str_t    capture;       /* likewise */
+    unsigned       text:1;        /* data stands for text */
+    unsigned       quoted:1;      /* source, end and capture are JSON */
     uint8_t        name_buf[RTBUS_EVENT_NAME_MAX];
 } rtbus_event_t;
 
