@@ -583,6 +583,12 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
             continue;
         }
 
+        if (car->request && car->request->posted_requests) {
+            /* subrequests of filters, in front of what was flushed */
+            ngx_http_run_posted_requests(car->connection);
+            continue;
+        }
+
         if (car->request && !car->kept && car->transport->park
             && car->settled_handler && car->settled_handler(car))
         {

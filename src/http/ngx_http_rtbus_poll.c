@@ -697,7 +697,9 @@ ngx_http_rtbus_poll_connection_handler(ngx_event_t *rev)
     ngx_http_rtbus_poll_request_t  *pr;
 
     c = rev->data;
+
     r = c->data;
+    r = r->main;
 
     pr = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
 
