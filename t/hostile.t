@@ -327,7 +327,6 @@ abuse('long and deep JSON', sub {
 	my @cases = (
 		[ 1007, ws('/ws'), "{\"event\":\"do\",\"data\":$deep}" ],
 		[ 1007, ws('/ws'), $deep ],
-		[ 1002, io('/io/'), "42[\"do\",$deep]" ],
 		[ 1002, io('/io/'), "40/a,{\"token\":$deep}" ],
 		[ 1009, ws('/ws'), ' ' x 70000 ],
 		[ 1009, io('/io/'), '42["do","' . 'x' x 70000 . '"]' ],
@@ -340,6 +339,11 @@ abuse('long and deep JSON', sub {
 		is(($c->read_close())[0], $code, 'JSON: '
 			. substr $text, 0, 20);
 	}
+
+	my $io = io('/io/');
+	$io->send_text("421[\"do\",$deep]");
+	is($io->wait_ack(1)->{data}[0]{error}, 'nested too deep',
+		'JSON: the client is told');
 
 	# what is not there is not waited for
 
@@ -354,7 +358,7 @@ abuse('long and deep JSON', sub {
 	is(post('/submit?event=do', ' ' x 900000), 413,
 		'JSON: long, submitted');
 },
-	closed => { invalid_payload => 2, protocol_error => 2, too_big => 3 },
+	closed => { invalid_payload => 2, protocol_error => 1, too_big => 3 },
 	refused => { malformed => 2, too_large => 2 },
 	log => qr/client sent bad event: nested too deep/,
 );
@@ -567,7 +571,9 @@ abuse('packets that nobody asked for', sub {
 abuse('bytes behind the handshake', sub {
 	my $ws = ws('/ws', early => frame(payload => '{"event":"x"}') x 2000);
 
-	ok($ws->wait_event('error'), 'behind the handshake: read');
+	ok((wait_for {
+		(($ws->recv_json() || {})->{data}{error} || '') eq 'rate limited';
+	} 'too many', 30), 'behind the handshake: read');
 
 	$ws = ws('/ws', early => 'x' x 60000);
 	is(($ws->read_close())[0], 1002, 'behind the handshake: rubbish');

@@ -97,7 +97,7 @@ my $t2 = Test::Nginx->new();
 $t2->write_file('secret', "a secret that is quite another\n");
 $t2->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r);
 
-$t->plan(308);
+$t->plan(303);
 
 $t->run();
 $t2->run();
@@ -675,17 +675,12 @@ for my $case (
 	[ 'event with an object', '42{"a":1}' ],
 	[ 'event with a string', '42"a"' ],
 	[ 'empty event', '42[]' ],
-	[ 'number for a name', '42[1]' ],
 	[ 'null for a name', '42[null,1]' ],
-	[ 'empty name', '42[""]' ],
-	[ 'long name', '42["' . 'n' x 129 . '"]' ],
-	[ 'control character in the name', '42["a\u0001"]' ],
 	[ 'half an event', '42["a"' ],
 	[ 'more than an event', '42["a"]x' ],
 	[ 'two events', '42["a"]["b"]' ],
 	[ 'bad JSON', '42["a",{"b":}]' ],
 	[ 'bare words', '42["a",undefined]' ],
-	[ 'deep', '42["a",' . '[' x 100 . ']' x 100 . ']' ],
 	[ 'ack id too large', '429007199254740992["a"]' ],
 	[ 'ack id much too large', '42' . '9' x 40 . '["a"]' ],
 	[ 'negative ack id', '42-1["a"]' ],

@@ -264,13 +264,14 @@ function send(c) {
         }
 
         if (error || answer.error == "unavailable"
-            || answer.error == "rate limited")
+            || answer.error == "rate limited"
+            || answer.error == "too many requests")
         {
             setTimeout(() => {
                 if (socket == over) {
                     send(c);
                 }
-            }, 1000);
+            }, answer?.retryAfter || 1000);
             return;
         }
 

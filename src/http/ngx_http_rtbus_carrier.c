@@ -448,17 +448,24 @@ ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
 
 
 void
-ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car)
+ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car, ngx_uint_t why)
 {
-    car->held = (car->transport->resume != NULL);
+    if (car->transport->resume) {
+        car->held |= why;
+    }
 }
 
 
 void
-ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car)
+ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car, ngx_uint_t why)
 {
-    if (car->held) {
-        car->held = 0;
+    if (!(car->held & why)) {
+        return;
+    }
+
+    car->held &= ~why;
+
+    if (!car->held && !car->closed) {
         car->transport->resume(car);
     }
 }

@@ -119,7 +119,8 @@ struct ngx_http_rtbus_carrier_s {
                                                      set before init */
     unsigned                           wanted:1;  /* call room_handler when some
                                                      bytes were sent */
-    unsigned                           held:1;    /* takes no messages now */
+    unsigned                           held:3;    /* takes no messages now; why,
+                                                     NGX_HTTP_RTBUS_HELD_... */
     unsigned                           busy:1;    /* not to be sent away now */
     unsigned                           marked:1;  /* in worker->dirty */
     unsigned                           inflight:1;  /* the first frame's bytes
@@ -221,10 +222,16 @@ ngx_int_t ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car);
 
 void ngx_http_rtbus_carrier_leave(ngx_http_rtbus_carrier_t *car);
 
-/* stops and resumes reading what clients send */
+/* stops reading what clients send, and resumes when no reason is left */
 
-void ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car);
-void ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car);
+#define NGX_HTTP_RTBUS_HELD_START  0x01  /* something comes before it */
+#define NGX_HTTP_RTBUS_HELD_RATE   0x02  /* it has come too fast */
+#define NGX_HTTP_RTBUS_HELD_ASKS   0x04  /* it has asked for much */
+
+void ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car,
+    ngx_uint_t why);
+void ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car,
+    ngx_uint_t why);
 
 /* flush at the end of the loop turn */
 

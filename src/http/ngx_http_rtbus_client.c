@@ -6,6 +6,13 @@
 #include "rtbus_ws.h"
 
 
+/* ms that a client is slowed down before it is refused */
+#define NGX_HTTP_RTBUS_CLIENT_SLOW  5000
+
+/* ... and for each message, but for joins: longer is not worth waiting for */
+#define NGX_HTTP_RTBUS_CLIENT_WAIT  50
+
+
 static ngx_http_rtbus_sub_t *ngx_http_rtbus_client_create_sub(
     ngx_http_rtbus_client_t *cli, ngx_http_rtbus_channel_t *channel);
 static void ngx_http_rtbus_client_export_sub(ngx_http_rtbus_sub_t *s,
@@ -17,6 +24,9 @@ static ngx_uint_t ngx_http_rtbus_client_behind(ngx_http_rtbus_sub_t *s,
 static ngx_int_t ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli,
     time_t expires);
 static void ngx_http_rtbus_client_expired(ngx_event_t *ev);
+static void ngx_http_rtbus_client_wait(ngx_http_rtbus_client_t *cli,
+    ngx_msec_t ms);
+static void ngx_http_rtbus_client_waited(ngx_event_t *ev);
 static void ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub,
@@ -70,8 +80,8 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
     ngx_queue_init(&cli->subs);
     ngx_queue_init(&cli->asks);
 
-    cli->tokens = car->conf->message_rate * 1000;
-    cli->tokens_at = ngx_current_msec;
+    cli->bucket.tokens = car->conf->message_rate * 1000;
+    cli->bucket.at = ngx_current_msec;
 
     /* it outlives the request */
 
@@ -155,7 +165,7 @@ ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
     grant.rules.nelts = cli->nrules;
 
     ngx_http_rtbus_text_lit(text, "{\"tokens\":");
-    ngx_http_rtbus_text_number(text, cli->tokens);
+    ngx_http_rtbus_text_number(text, ngx_max(cli->bucket.tokens, 0));
     ngx_http_rtbus_text_lit(text, ",\"flags\":");
     ngx_http_rtbus_text_number(text, flags);
     ngx_http_rtbus_text_lit(text, ",\"grant\":");
@@ -276,7 +286,7 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
     }
 
     if (rtbus_json_uint(&m[0].value.raw, &tokens) == RTBUS_OK) {
-        cli->tokens = ngx_min((ngx_uint_t) tokens, cli->tokens);
+        cli->bucket.tokens = ngx_min(tokens, (uint64_t) cli->bucket.tokens);
     }
 
     if (m[3].value.type != RTBUS_JSON_ARRAY
@@ -494,6 +504,12 @@ ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli, const char *reason)
         cli->expiry = NULL;
     }
 
+    if (cli->slow) {
+        ngx_del_timer(cli->slow);
+        ngx_free(cli->slow);
+        cli->slow = NULL;
+    }
+
     ngx_http_rtbus_inbox_close(cli);
     ngx_http_rtbus_sender_done(cli, reason);
 
@@ -585,7 +601,7 @@ ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
 
     /* "connected" comes before any answer */
 
-    ngx_http_rtbus_carrier_hold(cli->carrier);
+    ngx_http_rtbus_carrier_hold(cli->carrier, NGX_HTTP_RTBUS_HELD_START);
 
     return NGX_OK;
 }
@@ -628,7 +644,7 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
 
     cli->starting = 0;
     cli->connected = 1;
-    ngx_http_rtbus_carrier_release(cli->carrier);
+    ngx_http_rtbus_carrier_release(cli->carrier, NGX_HTTP_RTBUS_HELD_START);
 
     if (!cli->bare) {
         ngx_http_rtbus_client_welcome(cli);
@@ -1309,22 +1325,121 @@ ngx_http_rtbus_client_other(ngx_rtbus_sub_t *sub, ngx_rtbus_channel_t *ch)
 }
 
 
+/*
+ * Who sends more than it may is slowed down: the message is taken, and the next
+ * one when the token is there that was owed.  Since pongs wait with them that
+ * goes on for a limited time, after which messages are refused.
+ */
+
 ngx_int_t
-ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli)
+ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli, ngx_uint_t join,
+    ngx_msec_t *ms)
 {
-    ngx_int_t   rc;
-    ngx_uint_t  rate;
+    ngx_int_t                   cost, full;
+    ngx_uint_t                  rate;
+    ngx_msec_t                  max;
+    ngx_msec_int_t              passed;
+    ngx_http_rtbus_bucket_t    *bucket;
+    ngx_http_rtbus_loc_conf_t  *conf;
 
-    rate = cli->carrier->conf->message_rate;
+    bucket = &cli->bucket;
+    conf = cli->carrier->conf;
 
-    rc = ngx_http_rtbus_rate(&cli->tokens, &cli->tokens_at, rate, rate);
+    rate = conf->message_rate;
+    full = rate * 1000;
+    cost = 1000;
 
-    if (cli->tokens == (rate - 1) * 1000) {
-        /* it was full */
-        cli->limited = 0;
+    passed = (ngx_msec_int_t) (ngx_current_msec - bucket->at);
+
+    if (passed > 0) {
+        bucket->tokens = (passed >= 2000)
+                         ? full : ngx_min(bucket->tokens
+                                          + passed * (ngx_int_t) rate, full);
+        bucket->at = ngx_current_msec;
     }
 
-    return rc;
+    if (bucket->tokens == full) {
+        bucket->fast = 0;
+        bucket->limited = 0;
+    }
+
+    if (bucket->tokens >= cost) {
+        bucket->tokens -= cost;
+        return NGX_OK;
+    }
+
+    if (!bucket->fast) {
+        bucket->fast = 1;
+        bucket->since = ngx_current_msec;
+
+        ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
+                      "client sent messages too fast");
+    }
+
+    max = ngx_min(NGX_HTTP_RTBUS_CLIENT_SLOW, conf->ping_timeout / 2);
+
+    if (join && cli->nsubs < conf->max_channels) {
+
+        /* all of them within the time of the others */
+
+        cost = ngx_min(cost, (ngx_int_t) (rate * max / conf->max_channels));
+
+    } else if (ngx_current_msec - bucket->since >= max
+               || rate * NGX_HTTP_RTBUS_CLIENT_WAIT < 1000)
+    {
+        *ms = (cost - bucket->tokens + rate - 1) / rate;
+        return NGX_DECLINED;
+    }
+
+    bucket->tokens -= cost;
+
+    if (bucket->tokens < 0) {
+        ngx_http_rtbus_client_wait(cli, (rate - 1 - bucket->tokens) / rate);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_client_wait(ngx_http_rtbus_client_t *cli, ngx_msec_t ms)
+{
+    if (cli->slow) {
+        return;
+    }
+
+    cli->slow = ngx_calloc(sizeof(ngx_event_t), cli->carrier->log);
+
+    if (cli->slow == NULL) {
+        /* then it does not wait */
+        return;
+    }
+
+    cli->slow->handler = ngx_http_rtbus_client_waited;
+    cli->slow->data = cli;
+    cli->slow->log = cli->carrier->log;
+    cli->slow->cancelable = 1;
+
+    ngx_add_timer(cli->slow, ms);
+
+    ngx_http_rtbus_carrier_hold(cli->carrier, NGX_HTTP_RTBUS_HELD_RATE);
+}
+
+
+static void
+ngx_http_rtbus_client_waited(ngx_event_t *ev)
+{
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus client goes on, tokens:%i", cli->bucket.tokens);
+
+    cli->slow = NULL;
+    ngx_free(ev);
+
+    ngx_http_rtbus_carrier_release(cli->carrier, NGX_HTTP_RTBUS_HELD_RATE);
 }
 
 

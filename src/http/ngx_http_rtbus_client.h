@@ -65,6 +65,19 @@ typedef struct {
 } ngx_http_rtbus_protocol_t;
 
 
+/* what a client may still send of rtbus_message_rate */
+
+typedef struct {
+    ngx_int_t                          tokens;    /* in 1/1000; below 0: they are
+                                                     owed */
+    ngx_msec_t                         at;        /* when that was */
+    ngx_msec_t                         since;     /* ... it was too fast first */
+    unsigned                           fast:1;    /* it is, and waits */
+    unsigned                           limited:1; /* it has sent too much, which
+                                                     is in the log */
+} ngx_http_rtbus_bucket_t;
+
+
 struct ngx_http_rtbus_client_s {
     ngx_http_rtbus_carrier_t          *carrier;
     const ngx_http_rtbus_protocol_t   *protocol;
@@ -91,9 +104,9 @@ struct ngx_http_rtbus_client_s {
     ngx_http_rtbus_sender_t           *sender;    /* see there; NULL: it has sent
                                                      no command */
 
-    ngx_uint_t                         tokens;    /* of rtbus_message_rate, in
-                                                     1/1000 */
-    ngx_msec_t                         tokens_at;
+    ngx_http_rtbus_bucket_t            bucket;
+    ngx_event_t                       *slow;      /* timer: its next message is
+                                                     taken; malloc'ed, or NULL */
 
     unsigned                           bare:1;    /* wants no "connected" */
     unsigned                           starting:1;  /* not connected yet */
@@ -104,8 +117,6 @@ struct ngx_http_rtbus_client_s {
     unsigned                           moved:1;   /* has joined or left, and was
                                                      sent no cursor since */
     unsigned                           paused:1;  /* a replay waits for room */
-    unsigned                           limited:1; /* has sent too much, which
-                                                     is in the log */
 };
 
 
@@ -221,9 +232,15 @@ void ngx_http_rtbus_client_event(ngx_http_rtbus_client_t *cli,
 void ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli,
     rtbus_event_t *event, ngx_str_t *channel);
 
-/* takes a token of rtbus_message_rate: NGX_OK or NGX_DECLINED */
+/*
+ * Takes a token of rtbus_message_rate for a message.  NGX_OK; what the client
+ * sends next may have to wait then.  NGX_DECLINED: it has had to for too long,
+ * and *ms are left until there is one.  Joins are never declined while the
+ * client may have more channels, and wait for less if those are many.
+ */
 
-ngx_int_t ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli);
+ngx_int_t ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli,
+    ngx_uint_t join, ngx_msec_t *ms);
 
 /*
  * The same of a bucket that is filled at that rate and has room for so many

@@ -13,6 +13,7 @@ typedef ngx_int_t (*ngx_http_rtbus_inbox_pt)(ngx_http_rtbus_client_t *cli,
 typedef struct {
     ngx_str_t                 name;
     ngx_http_rtbus_inbox_pt   handler;
+    ngx_uint_t                join;        /* unsigned  join:1; */
 } ngx_http_rtbus_inbox_event_t;
 
 
@@ -33,6 +34,8 @@ typedef struct {
 } ngx_http_rtbus_ask_t;
 
 
+static ngx_int_t ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli,
+    ngx_uint_t join, uint64_t *ack);
 static ngx_int_t ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli,
     ngx_str_t *data, uint64_t *ack);
 static ngx_int_t ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
@@ -73,16 +76,16 @@ static void ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli,
 static ngx_int_t ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel, uint64_t *ack);
 static ngx_int_t ngx_http_rtbus_inbox_error(ngx_http_rtbus_client_t *cli,
-    const char *error, uint64_t *ack);
+    const char *error, ngx_msec_t retry, uint64_t *ack);
 
 
 static ngx_http_rtbus_inbox_event_t  ngx_http_rtbus_inbox_events[] = {
-    { ngx_string("subscribe"), ngx_http_rtbus_inbox_subscribe },
-    { ngx_string("unsubscribe"), ngx_http_rtbus_inbox_unsubscribe },
-    { ngx_string("subscribe:job"), ngx_http_rtbus_inbox_subscribe_job },
-    { ngx_string("unsubscribe:job"), ngx_http_rtbus_inbox_unsubscribe_job },
-    { ngx_string("reconnect:sync"), ngx_http_rtbus_inbox_sync },
-    { ngx_null_string, NULL }
+    { ngx_string("subscribe"), ngx_http_rtbus_inbox_subscribe, 1 },
+    { ngx_string("unsubscribe"), ngx_http_rtbus_inbox_unsubscribe, 0 },
+    { ngx_string("subscribe:job"), ngx_http_rtbus_inbox_subscribe_job, 1 },
+    { ngx_string("unsubscribe:job"), ngx_http_rtbus_inbox_unsubscribe_job, 0 },
+    { ngx_string("reconnect:sync"), ngx_http_rtbus_inbox_sync, 1 },
+    { ngx_null_string, NULL, 0 }
 };
 
 
@@ -110,31 +113,75 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
                    "rtbus client event \"%V\" ack:%d", &in->name, ack != NULL);
 
-    if (ngx_http_rtbus_client_rate(cli) != NGX_OK) {
-
-        if (cli->limited) {
-            /* a flood is worth one line of the log */
-            return ngx_http_rtbus_inbox_error(cli, "rate limited", ack);
-        }
-
-        cli->limited = 1;
-
-        return ngx_http_rtbus_inbox_refuse(cli, "rate limited", ack);
-    }
-
     for (event = ngx_http_rtbus_inbox_events; event->name.len; event++) {
 
         if (event->name.len == in->name.len
             && ngx_memcmp(event->name.data, in->name.data, in->name.len) == 0)
         {
-            return event->handler(cli, &in->data, ack);
+            break;
         }
+    }
+
+    rc = ngx_http_rtbus_inbox_rate(cli, event->join, ack);
+
+    if (rc != NGX_OK) {
+        return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
+    }
+
+    if (event->handler) {
+        return event->handler(cli, &in->data, ack);
     }
 
     rc = ngx_http_rtbus_sender_command(cli, in, ack, &error);
 
     return (rc == NGX_DECLINED) ? ngx_http_rtbus_inbox_refuse(cli, error, ack)
                                 : rc;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
+    const char *error, uint64_t *ack)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_rtbus_inbox_rate(cli, 0, ack);
+
+    if (rc != NGX_OK) {
+        return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_inbox_refuse(cli, error, ack);
+}
+
+
+/* NGX_OK, NGX_DECLINED: it comes too fast, and the client is told; NGX_ERROR */
+
+static ngx_int_t
+ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli, ngx_uint_t join,
+    uint64_t *ack)
+{
+    ngx_int_t   rc;
+    ngx_msec_t  ms;
+
+    rc = ngx_http_rtbus_client_rate(cli, join, &ms);
+
+    if (rc == NGX_OK) {
+        return NGX_OK;
+    }
+
+    /* a flood is worth one line of the log */
+
+    if (!cli->bucket.limited) {
+        cli->bucket.limited = 1;
+
+        ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
+                      "client is refused, rate limited");
+    }
+
+    rc = ngx_http_rtbus_inbox_error(cli, "rate limited", ms, ack);
+
+    return (rc == NGX_OK) ? NGX_DECLINED : rc;
 }
 
 
@@ -385,7 +432,11 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
     }
 
     ngx_queue_insert_tail(&cli->asks, &ask->queue);
-    cli->nasks++;
+
+    if (++cli->nasks == NGX_HTTP_RTBUS_MAX_ASKS) {
+        /* what comes next waits for one of them */
+        ngx_http_rtbus_carrier_hold(cli->carrier, NGX_HTTP_RTBUS_HELD_ASKS);
+    }
 
     return NGX_OK;
 }
@@ -409,6 +460,8 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
     ngx_queue_remove(&ask->queue);
     cli->nasks--;
+
+    ngx_http_rtbus_carrier_release(cli->carrier, NGX_HTTP_RTBUS_HELD_ASKS);
 
     pool = NULL;
 
@@ -933,17 +986,21 @@ ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
     ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
                   "client is refused, %s", error);
 
-    return ngx_http_rtbus_inbox_error(cli, error, ack);
+    return ngx_http_rtbus_inbox_error(cli, error, 0, ack);
 }
 
 
+/* retry: ms until it may be tried again; 0: it is not said */
+
 static ngx_int_t
 ngx_http_rtbus_inbox_error(ngx_http_rtbus_client_t *cli, const char *error,
-    uint64_t *ack)
+    ngx_msec_t retry, uint64_t *ack)
 {
     ngx_str_t                 data;
     ngx_http_rtbus_outcome_t  outcome;
-    u_char                    buf[NGX_HTTP_RTBUS_OUTCOME_MAX];
+    u_char                    buf[NGX_HTTP_RTBUS_OUTCOME_MAX
+                                  + sizeof(",\"retryAfter\":")
+                                  + NGX_INT_T_LEN];
 
     ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
 
@@ -953,6 +1010,12 @@ ngx_http_rtbus_inbox_error(ngx_http_rtbus_client_t *cli, const char *error,
 
     data.data = buf;
     data.len = ngx_http_rtbus_command_json(&outcome, buf);
+
+    if (retry) {
+        /* in front of the brace */
+        data.len = ngx_sprintf(buf + data.len - 1, ",\"retryAfter\":%M}", retry)
+                   - buf;
+    }
 
     if (ack) {
         return cli->protocol->ack(cli, *ack, &data);

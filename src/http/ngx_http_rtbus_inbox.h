@@ -28,6 +28,11 @@
 ngx_int_t ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_input_t *in, uint64_t *ack);
 
+/* the same for a message that is no event, with that error */
+
+ngx_int_t ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
+    const char *error, uint64_t *ack);
+
 /* {"ok":false,"error":"<error>"}, by an ack or an "error" event; likewise */
 
 ngx_int_t ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli,

@@ -166,7 +166,9 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 {
     ngx_int_t                 rc;
     uint64_t                  ack;
+    ngx_uint_t                deep, has_ack;
     const char               *reason;
+    rtbus_json_t             *json;
     rtbus_event_t             event;
     ngx_http_rtbus_input_t    in;
     ngx_http_rtbus_client_t  *cli;
@@ -177,6 +179,22 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     cli = ws->carrier.data;
 
     rc = rtbus_json_object(cli->hub->json, p, len, m, 3, &reason);
+    deep = 0;
+
+    if (rc != RTBUS_OK && ngx_strcmp(reason, "nested too deep") == 0) {
+
+        /* who waits for the answer has to be found all the same */
+
+        json = rtbus_json_create(len);
+        if (json == NULL) {
+            goto nomem;
+        }
+
+        deep = 1;
+        rc = rtbus_json_object(json, p, len, m, 3, &reason);
+
+        rtbus_json_destroy(json);
+    }
 
     if (rc != RTBUS_OK) {
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD, reason);
@@ -192,8 +210,10 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return NGX_ERROR;
     }
 
-    if (m[0].value.type != RTBUS_JSON_STRING) {
-        reason = "no event name";
+    has_ack = (m[2].value.type != RTBUS_JSON_NONE);
+
+    if (deep) {
+        reason = "nested too deep";
         rc = RTBUS_ERROR;
 
     } else {
@@ -201,8 +221,20 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     }
 
     if (rc != RTBUS_OK) {
-        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD, reason);
-        return NGX_ERROR;
+
+        if (!has_ack) {
+            ngx_http_rtbus_carrier_close(&ws->carrier,
+                                         RTBUS_WS_INVALID_PAYLOAD, reason);
+            return NGX_ERROR;
+        }
+
+        rc = ngx_http_rtbus_inbox_malformed(cli, deep ? reason
+                                                      : "bad event name", &ack);
+        if (rc != NGX_OK) {
+            goto nomem;
+        }
+
+        return NGX_OK;
     }
 
     in.name.len = event.name.len;
@@ -214,11 +246,13 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     in.args = in.data;
     ngx_str_null(&in.attachments);
 
-    rc = ngx_http_rtbus_inbox(cli, &in,
-                              m[2].value.type == RTBUS_JSON_NONE ? NULL : &ack);
+    rc = ngx_http_rtbus_inbox(cli, &in, has_ack ? &ack : NULL);
+
     if (rc == NGX_OK) {
         return NGX_OK;
     }
+
+nomem:
 
     ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
 

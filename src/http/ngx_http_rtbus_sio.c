@@ -28,6 +28,10 @@ typedef struct {
                                                 them, in 1/1000 */
     ngx_msec_t                    tokens_at;
 
+    /* of the namespaces that were left, as they stand; malloc'ed, or NULL */
+
+    ngx_http_rtbus_bucket_t      *buckets;
+
     /* a binary packet whose attachments are still to come; malloc'ed */
 
     u_char                       *packet;
@@ -78,6 +82,10 @@ static ngx_int_t ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio,
     rtbus_str_t *json, ngx_http_rtbus_holds_t *holds);
 static ngx_int_t ngx_http_rtbus_sio_import_packet(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *value);
+static void ngx_http_rtbus_sio_export_buckets(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_text_t *text);
+static ngx_int_t ngx_http_rtbus_sio_import_buckets(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *array);
 static ngx_int_t ngx_http_rtbus_sio_import_socket(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *value, ngx_http_rtbus_holds_t *holds);
 static ngx_int_t ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio,
@@ -89,6 +97,10 @@ static ngx_int_t ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet);
 static ngx_int_t ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet);
+static ngx_int_t ngx_http_rtbus_sio_keep_bucket(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_socket_t *socket);
+static void ngx_http_rtbus_sio_take_bucket(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_socket_t *socket);
 static ngx_int_t ngx_http_rtbus_sio_channels(ngx_http_rtbus_socket_t *socket,
     ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor, const char **error);
 static void ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc,
@@ -112,6 +124,8 @@ static ngx_int_t ngx_http_rtbus_sio_pid(ngx_http_rtbus_socket_t *socket,
     u_char *pid);
 static ngx_int_t ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     rtbus_sio_packet_t *packet);
+static ngx_int_t ngx_http_rtbus_sio_malformed(ngx_http_rtbus_socket_t *socket,
+    rtbus_sio_packet_t *packet, const char *error);
 static ngx_http_rtbus_nsp_t *ngx_http_rtbus_sio_find_nsp(
     ngx_http_rtbus_loc_conf_t *conf, rtbus_str_t *name);
 static ngx_http_rtbus_socket_t *ngx_http_rtbus_sio_find(
@@ -254,6 +268,11 @@ ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car)
     }
 
     ngx_http_rtbus_sio_drop(sio);
+
+    if (sio->buckets) {
+        ngx_free(sio->buckets);
+        sio->buckets = NULL;
+    }
 }
 
 
@@ -413,6 +432,7 @@ ngx_http_rtbus_sio_hold(ngx_http_rtbus_carrier_t *car, rtbus_str_t *json,
 
 /*
  * {"connects":1,"packet":["<base64>",<attachments>,<bytes of them>,[...]],
+ *  "left":[<namespace>,<tokens>,...],
  *  "sockets":[{"nsp":"/","sid":"...","client":{...}},...]}
  */
 
@@ -452,6 +472,8 @@ ngx_http_rtbus_sio_export(ngx_http_rtbus_eio_t *eio, ngx_str_t *to,
         ngx_http_rtbus_text_lit(text, "]");
     }
 
+    ngx_http_rtbus_sio_export_buckets(sio, text);
+
     ngx_http_rtbus_text_lit(text, ",\"sockets\":[");
 
     for (q = ngx_queue_head(&sio->sockets);
@@ -487,12 +509,13 @@ ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json,
     rtbus_json_value_t     value;
     rtbus_json_member_t    m[] = { rtbus_json_member("connects"),
                                    rtbus_json_member("packet"),
-                                   rtbus_json_member("sockets") };
+                                   rtbus_json_member("sockets"),
+                                   rtbus_json_member("left") };
     ngx_http_rtbus_sio_t  *sio;
 
     sio = (ngx_http_rtbus_sio_t *) eio;
 
-    rtbus_json_members(json, m, 3);
+    rtbus_json_members(json, m, 4);
 
     if (rtbus_json_uint(&m[0].value.raw, &n) != RTBUS_OK
         || m[2].value.type != RTBUS_JSON_ARRAY)
@@ -504,6 +527,12 @@ ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json,
 
     if (m[1].value.type == RTBUS_JSON_ARRAY
         && ngx_http_rtbus_sio_import_packet(sio, &m[1].value) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (m[3].value.type == RTBUS_JSON_ARRAY
+        && ngx_http_rtbus_sio_import_buckets(sio, &m[3].value) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -567,6 +596,96 @@ ngx_http_rtbus_sio_import_packet(ngx_http_rtbus_sio_t *sio,
         ngx_memcpy(sio->binary.data, v[3].raw.data, v[3].raw.len);
         sio->binary.len = v[3].raw.len;
         sio->room = v[3].raw.len;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_sio_export_buckets(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_text_t *text)
+{
+    ngx_uint_t             i, n;
+    ngx_http_rtbus_nsp_t  *nsp;
+
+    if (sio->buckets == NULL) {
+        return;
+    }
+
+    n = 0;
+    nsp = sio->eio.carrier->conf->namespaces->elts;
+
+    for (i = 0; i < sio->eio.carrier->conf->namespaces->nelts; i++) {
+
+        if (sio->buckets[i].at == 0) {
+            continue;
+        }
+
+        if (n++) {
+            ngx_http_rtbus_text_lit(text, ",");
+
+        } else {
+            ngx_http_rtbus_text_lit(text, ",\"left\":[");
+        }
+
+        ngx_http_rtbus_text_quote(text, nsp[i].name.data, nsp[i].name.len);
+        ngx_http_rtbus_text_lit(text, ",");
+        ngx_http_rtbus_text_number(text, ngx_max(sio->buckets[i].tokens, 0));
+    }
+
+    if (n) {
+        ngx_http_rtbus_text_lit(text, "]");
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_import_buckets(ngx_http_rtbus_sio_t *sio,
+    rtbus_json_value_t *array)
+{
+    uint64_t                  n;
+    ngx_str_t                 name;
+    rtbus_str_t               nsp_name;
+    const uint8_t            *pos;
+    rtbus_json_value_t        value;
+    ngx_http_rtbus_nsp_t     *nsp;
+    ngx_http_rtbus_bucket_t  *bucket;
+    ngx_http_rtbus_carrier_t *car;
+
+    car = sio->eio.carrier;
+
+    sio->buckets = ngx_calloc(car->conf->namespaces->nelts
+                              * sizeof(ngx_http_rtbus_bucket_t), car->log);
+    if (sio->buckets == NULL) {
+        return NGX_ERROR;
+    }
+
+    pos = NULL;
+
+    while (rtbus_json_next(&value, &pos, &array->raw) == RTBUS_OK) {
+
+        if (ngx_http_rtbus_text_unquote(car->pool, &name, &value) != NGX_OK
+            || rtbus_json_next(&value, &pos, &array->raw) != RTBUS_OK
+            || rtbus_json_uint(&value.raw, &n) != RTBUS_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        nsp_name.data = name.data;
+        nsp_name.len = name.len;
+
+        nsp = ngx_http_rtbus_sio_find_nsp(car->conf, &nsp_name);
+
+        if (nsp == NULL) {
+            continue;
+        }
+
+        bucket = &sio->buckets[nsp - (ngx_http_rtbus_nsp_t *)
+                                     car->conf->namespaces->elts];
+
+        bucket->tokens = ngx_min(n, (uint64_t) car->conf->message_rate * 1000);
+        bucket->at = ngx_current_msec;
     }
 
     return NGX_OK;
@@ -794,6 +913,7 @@ static ngx_int_t
 ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet)
 {
+    ngx_int_t                 rc;
     ngx_http_rtbus_socket_t  *socket;
 
     socket = ngx_http_rtbus_sio_find(sio, &packet->nsp);
@@ -814,8 +934,11 @@ ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     switch (packet->type) {
 
     case RTBUS_SIO_DISCONNECT:
+        rc = ngx_http_rtbus_sio_keep_bucket(sio, socket);
+
         ngx_http_rtbus_sio_end(socket, "client namespace disconnect");
-        return NGX_OK;
+
+        return (rc == NGX_OK) ? NGX_OK : ngx_http_rtbus_sio_nomem(sio);
 
     case RTBUS_SIO_EVENT:
     case RTBUS_SIO_BINARY_EVENT:
@@ -936,6 +1059,8 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
+    ngx_http_rtbus_sio_take_bucket(sio, socket);
+
     ngx_str_null(&cursor);
 
     if (nsp->recovery
@@ -976,7 +1101,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
         /* what the client sends meanwhile comes after the answer */
 
-        ngx_http_rtbus_carrier_hold(car);
+        ngx_http_rtbus_carrier_hold(car, NGX_HTTP_RTBUS_HELD_START);
         return NGX_OK;
     }
 
@@ -985,6 +1110,54 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     }
 
     return ngx_http_rtbus_sio_connected(socket);
+}
+
+
+/* who leaves a namespace and comes back may send no more than who stays */
+
+static ngx_int_t
+ngx_http_rtbus_sio_keep_bucket(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_socket_t *socket)
+{
+    ngx_array_t  *namespaces;
+
+    namespaces = sio->eio.carrier->conf->namespaces;
+
+    if (sio->buckets == NULL) {
+        sio->buckets = ngx_calloc(namespaces->nelts
+                                  * sizeof(ngx_http_rtbus_bucket_t),
+                                  sio->eio.carrier->log);
+        if (sio->buckets == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    sio->buckets[socket->nsp - (ngx_http_rtbus_nsp_t *) namespaces->elts]
+        = socket->client.bucket;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_rtbus_sio_take_bucket(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_socket_t *socket)
+{
+    ngx_array_t              *namespaces;
+    ngx_http_rtbus_bucket_t  *bucket;
+
+    if (sio->buckets == NULL) {
+        return;
+    }
+
+    namespaces = sio->eio.carrier->conf->namespaces;
+
+    bucket = &sio->buckets[socket->nsp
+                           - (ngx_http_rtbus_nsp_t *) namespaces->elts];
+
+    if (bucket->at) {
+        socket->client.bucket = *bucket;
+    }
 }
 
 
@@ -1064,7 +1237,7 @@ ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc, ngx_str_t *name)
         return;
     }
 
-    ngx_http_rtbus_carrier_release(car);
+    ngx_http_rtbus_carrier_release(car, NGX_HTTP_RTBUS_HELD_START);
 
     switch (rc) {
 
@@ -1447,16 +1620,30 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     rc = rtbus_json_array(socket->client.hub->json, packet->json.data,
                           packet->json.len, args, &n, &reason);
 
+    /* the client may have a queue behind it that waits for an answer */
+
+    if (rc != RTBUS_OK && ngx_strcmp(reason, "nested too deep") == 0) {
+        return ngx_http_rtbus_sio_malformed(socket, packet, "nested too deep");
+    }
+
     if (rc != RTBUS_OK) {
         return ngx_http_rtbus_sio_fail(sio, reason);
     }
 
-    if (n == 0 || args[0].type != RTBUS_JSON_STRING) {
+    if (n == 0 || (args[0].type != RTBUS_JSON_STRING
+                   && args[0].type != RTBUS_JSON_NUMBER))
+    {
         return ngx_http_rtbus_sio_fail(sio, "no event name");
     }
 
     if (rtbus_event_name(&event, &args[0].raw, &reason) != RTBUS_OK) {
-        return ngx_http_rtbus_sio_fail(sio, reason);
+
+        if (ngx_strcmp(reason, "reserved event name") == 0) {
+            /* no stock client can send it */
+            return ngx_http_rtbus_sio_fail(sio, reason);
+        }
+
+        return ngx_http_rtbus_sio_malformed(socket, packet, "bad event name");
     }
 
     ngx_memzero(&in, sizeof(ngx_http_rtbus_input_t));
@@ -1484,6 +1671,20 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
                               packet->has_ack ? &packet->ack : NULL);
 
     return (rc == NGX_OK) ? NGX_OK : ngx_http_rtbus_sio_nomem(sio);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_sio_malformed(ngx_http_rtbus_socket_t *socket,
+    rtbus_sio_packet_t *packet, const char *error)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_rtbus_inbox_malformed(&socket->client, error,
+                                        packet->has_ack ? &packet->ack : NULL);
+
+    return (rc == NGX_OK) ? NGX_OK
+              : ngx_http_rtbus_sio_nomem(socket->client.carrier->data);
 }
 
 

@@ -515,7 +515,7 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     /* what the client sends next is for the session */
 
-    ngx_http_rtbus_carrier_hold(&ws->carrier);
+    ngx_http_rtbus_carrier_hold(&ws->carrier, NGX_HTTP_RTBUS_HELD_START);
 
     return NGX_OK;
 
@@ -707,7 +707,7 @@ ngx_http_rtbus_upgrade_ready(void *data)
     }
 
     if (car->closing) {
-        ngx_http_rtbus_carrier_release(car);
+        ngx_http_rtbus_carrier_release(car, NGX_HTTP_RTBUS_HELD_START);
         return;
     }
 
@@ -723,7 +723,7 @@ ngx_http_rtbus_upgrade_ready(void *data)
     if (u->ask == NULL) {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
                                      "owner of the session is out of reach");
-        ngx_http_rtbus_carrier_release(car);
+        ngx_http_rtbus_carrier_release(car, NGX_HTTP_RTBUS_HELD_START);
         return;
     }
 
@@ -789,7 +789,7 @@ ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc, rtbus_str_t *answer)
 
     ngx_http_set_log_request(car->log, u->request);
 
-    ngx_http_rtbus_carrier_release(car);
+    ngx_http_rtbus_carrier_release(car, NGX_HTTP_RTBUS_HELD_START);
 
     if (car->closing) {
         return;
