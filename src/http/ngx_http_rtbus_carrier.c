@@ -3,11 +3,27 @@
 #include "rtbus_ws.h"
 
 
+/*
+ * Bytes wait for the connection.  Other bits of c->buffered say nothing of it:
+ * some filters leave theirs there for good.
+ */
+
+#if (NGX_SSL)
+#define ngx_http_rtbus_carrier_waits(c)                                       \
+    ((c)->buffered & (NGX_HTTP_WRITE_BUFFERED|NGX_SSL_BUFFERED))
+#else
+#define ngx_http_rtbus_carrier_waits(c)                                       \
+    ((c)->buffered & NGX_HTTP_WRITE_BUFFERED)
+#endif
+
+
 /* free links that a worker keeps */
 #define NGX_HTTP_RTBUS_LINKS_KEPT  16384
 
 
 static void ngx_http_rtbus_carrier_cleanup(void *data);
+static ngx_int_t ngx_http_rtbus_carrier_output(ngx_http_rtbus_carrier_t *car,
+    ngx_buf_t *b, ngx_chain_t *in);
 static void ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t keep);
 static void ngx_http_rtbus_carrier_drop(ngx_http_rtbus_worker_t *worker,
@@ -359,6 +375,109 @@ ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
 
         ngx_http_rtbus_carrier_drop(car->worker, link);
     }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_carrier_filter(ngx_http_rtbus_carrier_t *car, ngx_buf_t *b)
+{
+    ngx_chain_t  out;
+
+    if (car->inflight
+        && ngx_http_rtbus_carrier_output(car, b, NULL) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    while (car->first && !car->inflight) {
+
+        if (ngx_http_rtbus_carrier_merge(car) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        ngx_memzero(b, sizeof(ngx_buf_t));
+
+        b->pos = car->first->frame->data;
+        b->last = b->pos + car->first->frame->len;
+        b->start = b->pos;
+        b->end = b->last;
+        b->memory = 1;
+        b->flush = 1;
+        b->tag = (ngx_buf_tag_t) &ngx_http_rtbus_module;
+
+        out.buf = b;
+        out.next = NULL;
+
+        car->inflight = 1;
+
+        if (ngx_http_rtbus_carrier_output(car, b, &out) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (car->inflight
+#if (NGX_HTTP_V2)
+        && car->request->stream == NULL
+#endif
+        && ngx_handle_write_event(car->connection->write, 0) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * What the filters answer does not tell whether the bytes are gone: NGX_AGAIN may
+ * be for what another filter keeps.  NGX_OK or NGX_ERROR.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_carrier_output(ngx_http_rtbus_carrier_t *car, ngx_buf_t *b,
+    ngx_chain_t *in)
+{
+    ngx_buf_t            flush;
+    ngx_chain_t          out;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = car->request;
+    c = car->connection;
+
+    if (ngx_http_output_filter(r, in) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (b->pos != b->last && c->data == r
+        && !ngx_http_rtbus_carrier_waits(c))
+    {
+        /* a filter has not passed the flush on, what it has passed on waits */
+
+        ngx_memzero(&flush, sizeof(ngx_buf_t));
+
+        flush.flush = 1;
+
+        out.buf = &flush;
+        out.next = NULL;
+
+        if (ngx_http_write_filter(r, &out) == NGX_ERROR
+            || ngx_http_output_filter(r, NULL) == NGX_ERROR)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus filters left:%uz buffered:%xd current:%d",
+                   (size_t) (b->last - b->pos), c->buffered, c->data == r);
+
+    if (b->pos == b->last && !ngx_http_rtbus_carrier_waits(c)) {
+        car->inflight = 0;
+        ngx_http_rtbus_carrier_sent(car, car->first->frame->len);
+    }
+
+    return NGX_OK;
 }
 
 

@@ -218,6 +218,16 @@ void ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n);
 
 ngx_int_t ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car);
 
+/*
+ * The flush of a transport that writes through nginx's output filters: hands
+ * them one frame, or several merged into one, at a time, as they may hold on to
+ * its bytes until the connection has taken them.  b is the transport's own, for
+ * the frame that is under way.  NGX_OK (also when some are left) or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_carrier_filter(ngx_http_rtbus_carrier_t *car,
+    ngx_buf_t *b);
+
 /* the carrier ends before its memory does; who travels on it is not told */
 
 void ngx_http_rtbus_carrier_leave(ngx_http_rtbus_carrier_t *car);

@@ -960,82 +960,21 @@ ngx_http_rtbus_replay_write_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_rtbus_replay_flush(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_int_t                 rc;
-    ngx_buf_t                *b;
-    ngx_chain_t               out;
-    ngx_http_request_t       *r;
     ngx_http_rtbus_replay_t  *rp;
 
     rp = (ngx_http_rtbus_replay_t *) car;
-
-    r = car->request;
-    b = &rp->buf;
 
     if (rp->info.waiting) {
         return NGX_OK;
     }
 
-    if (!r->header_sent && car->first
+    if (!car->request->header_sent && car->first
         && ngx_http_rtbus_replay_begin(rp) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (car->inflight) {
-
-        rc = ngx_http_output_filter(r, NULL);
-
-        goto sent;
-    }
-
-    while (car->first) {
-
-        if (ngx_http_rtbus_carrier_merge(car) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        ngx_memzero(b, sizeof(ngx_buf_t));
-
-        b->pos = car->first->frame->data;
-        b->last = b->pos + car->first->frame->len;
-        b->start = b->pos;
-        b->end = b->last;
-        b->memory = 1;
-        b->flush = 1;
-        b->tag = (ngx_buf_tag_t) &ngx_http_rtbus_module;
-
-        out.buf = b;
-        out.next = NULL;
-
-        car->inflight = 1;
-
-        rc = ngx_http_output_filter(r, &out);
-
-    sent:
-
-        if (rc == NGX_ERROR) {
-            return NGX_ERROR;
-        }
-
-        if (rc == NGX_AGAIN || b->pos != b->last) {
-
-            if (
-#if (NGX_HTTP_V2)
-                r->stream == NULL &&
-#endif
-                ngx_handle_write_event(r->connection->write, 0) != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-
-            return NGX_OK;
-        }
-
-        car->inflight = 0;
-        ngx_http_rtbus_carrier_sent(car, car->first->frame->len);
-    }
-
-    return NGX_OK;
+    return ngx_http_rtbus_carrier_filter(car, &rp->buf);
 }
 
 

@@ -9,20 +9,6 @@
 #include "rtbus_ws.h"
 
 
-/*
- * Bytes wait for the connection.  Other bits of c->buffered say nothing of it:
- * some filters leave theirs there for good.
- */
-
-#if (NGX_SSL)
-#define ngx_http_rtbus_sse_waits(c)                                           \
-    ((c)->buffered & (NGX_HTTP_WRITE_BUFFERED|NGX_SSL_BUFFERED))
-#else
-#define ngx_http_rtbus_sse_waits(c)                                           \
-    ((c)->buffered & NGX_HTTP_WRITE_BUFFERED)
-#endif
-
-
 typedef struct {
     ngx_http_rtbus_carrier_t  carrier;     /* the first member */
     ngx_http_rtbus_client_t   client;
@@ -45,8 +31,6 @@ static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
 static void ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r);
 static void ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev);
 static ngx_int_t ngx_http_rtbus_sse_flush(ngx_http_rtbus_carrier_t *car);
-static ngx_int_t ngx_http_rtbus_sse_output(ngx_http_rtbus_sse_t *sse,
-    ngx_chain_t *in);
 static void ngx_http_rtbus_sse_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
 static void ngx_http_rtbus_sse_room(ngx_http_rtbus_carrier_t *car);
@@ -405,121 +389,14 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 }
 
 
-/*
- * One frame, or several merged into one, is handed to the filters at a time:
- * they may hold on to its bytes until the connection has taken them.
- */
-
 static ngx_int_t
 ngx_http_rtbus_sse_flush(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_buf_t             *b;
-    ngx_chain_t            out;
-    ngx_connection_t      *c;
-    ngx_http_request_t    *r;
     ngx_http_rtbus_sse_t  *sse;
 
     sse = (ngx_http_rtbus_sse_t *) car;
 
-    r = car->request;
-    c = car->connection;
-    b = &sse->buf;
-
-    if (car->inflight && ngx_http_rtbus_sse_output(sse, NULL) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    while (car->first && !car->inflight) {
-
-        if (ngx_http_rtbus_carrier_merge(car) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        ngx_memzero(b, sizeof(ngx_buf_t));
-
-        b->pos = car->first->frame->data;
-        b->last = b->pos + car->first->frame->len;
-        b->start = b->pos;
-        b->end = b->last;
-        b->memory = 1;
-        b->flush = 1;
-        b->tag = (ngx_buf_tag_t) &ngx_http_rtbus_module;
-
-        out.buf = b;
-        out.next = NULL;
-
-        car->inflight = 1;
-
-        if (ngx_http_rtbus_sse_output(sse, &out) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    if (car->inflight
-#if (NGX_HTTP_V2)
-        && r->stream == NULL
-#endif
-        && ngx_handle_write_event(c->write, 0) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * What the filters answer does not tell whether the bytes are gone: NGX_AGAIN may
- * be for what another filter keeps.  NGX_OK or NGX_ERROR.
- */
-
-static ngx_int_t
-ngx_http_rtbus_sse_output(ngx_http_rtbus_sse_t *sse, ngx_chain_t *in)
-{
-    ngx_buf_t                 *b, flush;
-    ngx_chain_t                out;
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_rtbus_carrier_t  *car;
-
-    car = &sse->carrier;
-
-    r = car->request;
-    c = car->connection;
-    b = &sse->buf;
-
-    if (ngx_http_output_filter(r, in) == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    if (b->pos != b->last && c->data == r && !ngx_http_rtbus_sse_waits(c)) {
-
-        /* a filter has not passed the flush on, what it has passed on waits */
-
-        ngx_memzero(&flush, sizeof(ngx_buf_t));
-
-        flush.flush = 1;
-
-        out.buf = &flush;
-        out.next = NULL;
-
-        if (ngx_http_write_filter(r, &out) == NGX_ERROR
-            || ngx_http_output_filter(r, NULL) == NGX_ERROR)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "rtbus sse output left:%uz buffered:%xd current:%d",
-                   (size_t) (b->last - b->pos), c->buffered, c->data == r);
-
-    if (b->pos == b->last && !ngx_http_rtbus_sse_waits(c)) {
-        car->inflight = 0;
-        ngx_http_rtbus_carrier_sent(car, car->first->frame->len);
-    }
-
-    return NGX_OK;
+    return ngx_http_rtbus_carrier_filter(car, &sse->buf);
 }
 
 
