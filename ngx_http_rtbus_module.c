@@ -10,6 +10,7 @@
 #include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_command.h"
+#include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_log.h"
@@ -785,6 +786,10 @@ ngx_http_rtbus_init(ngx_conf_t *cf)
     }
 
     if (ngx_http_rtbus_init_names(cf, rmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_rtbus_cors_init(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 
