@@ -150,8 +150,8 @@ for my $name (sort keys %client) {
 
 like((wait_for { read_all($now) =~ /^(event: model.*?)\n\n/ms && $1 } 'an event'),
 	qr/^event:\ model:chunk:v1\n
-		data:\ \{"jobId":"42","chunk":"and\ "\}\n
-		id:\ job:42\@\d+-\d+$/x, 'curl: an event');
+		id:\ job:42\@\d+-\d+\n
+		data:\ \{"jobId":"42","chunk":"and\ "\}$/x, 'curl: an event');
 
 is(join('', (wait_for { read_all($all) =~ /and / } 'events')
 		&& read_all($all) =~ /"chunk": ?"(.*?)"/g), $output,

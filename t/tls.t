@@ -372,7 +372,7 @@ SKIP: {
 	like(slurp("$dir/head"), qr!^HTTP/2 200!, 'curl: HTTP/2');
 
 	$redis->event('job:curl', 'e', 'x' x 60000);
-	ok((wait_for { slurp("$dir/body") =~ /\ndata: "x{60000}"\n\n/ }
+	ok((wait_for { slurp("$dir/body") =~ /^data: "x{60000}"\n\n/m }
 		'curl'), 'curl: event');
 
 	kill 'TERM', $t->{_daemons}[-1];
