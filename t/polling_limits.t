@@ -73,7 +73,7 @@ http {
 EOC
 
 $t->write_file_expand('nginx.conf', $conf);
-$t->plan(24);
+$t->plan(26);
 $t->run();
 wait_redis($t, 1);
 
@@ -107,6 +107,28 @@ while ($n < 7000) {
 
 is($n, 7000, 'all of it is answered');
 is($p->wait(10)->body(), 'ok', 'and so is the post');
+
+# python-socketio takes 16 packets of an answer, and no more
+
+$io = open_io(path => '/socket.io/?job=many');
+$io->post('40');
+$io->get();
+$redis->event('job:many', 'n', $_) for 1 .. 40;
+$redis->publish('job:many', { event => 'b', args => [ map { {
+	_placeholder => JSON::PP::true, num => $_ } } 0 .. 8 ],
+	attachments => [ ('eA==') x 9 ] }) for 1 .. 2;
+$redis->event('job:many', 'end', 1);
+
+my ($most, @all) = (0);
+
+while (!@all || $all[-1] !~ /^42\["end"/) {
+	my @got = $io->packets($io->get(timeout => 10)) or last;
+	$most = @got if @got > $most;
+	push @all, @got;
+}
+
+is(scalar @all, 40 + 20 + 1, 'all packets have come');
+cmp_ok($most, '<=', 16, 'at most 16 in an answer');
 
 # nobody ever polls: less is kept, and the client goes on when it does
 

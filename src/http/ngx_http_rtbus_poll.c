@@ -39,6 +39,7 @@ static ngx_uint_t ngx_http_rtbus_poll_full(ngx_http_rtbus_poll_t *poll);
 static void ngx_http_rtbus_poll_last(ngx_http_rtbus_poll_t *poll);
 static void ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
     rtbus_eio_type_e last);
+static ngx_uint_t ngx_http_rtbus_poll_packets(ngx_rtbus_frame_t *frame);
 static void ngx_http_rtbus_poll_finish(ngx_http_rtbus_poll_call_t **call,
     ngx_http_rtbus_eio_error_e error, ngx_http_rtbus_text_t *text);
 
@@ -206,6 +207,14 @@ ngx_http_rtbus_poll_noop(ngx_http_rtbus_poll_t *poll)
     if (poll->get && !poll->unsure) {
         ngx_http_rtbus_poll_text(poll, 0, RTBUS_EIO_NOOP);
     }
+}
+
+
+void
+ngx_http_rtbus_poll_refuse(ngx_http_rtbus_poll_t *poll,
+    ngx_http_rtbus_eio_error_e error)
+{
+    ngx_http_rtbus_poll_finish(&poll->get, error, NULL);
 }
 
 
@@ -479,7 +488,7 @@ ngx_http_rtbus_poll_last(ngx_http_rtbus_poll_t *poll)
 
 
 /*
- * Answers the GET with what is queued, up to max bytes, but a packet at least
+ * Answers the GET with what is queued, up to max bytes, but a frame at least
  * unless max is 0, and with a packet of that type after it (0: none).
  */
 
@@ -489,6 +498,7 @@ ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
 {
     u_char                     type;
     size_t                     sent, size;
+    ngx_uint_t                 n;
     ngx_http_rtbus_link_t     *link;
     ngx_http_rtbus_text_t      text;
     ngx_http_rtbus_carrier_t  *car;
@@ -499,10 +509,15 @@ ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
 
     sent = 0;
     size = 0;
+    n = 0;
 
     for (link = max ? car->first : NULL; link; link = link->next) {
 
-        if (sent && sent + link->frame->len > max) {
+        n += ngx_http_rtbus_poll_packets(link->frame);
+
+        if (sent && (sent + link->frame->len > max
+                     || n > NGX_HTTP_RTBUS_POLL_PACKETS))
+        {
             break;
         }
 
@@ -549,6 +564,26 @@ ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
     }
 
     ngx_http_rtbus_poll_finish(&poll->get, NGX_HTTP_RTBUS_EIO_OK, &text);
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_poll_packets(ngx_rtbus_frame_t *frame)
+{
+    u_char      *p, *last;
+    uint64_t     len;
+    ngx_uint_t   n;
+
+    last = frame->data + frame->len;
+
+    n = 1;
+
+    for (p = last - frame->tail; p < last; p += len) {
+        p += rtbus_ws_read_header(p, &len);
+        n++;
+    }
+
+    return n;
 }
 
 

@@ -18,6 +18,13 @@
 #include "rtbus_eio.h"
 
 
+/*
+ * Packets of one answer, unless a single frame has more: python-socketio 5 takes
+ * no more than that, and closes.
+ */
+#define NGX_HTTP_RTBUS_POLL_PACKETS   16
+
+
 /* refusals; codes and words are those of the reference server */
 
 typedef enum {
@@ -130,6 +137,11 @@ ngx_uint_t ngx_http_rtbus_poll_due(ngx_http_rtbus_poll_t *poll);
 /* answers a GET that waits with a "noop" */
 
 void ngx_http_rtbus_poll_noop(ngx_http_rtbus_poll_t *poll);
+
+/* answers a GET that waits with an error */
+
+void ngx_http_rtbus_poll_refuse(ngx_http_rtbus_poll_t *poll,
+    ngx_http_rtbus_eio_error_e error);
 
 /* ends it at once: calls that wait are refused, the pool is no more */
 

@@ -1589,7 +1589,10 @@ ngx_http_rtbus_session_check(ngx_http_rtbus_session_t *s, ngx_str_t *user,
         return NGX_HTTP_RTBUS_EIO_FORBIDDEN;
     }
 
-    return s->upgraded ? NGX_HTTP_RTBUS_EIO_REQUEST : NGX_HTTP_RTBUS_EIO_OK;
+    ngx_http_rtbus_upgrade_expire(s);
+
+    return (s->leaving || s->upgraded) ? NGX_HTTP_RTBUS_EIO_REQUEST
+                                       : NGX_HTTP_RTBUS_EIO_OK;
 }
 
 

@@ -48,6 +48,8 @@ typedef struct {
     u_char                        sid[NGX_HTTP_RTBUS_SESSION_ID];
     unsigned                      used:1;    /* by a second request */
     unsigned                      probed:1;  /* polls are not to wait */
+    unsigned                      leaving:1; /* the client has upgraded, to a
+                                                WebSocket elsewhere */
     unsigned                      upgraded:1;
     unsigned                      sure:1;    /* it has */
 } ngx_http_rtbus_session_t;

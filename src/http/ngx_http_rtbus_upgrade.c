@@ -86,7 +86,6 @@ static ngx_int_t ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u,
 static ngx_int_t ngx_http_rtbus_upgrade_queue(ngx_http_rtbus_upgrade_t *u,
     rtbus_json_value_t *value);
 
-static void ngx_http_rtbus_upgrade_expire(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_unprobed(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_noop(ngx_event_t *ev);
@@ -937,7 +936,7 @@ ngx_http_rtbus_upgrade_asked(ngx_http_rtbus_session_t *s,
 
 /* the worker of the WebSocket may be no more */
 
-static void
+void
 ngx_http_rtbus_upgrade_expire(ngx_http_rtbus_session_t *s)
 {
     if (s->upgrader.ref
@@ -987,6 +986,12 @@ ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
         ngx_http_rtbus_upgrade_unprobed(s);
 
     } else if (ngx_http_rtbus_session_is(kind, "channels")) {
+
+        /* what still polls is not the client, which has stopped before */
+
+        s->leaving = 1;
+        ngx_http_rtbus_poll_refuse(&s->poll, NGX_HTTP_RTBUS_EIO_REQUEST);
+
         ngx_http_rtbus_upgrade_channels(s, from);
 
     } else {
@@ -999,7 +1004,9 @@ ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
 
 /*
  * The client goes on over WebSocket once its poll is over.  A poll that comes
- * after the probe may have to wait for as long as the upgrade is under way.
+ * after the probe may have to wait for as long as the upgrade is under way.  It
+ * is not ended at once: what comes next may be the upgrade, and who polls beside
+ * it is refused.
  *
  * From the answer to the probe up to its "upgrade" the stock client must not
  * lose the WebSocket: it would wait for a ping, with neither transport.  So none
@@ -1017,7 +1024,9 @@ ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s)
     s->noop.log = &s->log;
     s->noop.cancelable = 1;
 
-    ngx_http_rtbus_poll_noop(&s->poll);
+    if (s->poll.get) {
+        ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_UPGRADE_NOOP);
+    }
 }
 
 
@@ -1025,6 +1034,7 @@ static void
 ngx_http_rtbus_upgrade_unprobed(ngx_http_rtbus_session_t *s)
 {
     s->probed = 0;
+    s->leaving = 0;
     s->poll.carrier.busy = 0;
 }
 
