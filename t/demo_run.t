@@ -77,6 +77,10 @@ if (!$pid) {
 	$ENV{TMPDIR} = "$d/tmp";
 	$ENV{NGINX} = $ENV{TEST_NGINX_BINARY};
 
+	# a shell in the background has its children ignore it
+
+	local $SIG{INT} = 'DEFAULT';
+
 	exec "$top/demo/run", "PORT=$http", "REDIS_PORT=$redis"
 		or die "Can't run the demo: $!\n";
 }
