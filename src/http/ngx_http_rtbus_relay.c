@@ -11,7 +11,9 @@ struct ngx_http_rtbus_relay_peer_s {
     ngx_queue_t                    asks;
     ngx_http_rtbus_relay_t        *relay;
     ngx_rtbus_redis_call_t        *call;      /* the look, or NULL */
+    uint64_t                       losses;    /* on its side */
     u_char                         id[NGX_RTBUS_MAILBOX_ID_LEN];
+    unsigned                       known:1;   /* ... it has said so */
     unsigned                       failing:1;
 };
 
@@ -25,6 +27,7 @@ struct ngx_http_rtbus_relay_ask_s {
     ngx_event_t                    timer;
     uint64_t                       ref;
     ngx_uint_t                     losses;    /* of the mailbox until then */
+    ngx_uint_t                     doubtful;  /* unsigned  doubtful:1; */
     ngx_http_rtbus_relay_pt        handler;
     void                          *data;
 };
@@ -34,6 +37,8 @@ static void ngx_http_rtbus_relay_message(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message);
 static void ngx_http_rtbus_relay_answered(ngx_http_rtbus_relay_t *relay,
     rtbus_json_value_t *ref, rtbus_str_t *message);
+static void ngx_http_rtbus_relay_alive(ngx_http_rtbus_relay_t *relay,
+    ngx_http_rtbus_relay_from_t *from);
 static ngx_http_rtbus_relay_ask_t *ngx_http_rtbus_relay_find(
     ngx_http_rtbus_relay_t *relay, uint64_t ref);
 static void ngx_http_rtbus_relay_sent(void *data, redisReply *reply);
@@ -222,6 +227,23 @@ ngx_http_rtbus_relay_stale(ngx_http_rtbus_relay_ask_t *ask)
 
 
 ngx_uint_t
+ngx_http_rtbus_relay_doubtful(ngx_http_rtbus_relay_ask_t *ask)
+{
+    ngx_uint_t  doubtful;
+
+    /* before it is sent nobody can know it */
+
+    doubtful = (ask->doubtful && ask->call == NULL);
+
+    if (doubtful) {
+        ask->doubtful = 0;
+    }
+
+    return doubtful;
+}
+
+
+ngx_uint_t
 ngx_http_rtbus_relay_waits(ngx_http_rtbus_relay_t *relay, uint64_t ref)
 {
     return ngx_http_rtbus_relay_find(relay, ref) != NULL;
@@ -313,9 +335,10 @@ ngx_http_rtbus_relay_message(void *data, rtbus_json_value_t *value,
 {
     ngx_http_rtbus_relay_t  *relay = data;
 
-    ngx_str_t                     kind;
+    ngx_str_t                     kind, id;
     rtbus_json_member_t           m[] = { rtbus_json_member("from"),
                                           rtbus_json_member("ref") };
+    ngx_http_rtbus_text_t         text;
     ngx_http_rtbus_relay_from_t   from;
 
     if (value->type != RTBUS_JSON_STRING) {
@@ -327,10 +350,6 @@ ngx_http_rtbus_relay_message(void *data, rtbus_json_value_t *value,
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, relay->log, 0,
                    "rtbus relay message \"%V\"", &kind);
-
-    if (ngx_http_rtbus_relay_is(&kind, "check")) {
-        return;
-    }
 
     rtbus_json_members(message, m, 2);
 
@@ -349,6 +368,23 @@ ngx_http_rtbus_relay_message(void *data, rtbus_json_value_t *value,
     }
 
     ngx_memcpy(from.from, m[0].value.raw.data + 1, NGX_RTBUS_MAILBOX_ID_LEN);
+
+    if (ngx_http_rtbus_relay_is(&kind, "check")) {
+        ngx_http_rtbus_relay_begin(relay, &text, "alive");
+        ngx_http_rtbus_relay_refer(relay, &text, relay->mailbox->losses
+                                                 + relay->failures);
+
+        id.data = from.from;
+        id.len = NGX_RTBUS_MAILBOX_ID_LEN;
+
+        (void) ngx_http_rtbus_relay_tell(relay, &id, &text, NULL, NULL);
+        return;
+    }
+
+    if (ngx_http_rtbus_relay_is(&kind, "alive")) {
+        ngx_http_rtbus_relay_alive(relay, &from);
+        return;
+    }
 
     relay->asked_handler(relay->worker, &kind, message, &from);
 }
@@ -370,6 +406,58 @@ ngx_http_rtbus_relay_answered(ngx_http_rtbus_relay_t *relay,
     if (ask) {
         ngx_http_rtbus_relay_done(ask, NGX_OK, message);
     }
+}
+
+
+/*
+ * What the other worker was asked, or has answered, may have been lost there.
+ * The same is true of what came before its first word.
+ */
+
+static void
+ngx_http_rtbus_relay_alive(ngx_http_rtbus_relay_t *relay,
+    ngx_http_rtbus_relay_from_t *from)
+{
+    ngx_queue_t                  *q;
+    ngx_http_rtbus_relay_ask_t   *ask;
+    ngx_http_rtbus_relay_peer_t  *peer;
+
+    for (q = ngx_queue_head(&relay->peers);
+         q != ngx_queue_sentinel(&relay->peers);
+         q = ngx_queue_next(q))
+    {
+        peer = ngx_queue_data(q, ngx_http_rtbus_relay_peer_t, queue);
+
+        if (ngx_memcmp(peer->id, from->from, NGX_RTBUS_MAILBOX_ID_LEN) == 0) {
+            goto found;
+        }
+    }
+
+    return;
+
+found:
+
+    if (peer->known && peer->losses == from->ref) {
+        return;
+    }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, relay->log, 0,
+                   "rtbus relay doubts, known:%d losses:%uL",
+                   peer->known, from->ref);
+
+    peer->known = 1;
+    peer->losses = from->ref;
+
+    for (q = ngx_queue_head(&peer->asks);
+         q != ngx_queue_sentinel(&peer->asks);
+         q = ngx_queue_next(q))
+    {
+        ask = ngx_queue_data(q, ngx_http_rtbus_relay_ask_t, queue);
+
+        ask->doubtful = 1;
+    }
+
+    relay->doubt_handler(relay->worker);
 }
 
 
@@ -439,6 +527,9 @@ ngx_http_rtbus_relay_check(ngx_event_t *ev)
     ngx_queue_t                  *q;
     ngx_http_rtbus_relay_t       *relay;
     ngx_http_rtbus_relay_peer_t  *peer;
+    u_char                        buf[NGX_RTBUS_MAILBOX_ID_LEN
+                                      + sizeof("{\"poll\":\"check\","
+                                               "\"from\":\"\",\"ref\":0}")];
 
     relay = ev->data;
 
@@ -458,7 +549,11 @@ ngx_http_rtbus_relay_check(ngx_event_t *ev)
         ngx_http_rtbus_relay_lost(relay);
     }
 
-    ngx_str_set(&message, "{\"poll\":\"check\"}");
+    message.data = buf;
+    message.len = ngx_sprintf(buf, "{\"poll\":\"check\",\"from\":\"%V\","
+                              "\"ref\":0}", &relay->mailbox->id)
+                  - buf;
+
     id.len = NGX_RTBUS_MAILBOX_ID_LEN;
 
     for (q = ngx_queue_head(&relay->peers);
@@ -572,12 +667,20 @@ ngx_http_rtbus_relay_tell(ngx_http_rtbus_relay_t *relay, ngx_str_t *id,
         message.data = text->data;
         message.len = text->len;
 
-        if (ngx_rtbus_mailbox_send(relay->mailbox, id, &message,
-                                   handler ? handler
-                                           : ngx_http_rtbus_relay_told, data))
+        if (handler == NULL) {
+            handler = ngx_http_rtbus_relay_told;
+            data = relay;
+        }
+
+        if (ngx_rtbus_mailbox_send(relay->mailbox, id, &message, handler,
+                                   data))
         {
             rc = NGX_OK;
         }
+    }
+
+    if (rc != NGX_OK) {
+        relay->failures++;
     }
 
     ngx_http_rtbus_text_free(text);
@@ -589,6 +692,11 @@ ngx_http_rtbus_relay_tell(ngx_http_rtbus_relay_t *relay, ngx_str_t *id,
 static void
 ngx_http_rtbus_relay_told(void *data, redisReply *reply)
 {
+    ngx_http_rtbus_relay_t *relay = data;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_INTEGER) {
+        relay->failures++;
+    }
 }
 
 

@@ -7,6 +7,12 @@
  *   {"poll":"<kind>",...,"from":"<mailbox id>","ref":<number>}
  *   {"poll":"answer","ref":<number>,...}
  *
+ * and, as long as there are such questions, whether the other one is there, and
+ * how often something may have been lost on its side:
+ *
+ *   {"poll":"check","from":"<mailbox id>","ref":0}
+ *   {"poll":"alive","from":"<mailbox id>","ref":<number>}
+ *
  * Members that the mailbox knows by itself, such as "ack" or "sid", must not be
  * used.
  */
@@ -53,6 +59,8 @@ struct ngx_http_rtbus_relay_s {
                                         ngx_http_rtbus_worker_t *worker);
     void                          (*lost_handler)(
                                         ngx_http_rtbus_worker_t *worker);
+    void                          (*doubt_handler)(
+                                        ngx_http_rtbus_worker_t *worker);
     ngx_log_t                      *log;
 
     ngx_queue_t                     peers;     /* those that are asked */
@@ -62,6 +70,7 @@ struct ngx_http_rtbus_relay_s {
     uint64_t                        ref;       /* of the last one */
     ngx_uint_t                      losses;    /* the mailbox's, as last seen */
     ngx_uint_t                      stale;     /* unsigned  stale:1; some are */
+    ngx_uint_t                      failures;  /* to tell another worker */
     ngx_event_t                     check;     /* timer: are they alive */
     time_t                          complained;
 };
@@ -99,6 +108,13 @@ uint64_t ngx_http_rtbus_relay_ref(ngx_http_rtbus_relay_ask_t *ask);
 /* the mailbox has been out of reach since it was asked */
 
 ngx_uint_t ngx_http_rtbus_relay_stale(ngx_http_rtbus_relay_ask_t *ask);
+
+/*
+ * The other worker may not have got it, or its answer got lost there; asked for
+ * once each time
+ */
+
+ngx_uint_t ngx_http_rtbus_relay_doubtful(ngx_http_rtbus_relay_ask_t *ask);
 
 /* 0: nobody waits for the answer to the question of that number (any more) */
 

@@ -77,6 +77,7 @@ static void ngx_http_rtbus_session_tell(ngx_http_rtbus_relayed_t *relayed,
     const char *kind);
 static void ngx_http_rtbus_session_drain(ngx_http_rtbus_worker_t *worker);
 static void ngx_http_rtbus_session_lost(ngx_http_rtbus_worker_t *worker);
+static void ngx_http_rtbus_session_ask_after(ngx_http_rtbus_worker_t *worker);
 
 static void ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
     ngx_str_t *kind, rtbus_str_t *message, ngx_http_rtbus_relay_from_t *from);
@@ -132,6 +133,7 @@ ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
 
     worker->relay->drain_handler = ngx_http_rtbus_session_drain;
     worker->relay->lost_handler = ngx_http_rtbus_session_lost;
+    worker->relay->doubt_handler = ngx_http_rtbus_session_ask_after;
 
     return NGX_OK;
 }
@@ -944,6 +946,27 @@ ngx_http_rtbus_session_lost(ngx_http_rtbus_worker_t *worker)
 }
 
 
+/* the owner may have lost some: those that it does not know are to end */
+
+static void
+ngx_http_rtbus_session_ask_after(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_queue_t               *q;
+    ngx_http_rtbus_relayed_t  *relayed;
+
+    for (q = ngx_queue_head(&worker->relayed);
+         q != ngx_queue_sentinel(&worker->relayed);
+         q = ngx_queue_next(q))
+    {
+        relayed = ngx_queue_data(q, ngx_http_rtbus_relayed_t, queue);
+
+        if (ngx_http_rtbus_relay_doubtful(relayed->ask)) {
+            ngx_http_rtbus_session_tell(relayed, "still");
+        }
+    }
+}
+
+
 /* what other workers ask us */
 
 static void
@@ -980,12 +1003,13 @@ ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
     if (ngx_http_rtbus_session_is(kind, "abort")
         || ngx_http_rtbus_session_is(kind, "flush")
         || ngx_http_rtbus_session_is(kind, "lost")
+        || ngx_http_rtbus_session_is(kind, "still")
         || ngx_http_rtbus_session_is(kind, "done"))
     {
         if (s) {
             ngx_http_rtbus_session_settle(s, kind, from);
 
-        } else if (kind->data[0] == 'l') {
+        } else if (kind->data[0] == 'l' || kind->data[0] == 's') {
             ngx_http_rtbus_session_refuse(worker, from,
                                           NGX_HTTP_RTBUS_EIO_SID);
         }
@@ -1146,7 +1170,7 @@ ngx_http_rtbus_session_grant(ngx_http_rtbus_carrier_t *car,
  * A poll that waits is over: its client is gone ("abort"), or is to ask again
  * ("flush"), also if it has not come ("lost"), or has its answer ("done").  If
  * it was answered "abort" says that the answer has not arrived, and "lost" that
- * it may not have.
+ * it may not have.  "still" asks no more than whether it has come.
  */
 
 static void
@@ -1164,7 +1188,7 @@ ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
             remote->call.abort(&remote->call);
             ngx_free(remote);
 
-        } else {
+        } else if (!ngx_http_rtbus_session_is(kind, "still")) {
             ngx_http_rtbus_poll_noop(&s->poll);
         }
 
@@ -1184,8 +1208,9 @@ ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
         return;
     }
 
-    if (ngx_http_rtbus_session_is(kind, "lost")) {
-
+    if (ngx_http_rtbus_session_is(kind, "lost")
+        || ngx_http_rtbus_session_is(kind, "still"))
+    {
         if (!ngx_http_rtbus_session_same(&s->answered, from)) {
             ngx_http_rtbus_session_refuse(s->poll.carrier.worker, from,
                                           NGX_HTTP_RTBUS_EIO_SID);
@@ -1266,6 +1291,10 @@ ngx_http_rtbus_session_delivered(void *data, redisReply *reply)
     if (reply == NULL || reply->type != REDIS_REPLY_INTEGER
         || reply->integer == 0)
     {
+        /* who waits for it asks after it */
+
+        remote->worker->relay->failures++;
+
         sid.data = remote->sid;
         sid.len = NGX_HTTP_RTBUS_SESSION_ID;
 
