@@ -340,6 +340,30 @@ ngx_http_rtbus_carrier_replace(ngx_http_rtbus_carrier_t *car,
 
 
 void
+ngx_http_rtbus_carrier_watch(ngx_http_rtbus_carrier_t *car)
+{
+    /* without a queue it would be the socket that takes bytes */
+
+    car->watched = (car->unsent && car->connection)
+                   ? car->connection->sent + 1 : 0;
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_carrier_takes(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_uint_t  takes;
+
+    takes = (car->watched && car->connection
+             && car->connection->sent + 1 != car->watched);
+
+    ngx_http_rtbus_carrier_watch(car);
+
+    return takes;
+}
+
+
+void
 ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
 {
     size_t                  rest;

@@ -106,6 +106,9 @@ struct ngx_http_rtbus_carrier_s {
     size_t                             offset;    /* sent of the first one */
     size_t                             unsent;    /* bytes */
     uint32_t                           nframes;
+    off_t                              watched;   /* 1 more than what the
+                                                     connection had taken by
+                                                     then; 0: nothing waited */
 
     /* for the log, by ngx_http_rtbus_client */
 
@@ -205,6 +208,15 @@ ngx_rtbus_frame_t *ngx_http_rtbus_carrier_last(ngx_http_rtbus_carrier_t *car);
 
 void ngx_http_rtbus_carrier_replace(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame);
+
+/*
+ * A client on a slow link cannot answer a ping that is behind other frames, and
+ * is there as long as it takes these: from _watch() on, has it taken some of
+ * what waited then; if so it is watched again.
+ */
+
+void ngx_http_rtbus_carrier_watch(ngx_http_rtbus_carrier_t *car);
+ngx_uint_t ngx_http_rtbus_carrier_takes(ngx_http_rtbus_carrier_t *car);
 
 /* drops n sent bytes off the queue */
 

@@ -396,6 +396,12 @@ ngx_http_rtbus_eio_timer(ngx_http_rtbus_eio_t *eio)
     car = eio->carrier;
 
     if (eio->pinged) {
+
+        if (ngx_http_rtbus_carrier_takes(car)) {
+            car->transport->timer(car, car->conf->ping_timeout);
+            return;
+        }
+
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "ping timeout");
         return;
     }
@@ -414,6 +420,7 @@ ngx_http_rtbus_eio_timer(ngx_http_rtbus_eio_t *eio)
     }
 
     eio->pinged = 1;
+    ngx_http_rtbus_carrier_watch(car);
     car->transport->timer(car, car->conf->ping_timeout);
 }
 

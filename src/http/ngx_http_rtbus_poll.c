@@ -15,6 +15,9 @@
 /* ... and for that of a client that has closed, which is under way */
 #define NGX_HTTP_RTBUS_POLL_CROSSING  1000
 
+/* a timer that comes so many ms late tells of this worker, not of the client */
+#define NGX_HTTP_RTBUS_POLL_BUSY      1000
+
 
 /* a call of our own client; memory of the request */
 
@@ -196,8 +199,14 @@ ngx_http_rtbus_poll_abort(ngx_http_rtbus_poll_call_t *call)
 ngx_uint_t
 ngx_http_rtbus_poll_due(ngx_http_rtbus_poll_t *poll)
 {
+    ngx_msec_int_t  late;
+
+    late = (ngx_msec_int_t) (ngx_current_msec - poll->timer.timer.key);
+
+    /* if it is this worker that was late, the request may have come in time */
+
     return poll->timer.timer_set
-           && (ngx_msec_int_t) (poll->timer.timer.key - ngx_current_msec) <= 0;
+           && late >= 0 && late < NGX_HTTP_RTBUS_POLL_BUSY;
 }
 
 
@@ -325,7 +334,7 @@ ngx_http_rtbus_poll_set_timer(ngx_http_rtbus_carrier_t *car, ngx_msec_t ms)
     if (!car->closed) {
         /* a busy worker gives no client more time than others have */
 
-        ms -= ngx_min(ms, poll->late);
+        ms -= ngx_min(ms / 2, poll->late);
 
         poll->due = ngx_current_msec + ms;
         ngx_add_timer(&poll->timer, ms);
@@ -353,6 +362,19 @@ ngx_http_rtbus_poll_timer(ngx_event_t *ev)
     if ((ngx_msec_int_t) (ngx_current_msec - poll->due) > 0) {
         poll->late = ngx_current_msec - poll->due;
     }
+
+    if (poll->late >= NGX_HTTP_RTBUS_POLL_BUSY && !poll->doubted) {
+
+        /* this worker has not read yet what has come in time */
+
+        poll->doubted = 1;
+        poll->late = 0;
+        poll->due = ngx_current_msec + NGX_HTTP_RTBUS_POLL_BUSY;
+        ngx_add_timer(ev, NGX_HTTP_RTBUS_POLL_BUSY);
+        return;
+    }
+
+    poll->doubted = 0;
 
     poll->timer_handler(poll);
 

@@ -98,6 +98,9 @@ struct ngx_http_rtbus_poll_s {
                                                   NULL: none has come */
     const u_char                    *last;
 
+    unsigned                         doubted:1;  /* the timer was late, what has
+                                                    come may be read first */
+
     /* may be set: the GET is not to be answered with anything yet */
 
     unsigned                         unsure:1;

@@ -30,6 +30,7 @@ static void ngx_http_rtbus_sse_cleanup(void *data);
 static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
 static void ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r);
 static void ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev);
+static ngx_int_t ngx_http_rtbus_sse_retry(ngx_http_rtbus_sse_t *sse);
 static ngx_int_t ngx_http_rtbus_sse_flush(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sse_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
@@ -358,6 +359,13 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
         return;
     }
 
+    if (car->inflight && sse->waited && ngx_http_rtbus_sse_retry(sse) != NGX_OK)
+    {
+        car->broken = 1;
+        ngx_http_rtbus_carrier_mark(car);
+        return;
+    }
+
     if (car->inflight) {
 
         /* there is no pong: a client is alive as long as it takes bytes */
@@ -386,6 +394,27 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
     if (ngx_http_rtbus_sse_comment(car) != NGX_OK) {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
     }
+}
+
+
+/* a worker that was busy has not seen that there is room in the socket */
+
+static ngx_int_t
+ngx_http_rtbus_sse_retry(ngx_http_rtbus_sse_t *sse)
+{
+    ngx_http_request_t  *r;
+
+    r = sse->carrier.request;
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        return NGX_OK;
+    }
+#endif
+
+    r->connection->write->ready = 1;
+
+    return ngx_http_rtbus_sse_flush(&sse->carrier);
 }
 
 

@@ -11,6 +11,7 @@
                                               close handshake */
 #define NGX_HTTP_RTBUS_WS_FIRST    4096    /* bytes that a client may send in a
                                               loop turn, however many do so */
+#define NGX_HTTP_RTBUS_WS_LATER    1000    /* ms to read more that has come */
 #define NGX_HTTP_RTBUS_WS_PONGS    4096    /* bytes that may wait for a pong to
                                               be added to them */
 
@@ -661,7 +662,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 {
     size_t                     size;
     ssize_t                    n;
-    ngx_uint_t                 more;
+    ngx_uint_t                 more, timedout;
     ngx_event_t               *rev;
     ngx_connection_t          *c;
     ngx_http_rtbus_ws_part_t  *rest;
@@ -686,16 +687,32 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
         ngx_http_rtbus_worker_drain(ws->carrier.worker);
     }
 
-    if (rev->timedout) {
+    timedout = rev->timedout;
+
+    if (timedout) {
         rev->timedout = 0;
-        ngx_http_rtbus_ws_timer(ws);
-        return;
+
+        if (ws->carrier.closed) {
+            /* the close handshake was not completed in time */
+            ngx_http_rtbus_ws_finalize(ws);
+            return;
+        }
+
+        /* a worker that was busy has not read all that has arrived */
+
+        rev->ready = 1;
+        rev->available = -1;
     }
 
     for (more = 0; /* void */ ; more = 1) {
 
         if (ws->carrier.held && !ws->carrier.closing) {
             /* what the client has sent can wait */
+
+            if (timedout) {
+                ngx_http_rtbus_ws_timer(ws);
+            }
+
             return;
         }
 
@@ -723,6 +740,12 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
                     : NGX_HTTP_RTBUS_WS_FIRST;
 
         if (size == 0) {
+
+            if (timedout && !rev->timer_set) {
+                /* there may be a pong in the rest */
+                ngx_add_timer(rev, NGX_HTTP_RTBUS_WS_LATER);
+            }
+
             ngx_post_event(rev, &ngx_posted_next_events);
             return;
         }
@@ -763,6 +786,11 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 
     if (ngx_handle_read_event(rev, 0) != NGX_OK) {
         ngx_http_rtbus_ws_finalize(ws);
+        return;
+    }
+
+    if (timedout && !rev->timer_set) {
+        ngx_http_rtbus_ws_timer(ws);
     }
 }
 
@@ -776,18 +804,18 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
     car = &ws->carrier;
     rev = car->connection->read;
 
-    if (car->closed) {
-        /* the close handshake was not completed in time */
-        ngx_http_rtbus_ws_finalize(ws);
-        return;
-    }
-
     if (ws->timer_handler) {
         ws->timer_handler(ws);
         return;
     }
 
     if (ws->pinged) {
+
+        if (ngx_http_rtbus_carrier_takes(car)) {
+            ngx_add_timer(rev, car->conf->ping_timeout);
+            return;
+        }
+
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "ping timeout");
         return;
     }
@@ -798,6 +826,7 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
     }
 
     ws->pinged = 1;
+    ngx_http_rtbus_carrier_watch(car);
     ngx_add_timer(rev, car->conf->ping_timeout);
 }
 

@@ -5,6 +5,9 @@
 /* timers may come a little early or late */
 #define NGX_RTBUS_CANARY_MISSING  (2 * NGX_RTBUS_STAT_PERIOD - 100)
 
+/* ms that it may be behind other messages, as long as these come */
+#define NGX_RTBUS_CANARY_BEHIND   60000
+
 #define NGX_RTBUS_CANARY_LOG      60      /* s between refusals in the log */
 
 #define NGX_RTBUS_CANARY_TEXT     (sizeof("{\"canary\":}") + NGX_INT64_LEN)
@@ -114,11 +117,12 @@ ngx_rtbus_canary_name(ngx_rtbus_canary_t *canary)
 }
 
 
-void
+ngx_int_t
 ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary)
 {
-    ngx_connection_t       *c;
-    ngx_rtbus_redis_sub_t  *sub;
+    ngx_msec_t               age;
+    ngx_connection_t        *c;
+    ngx_rtbus_redis_conn_t  *rc;
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, canary->log, 0,
                    "rtbus canary check, flying:%d, proven:%d",
@@ -126,26 +130,47 @@ ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary)
 
     if (!canary->flying) {
         ngx_rtbus_canary_send(canary);
-        return;
+        return NGX_OK;
     }
 
-    if (ngx_current_msec - canary->sent < NGX_RTBUS_CANARY_MISSING) {
-        return;
+    age = ngx_current_msec - canary->sent;
+
+    /* what is not published yet is the other link's affair */
+
+    if (!canary->published || age < NGX_RTBUS_CANARY_MISSING) {
+        return NGX_OK;
     }
 
-    sub = &canary->shard->sub;
-    c = sub->conn.peer.connection;
+    rc = &canary->shard->sub.conn;
+    c = rc->peer.connection;
 
-    if (c == NULL || c->read->posted) {
+    if (c == NULL || !rc->up) {
+        return NGX_OK;
+    }
 
-        /* it may be in what this worker has not got round to reading */
+    /* it is behind what comes; and a worker that was busy has read little */
 
-        return;
+    if (age < NGX_RTBUS_CANARY_BEHIND
+        && ngx_current_msec - rc->heard < NGX_RTBUS_STAT_PERIOD)
+    {
+        return NGX_OK;
+    }
+
+    if (c->read->posted) {
+        return NGX_OK;
+    }
+
+    if (!canary->doubted) {
+        canary->doubted = 1;
+        ngx_post_event(c->read, &ngx_posted_next_events);
+        return NGX_AGAIN;
     }
 
     ngx_rtbus_stat_add(canary->stat, canaries, 1);
 
-    ngx_rtbus_redis_conn_fail(&sub->conn, "the canary is missing");
+    ngx_rtbus_redis_conn_fail(rc, "the canary is missing");
+
+    return NGX_OK;
 }
 
 
@@ -199,6 +224,8 @@ ngx_rtbus_canary_send(ngx_rtbus_canary_t *canary)
 
     if (call) {
         canary->flying = 1;
+        canary->published = 0;
+        canary->doubted = 0;
         canary->sent = ngx_current_msec;
     }
 }
@@ -262,7 +289,13 @@ ngx_rtbus_canary_sent(void *data, redisReply *reply)
 
     ngx_str_t  text;
 
-    if (reply == NULL || reply->type != REDIS_REPLY_ERROR) {
+    if (reply == NULL) {
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ERROR) {
+        canary->published = 1;
+        canary->sent = ngx_current_msec;
         return;
     }
 

@@ -8,7 +8,8 @@
  * a shard channel of its own, "<mailbox>{<n>}", in one of the shard's slots.
  *
  * A canary that is still missing after two periods means that the pub/sub
- * connection is dead: it is given up and made anew.
+ * connection is dead: it is given up and made anew.  As long as other messages
+ * come it may be behind them, for a minute.
  */
 
 
@@ -43,10 +44,14 @@ struct ngx_rtbus_canary_s {
     ngx_rtbus_redis_topic_t    topic;      /* in a cluster */
     u_char                    *name;       /* of it, malloc'ed */
     ngx_uint_t                 tag;        /* in the name */
-    ngx_msec_t                 sent;       /* when the one that flies was */
+    ngx_msec_t                 sent;       /* when the one that flies was, or
+                                              when Redis has said so */
     uint64_t                   number;     /* of it */
     time_t                     complained;
     unsigned                   flying:1;
+    unsigned                   published:1;
+    unsigned                   doubted:1;  /* it is late, and what has arrived
+                                              is being read */
     unsigned                   named:1;    /* there is a topic */
 };
 
@@ -65,9 +70,12 @@ void ngx_rtbus_canary_close(ngx_rtbus_canary_t *canary);
 
 void ngx_rtbus_canary_name(ngx_rtbus_canary_t *canary);
 
-/* to be called every NGX_RTBUS_STAT_PERIOD */
+/*
+ * To be called every NGX_RTBUS_STAT_PERIOD, or NGX_AGAIN: in a moment, when what
+ * has arrived by now was read.
+ */
 
-void ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary);
+ngx_int_t ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary);
 
 /*
  * A connection has come up, or the mailbox has become ready: sends one at once

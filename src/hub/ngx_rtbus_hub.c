@@ -7,6 +7,7 @@
 
 #define NGX_RTBUS_HUB_LINGER    5000    /* ms */
 #define NGX_RTBUS_HUB_RETRY     1000    /* ms */
+#define NGX_RTBUS_HUB_AGAIN     500     /* ms */
 
 /* bytes of messages kept while their channel is read: of one, of all */
 #define NGX_RTBUS_HUB_KEEP      (4 * 1024 * 1024)
@@ -1385,6 +1386,7 @@ ngx_rtbus_hub_changed(ngx_rtbus_redis_shard_t *shard)
 static void
 ngx_rtbus_hub_beat(ngx_event_t *ev)
 {
+    ngx_msec_t                again;
     ngx_rtbus_hub_t          *hub;
     ngx_rtbus_hub_link_t     *link;
     ngx_rtbus_redis_shard_t  *shard;
@@ -1393,7 +1395,7 @@ ngx_rtbus_hub_beat(ngx_event_t *ev)
 
     ngx_log_debug0(NGX_LOG_DEBUG_CORE, ev->log, 0, "rtbus hub beat");
 
-    ngx_add_timer(ev, NGX_RTBUS_STAT_PERIOD);
+    again = NGX_RTBUS_STAT_PERIOD;
 
     hub->stat->heard = ngx_time();
 
@@ -1403,10 +1405,12 @@ ngx_rtbus_hub_beat(ngx_event_t *ev)
     {
         link = shard->data;
 
-        if (link) {
-            ngx_rtbus_canary_check(&link->canary);
+        if (link && ngx_rtbus_canary_check(&link->canary) == NGX_AGAIN) {
+            again = NGX_RTBUS_HUB_AGAIN;
         }
     }
+
+    ngx_add_timer(ev, again);
 
     ngx_rtbus_hub_health(hub);
 }

@@ -5,9 +5,6 @@
 /* calls kept for reuse */
 #define NGX_RTBUS_REDIS_CMD_FREE  1024
 
-/* a moment to read a reply that has arrived */
-#define NGX_RTBUS_REDIS_CMD_LATE  10
-
 
 static void ngx_rtbus_redis_cmd_up(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc,
@@ -45,6 +42,8 @@ ngx_rtbus_redis_cmd_init(ngx_rtbus_redis_cmd_t *rm,
     rm->timeout.data = rm;
     rm->timeout.log = &rm->conn.log;
     rm->timeout.cancelable = 1;
+
+    ngx_memzero(&rm->silence, sizeof(ngx_rtbus_redis_silence_t));
 
     rm->conn.conf = conf;
     rm->conn.role = "command";
@@ -106,7 +105,8 @@ ngx_rtbus_redis_cmd_expect(ngx_rtbus_redis_cmd_t *rm,
     rm->timeout.cancelable = 0;
 
     if (!rm->timeout.timer_set) {
-        ngx_add_timer(&rm->timeout, rm->conn.conf->command_timeout);
+        ngx_add_timer(&rm->timeout,
+              ngx_rtbus_redis_conn_step(rm->conn.conf->command_timeout));
     }
 }
 
@@ -349,7 +349,7 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 static void
 ngx_rtbus_redis_cmd_timeout_handler(ngx_event_t *ev)
 {
-    ngx_msec_t              elapsed, timeout;
+    ngx_msec_t              left;
     ngx_rtbus_redis_cmd_t  *rm;
 
     rm = ev->data;
@@ -361,19 +361,11 @@ ngx_rtbus_redis_cmd_timeout_handler(ngx_event_t *ev)
         return;
     }
 
-    elapsed = ngx_current_msec - rm->first->start;
-    timeout = rm->conn.conf->command_timeout;
-
-    if (elapsed < timeout) {
-        ngx_add_timer(ev, timeout - elapsed);
-        return;
-    }
-
-    if (rm->conn.peer.connection->read->posted) {
-
-        /* it is this worker that is late */
-
-        ngx_add_timer(ev, NGX_RTBUS_REDIS_CMD_LATE);
+    if (ngx_rtbus_redis_conn_silent(&rm->conn, &rm->silence, rm->first->start,
+                                    rm->conn.conf->command_timeout, &left)
+        == NGX_AGAIN)
+    {
+        ngx_add_timer(ev, left);
         return;
     }
 

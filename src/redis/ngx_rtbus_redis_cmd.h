@@ -2,10 +2,11 @@
 /*
  * The command connection: pipelined calls, each with a handler of its reply.
  *
- * A call fails when the connection is lost or when its reply is not there
- * within command_timeout; then the connection is given up as a whole, since
- * replies come in order.  Until then a call keeps a leaving worker alive, since
- * a client may wait for the answer.
+ * A call fails when the connection is lost, or when Redis has been silent for
+ * command_timeout while the reply is due; then the connection is given up as a
+ * whole, since replies come in order.  As long as bytes arrive, a reply that is
+ * behind others is waited for.  Until then a call keeps a leaving worker alive,
+ * since a client may wait for the answer.
  *
  * A failed command may or may not have been carried out: whoever repeats one
  * must know that it can be repeated.
@@ -92,6 +93,7 @@ struct ngx_rtbus_redis_cmd_s {
     ngx_rtbus_redis_call_t         *free;
     ngx_uint_t                      nfree;
     ngx_event_t                     timeout;    /* of the first call */
+    ngx_rtbus_redis_silence_t       silence;    /* likewise */
     unsigned                        started:1;  /* has been up */
 };
 

@@ -33,6 +33,9 @@
 #define NGX_RTBUS_REDIS_KEEPINTVL    5
 #define NGX_RTBUS_REDIS_KEEPCNT      3
 
+/* ms to read what has arrived */
+#define NGX_RTBUS_REDIS_LATE         10
+
 /* type, number, CR and LF ahead of each array and string, at most */
 #define NGX_RTBUS_REDIS_HEADER       (RTBUS_NUMBER_MAX + 3)
 
@@ -117,6 +120,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->greeting = 0;
     rc->reader = NULL;
     rc->broken = NULL;
+    rc->heard = 0;
     rc->since = 0;
     rc->delay = 0;
 
@@ -730,6 +734,8 @@ ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev)
             return;
         }
 
+        rc->heard = ngx_current_msec;
+
         if (ngx_rtbus_redis_conn_parse(rc, ngx_rtbus_redis_conn_buf, n)
             != NGX_OK)
         {
@@ -1101,6 +1107,11 @@ ngx_rtbus_redis_conn_write_handler(ngx_event_t *wev)
         return;
     }
 
+    if (rc->out.pos < rc->out.last) {
+        /* there was no room in the socket, and Redis has taken some bytes */
+        rc->heard = ngx_current_msec;
+    }
+
     ngx_rtbus_redis_conn_write(rc);
 }
 
@@ -1200,6 +1211,60 @@ ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason)
     rc->log.action = rc->reading ? "reading from Redis" : "waiting for Redis";
 
     ngx_rtbus_redis_conn_lost(rc, 0, reason, NULL);
+}
+
+
+/*
+ * An event loop that was busy comes to its timers before it has come to all that
+ * is readable.  So the last step is to read.
+ */
+
+ngx_int_t
+ngx_rtbus_redis_conn_silent(ngx_rtbus_redis_conn_t *rc,
+    ngx_rtbus_redis_silence_t *silence, ngx_msec_t since, ngx_msec_t timeout,
+    ngx_msec_t *left)
+{
+    ngx_msec_t    step;
+    ngx_event_t  *rev;
+
+    if ((ngx_msec_int_t) (rc->heard - since) > 0) {
+        since = rc->heard;
+    }
+
+    step = ngx_rtbus_redis_conn_step(timeout);
+
+    if (silence->from != since) {
+        silence->from = since;
+        silence->looked = since;
+        silence->listened = 0;
+        silence->doubted = 0;
+    }
+
+    silence->listened += ngx_min(ngx_current_msec - silence->looked, step);
+    silence->looked = ngx_current_msec;
+
+    if (silence->listened < timeout) {
+        *left = ngx_min(timeout - silence->listened, step);
+        return NGX_AGAIN;
+    }
+
+    rev = rc->peer.connection->read;
+
+    if (silence->doubted && !rev->posted) {
+        return NGX_OK;
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus redis silent for %M ms", silence->listened);
+
+    silence->doubted = 1;
+    *left = NGX_RTBUS_REDIS_LATE;
+
+    if (!rc->rested.timer_set) {
+        ngx_post_event(rev, &ngx_posted_next_events);
+    }
+
+    return NGX_AGAIN;
 }
 
 

@@ -89,6 +89,23 @@ typedef void (*ngx_rtbus_redis_down_pt)(ngx_rtbus_redis_conn_t *rc,
 typedef void (*ngx_rtbus_redis_failed_pt)(ngx_rtbus_redis_conn_t *rc);
 
 /*
+ * A silence that is waited for: embedded in whoever waits, zeroed memory.  What
+ * counts is the time in which this worker has listened, in some steps: one that
+ * was busy for a while has not heard what lies in the socket by now.
+ */
+
+typedef struct {
+    ngx_msec_t                      from;       /* its beginning */
+    ngx_msec_t                      looked;     /* the last look at it */
+    ngx_msec_t                      listened;   /* ms so far */
+    unsigned                        doubted:1;  /* what has arrived by now is
+                                                   being read */
+} ngx_rtbus_redis_silence_t;
+
+/* ms between two looks */
+#define ngx_rtbus_redis_conn_step(timeout)  ngx_max((timeout) / 4, 1)
+
+/*
  * This worker leaves; called once, at the moment nginx asks idle connections to
  * close, or with the next attempt to connect when there was no connection then.
  * The connection stays, and is still made anew if lost, until rc is closed; it
@@ -154,6 +171,8 @@ struct ngx_rtbus_redis_conn_s {
     redisReader                    *reader;
     ngx_buf_t                       out;        /* malloc'ed, bytes to send */
     const char                     *broken;     /* why to fail when flushed */
+    ngx_msec_t                      heard;      /* when Redis has sent bytes, or
+                                                   made room for more */
     ngx_msec_t                      since;      /* when it came up */
     ngx_msec_t                      delay;      /* of the last attempt */
     ngx_event_t                     reconnect;  /* cancelable timer */
@@ -196,7 +215,17 @@ ngx_int_t ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
 
 void ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason);
 
-/* the same, at the end of the loop turn */
+/*
+ * Has Redis been silent for that long, since that time or since its last byte,
+ * and is there nothing more to read?  NGX_OK: it has; NGX_AGAIN: not yet, to be
+ * asked again in *left ms.
+ */
+
+ngx_int_t ngx_rtbus_redis_conn_silent(ngx_rtbus_redis_conn_t *rc,
+    ngx_rtbus_redis_silence_t *silence, ngx_msec_t since, ngx_msec_t timeout,
+    ngx_msec_t *left);
+
+/* the same as _fail(), at the end of the loop turn */
 
 void ngx_rtbus_redis_conn_break(ngx_rtbus_redis_conn_t *rc,
     const char *reason);

@@ -79,6 +79,8 @@ ngx_rtbus_redis_sentinel_init(ngx_rtbus_redis_sentinel_t *rn,
     rn->timer.log = log;
     rn->timer.cancelable = 1;
 
+    ngx_memzero(&rn->silence, sizeof(ngx_rtbus_redis_silence_t));
+
     return ngx_rtbus_redis_sentinel_start(rn, log);
 }
 
@@ -390,7 +392,10 @@ ngx_rtbus_redis_sentinel_ask(ngx_rtbus_redis_sentinel_t *rn)
 
     (void) ngx_rtbus_redis_sentinel_subscribe(rn, "SUBSCRIBE");
 
-    ngx_add_timer(&rn->timer, rn->conf.command_timeout);
+    rn->asked = ngx_current_msec;
+
+    ngx_add_timer(&rn->timer,
+                  ngx_rtbus_redis_conn_step(rn->conf.command_timeout));
 }
 
 
@@ -584,11 +589,21 @@ ngx_rtbus_redis_sentinel_answer(ngx_rtbus_redis_sentinel_t *rn)
 static void
 ngx_rtbus_redis_sentinel_timer(ngx_event_t *ev)
 {
+    ngx_msec_t                   left;
     ngx_rtbus_redis_sentinel_t  *rn;
 
     rn = ev->data;
 
     if (rn->asking) {
+
+        if (ngx_rtbus_redis_conn_silent(&rn->conn, &rn->silence, rn->asked,
+                                        rn->conf.command_timeout, &left)
+            == NGX_AGAIN)
+        {
+            ngx_add_timer(ev, left);
+            return;
+        }
+
         ngx_rtbus_redis_conn_fail(&rn->conn, "no answer in time");
         return;
     }

@@ -52,6 +52,8 @@ struct ngx_rtbus_redis_sentinel_s {
                                                      connection came of */
     ngx_event_t                        timer;     /* of an answer, or until
                                                      it is asked again */
+    ngx_msec_t                         asked;     /* when */
+    ngx_rtbus_redis_silence_t          silence;   /* since then */
     ngx_rtbus_redis_node_t             masters[2];    /* by moves % 2 */
     u_char                             names[2][NGX_RTBUS_REDIS_SENTINEL_HOST
                                                 + sizeof("[]:65535")];

@@ -128,8 +128,10 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
 
     rs->requested = 0;
     rs->confirmed = 0;
-    rs->heard = 0;
+    rs->since = 0;
     rs->logged = 0;
+
+    ngx_memzero(&rs->silence, sizeof(ngx_rtbus_redis_silence_t));
 
     ngx_memzero(&rs->batch, sizeof(ngx_event_t));
     rs->batch.handler = ngx_rtbus_redis_sub_batch_handler;
@@ -662,13 +664,6 @@ ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 
     rs = rc->data;
 
-    /*
-     * Whatever comes is a sign of life: a confirmation may have to wait for
-     * its turn in a flood of messages.
-     */
-
-    rs->heard = ngx_current_msec;
-
     if (reply->type == REDIS_REPLY_ERROR) {
         ngx_rtbus_redis_sub_confirm(rs, reply);
         return;
@@ -790,8 +785,6 @@ ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
     {
         return 0;
     }
-
-    rs->heard = ngx_current_msec;
 
     if (raw->number) {
         ngx_rtbus_redis_sub_confirm(rs, NULL);
@@ -1119,13 +1112,14 @@ ngx_rtbus_redis_sub_send(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
     }
 
     if (rs->requested == rs->confirmed) {
-        rs->heard = ngx_current_msec;
+        rs->since = ngx_current_msec;
     }
 
     rs->requested++;
 
     if (!rs->timeout.timer_set) {
-        ngx_add_timer(&rs->timeout, rs->conn.conf->command_timeout);
+        ngx_add_timer(&rs->timeout,
+              ngx_rtbus_redis_conn_step(rs->conn.conf->command_timeout));
     }
 
     return NGX_OK;
@@ -1151,7 +1145,7 @@ ngx_rtbus_redis_sub_write(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
 static void
 ngx_rtbus_redis_sub_timeout_handler(ngx_event_t *ev)
 {
-    ngx_msec_t              silence, timeout;
+    ngx_msec_t              left;
     ngx_rtbus_redis_sub_t  *rs;
 
     rs = ev->data;
@@ -1164,13 +1158,11 @@ ngx_rtbus_redis_sub_timeout_handler(ngx_event_t *ev)
         return;
     }
 
-    /* set rarely, the timer is only as good as the last look at it */
-
-    silence = ngx_current_msec - rs->heard;
-    timeout = rs->conn.conf->command_timeout;
-
-    if (silence < timeout) {
-        ngx_add_timer(ev, timeout - silence);
+    if (ngx_rtbus_redis_conn_silent(&rs->conn, &rs->silence, rs->since,
+                                    rs->conn.conf->command_timeout, &left)
+        == NGX_AGAIN)
+    {
+        ngx_add_timer(ev, left);
         return;
     }
 

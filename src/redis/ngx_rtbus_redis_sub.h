@@ -150,7 +150,9 @@ struct ngx_rtbus_redis_sub_s {
     uint64_t                        requested;  /* SUBSCRIBE and UNSUBSCRIBE
                                                    names sent ... */
     uint64_t                        confirmed;  /* ... and answered */
-    ngx_msec_t                      heard;      /* last sign of life */
+    ngx_msec_t                      since;      /* when a confirmation has come
+                                                   to be due */
+    ngx_rtbus_redis_silence_t       silence;
     time_t                          logged;     /* refusal, at ERR */
     ngx_event_t                     batch;      /* posted: sends SUBSCRIBE */
     ngx_event_t                     timeout;    /* of confirmations */

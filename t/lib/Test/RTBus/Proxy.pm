@@ -13,6 +13,9 @@ package Test::RTBus::Proxy;
 #		dropped from now on, both ways; they stay open
 #	stall(%which)	nothing is read from Redis on such connections
 #	cut(%which)	what Redis sends is passed on in pieces
+#	rate($bytes, [%which])
+#		what Redis sends on such connections, and on new ones, is passed
+#		on with so many bytes per second, all together; 0: no limit
 #	refuse		closes all; nobody listens
 #	answer($text [, later => 1])
 #		closes all; on new ones each command is answered with $text, or,
@@ -29,6 +32,7 @@ use strict;
 use IO::Select;
 use IO::Socket::INET;
 use Socket qw/ AF_UNIX IPPROTO_TCP PF_UNSPEC SOCK_STREAM TCP_NODELAY /;
+use Time::HiRes qw/ time /;
 
 use Test::RTBus ();
 
@@ -91,6 +95,13 @@ sub _end {
 sub swallow { shift->_tell('swallow', @_) }
 sub stall { shift->_tell('stall', @_) }
 sub cut { shift->_tell('cut', @_) }
+
+sub rate {
+	my ($self, $bytes, %which) = @_;
+
+	return $self->_tell('rate', rate => $bytes, %which);
+}
+
 sub refuse { shift->_tell('refuse') }
 sub pass { shift->_tell('pass') }
 sub count { shift->_tell('count', @_) }
@@ -130,7 +141,7 @@ sub _serve {
 	$self->{peers} = {};
 
 	while (1) {
-		for my $s ($all->can_read()) {
+		for my $s ($all->can_read($self->{rate} ? 0.005 : undef)) {
 			if ($s == $control) {
 				$self->_control($control);
 
@@ -141,6 +152,62 @@ sub _serve {
 				$self->_read($s, $self->{peers}{$s});
 			}
 		}
+
+		$self->_trickle() if $self->{rate};
+	}
+}
+
+# What has come for links with a rate, as much of it as is due by now.
+
+sub _trickle {
+	my ($self) = @_;
+
+	my $limit = $self->{rate};
+	my $now = time();
+
+	$limit->{bytes} += $limit->{rate} * ($now - $limit->{at});
+	$limit->{at} = $now;
+
+	# a pause is not made up for
+
+	$limit->{bytes} = $limit->{rate} * 0.1
+		if $limit->{bytes} > $limit->{rate} * 0.1;
+
+	for my $s (IO::Select->new(map { $_->{redis} } grep { $_->{slow} }
+		$self->_links())->can_read(0))
+	{
+		last if $limit->{bytes} < 1;
+
+		my $link = $self->{peers}{$s} or next;
+		my $n = sysread $s, my $bytes, $limit->{bytes} > 16384
+			? 16384 : $limit->{bytes};
+
+		if (!$n) {
+			$self->_close($link);
+			next;
+		}
+
+		$limit->{bytes} -= $n;
+		$self->_pass($link, $s, $bytes);
+	}
+}
+
+# ... and is not waited for with the others
+
+sub _limit {
+	my ($self, $link) = @_;
+
+	my $limit = $self->{rate};
+
+	$link->{slow} = $limit && $link->{redis}
+		&& (!$limit->{role} || $limit->{role} eq $link->{role});
+
+	return unless $link->{redis};
+
+	if ($link->{slow}) {
+		$self->{all}->remove($link->{redis});
+	} else {
+		$self->{all}->add($link->{redis});
 	}
 }
 
@@ -171,6 +238,12 @@ sub _control {
 
 	} elsif ($what eq 'cut') {
 		$_->{pieces} = [ 1, 2, 3, 7, 19, 50, 300, 5000 ] for @links;
+
+	} elsif ($what eq 'rate') {
+		$self->{rate} = $o{rate} ? { %o, bytes => 0, at => time() }
+			: undef;
+
+		$self->_limit($_) for $self->_links();
 
 	} elsif ($what eq 'count') {
 		$n = grep { $_->{redis} && !$_->{swallow} } @links;
@@ -247,11 +320,19 @@ sub _read {
 	return if $link->{swallow};
 
 	if ($s == $link->{nginx}) {
-		@$link{qw/ role pid /} = ($1, $2)
-			if $bytes =~ m!rtbus-(pub/sub|command)-(\d+)!;
+		if ($bytes =~ m!rtbus-(pub/sub|command)-(\d+)!) {
+			@$link{qw/ role pid /} = ($1, $2);
+			$self->_limit($link) if $self->{rate};
+		}
 
 		$bytes = $self->_answer($link, $bytes) if !$link->{redis};
 	}
+
+	$self->_pass($link, $s, $bytes);
+}
+
+sub _pass {
+	my ($self, $link, $s, $bytes) = @_;
 
 	my $to = $link->{redis} && $s == $link->{nginx}
 		? $link->{redis} : $link->{nginx};
