@@ -620,6 +620,10 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         && conf->handler != ngx_http_rtbus_health_handler)
     {
         conf->bus->used = 1;
+
+        if (conf->handler != ngx_http_rtbus_state_handler) {
+            conf->bus->redis.only_master = 1;
+        }
     }
 
     ngx_conf_merge_ptr_value(conf->subscribe, prev->subscribe, NULL);

@@ -12,6 +12,8 @@
 
 
 static void ngx_http_rtbus_worker_turn(ngx_event_t *ev);
+static void ngx_http_rtbus_worker_full(void *data);
+static void ngx_http_rtbus_worker_room(void *data);
 static void ngx_http_rtbus_worker_exiting(void *data);
 static void ngx_http_rtbus_worker_goodbye(ngx_event_t *ev);
 
@@ -41,6 +43,7 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    worker->hub.full_handler = ngx_http_rtbus_worker_full;
     worker->hub.exiting_handler = ngx_http_rtbus_worker_exiting;
     worker->hub.data = worker;
 
@@ -92,6 +95,67 @@ static void
 ngx_http_rtbus_worker_turn(ngx_event_t *ev)
 {
     /* that it is no longer posted is all */
+}
+
+
+/*
+ * Without Redis none of them is of use.  Of those whose connection is their
+ * own, the one that has been there for the longest time goes, and comes back to
+ * where there is room.
+ */
+
+static void
+ngx_http_rtbus_worker_full(void *data)
+{
+    ngx_http_rtbus_worker_t *worker = data;
+
+    ngx_queue_t               *q;
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_rtbus_carrier_t  *car;
+
+    for (q = ngx_queue_head(&worker->carriers);
+         q != ngx_queue_sentinel(&worker->carriers);
+         q = ngx_queue_next(q))
+    {
+        car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, queue);
+
+        if (car->connection == NULL || car->closing || car->busy) {
+            continue;
+        }
+
+        /* nginx destroys the pool right after it has closed the connection */
+
+        cln = ngx_pool_cleanup_add(car->connection->pool, 0);
+        if (cln == NULL) {
+            return;
+        }
+
+        cln->handler = ngx_http_rtbus_worker_room;
+        cln->data = worker;
+
+        ngx_log_error(NGX_LOG_WARN, worker->hub.log, 0,
+                      "rtbus: a client has to go, there is no place for a "
+                      "connection to Redis");
+
+        ngx_http_rtbus_carrier_close(car, RTBUS_WS_TRY_LATER,
+                                     "no room for Redis");
+        return;
+    }
+}
+
+
+/* others wait for this place as well */
+
+static void
+ngx_http_rtbus_worker_room(void *data)
+{
+    ngx_http_rtbus_worker_t *worker = data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, worker->hub.log, 0,
+                   "rtbus worker has room, free:%ui",
+                   ngx_cycle->free_connection_n);
+
+    ngx_rtbus_hub_room(&worker->hub);
 }
 
 

@@ -46,6 +46,7 @@ static void ngx_rtbus_hub_failed(ngx_rtbus_redis_shard_t *shard);
 static void ngx_rtbus_hub_failed_topics(ngx_queue_t *topics);
 static void ngx_rtbus_hub_changed(ngx_rtbus_redis_shard_t *shard);
 static void ngx_rtbus_hub_closed(ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_hub_full(void *data);
 static void ngx_rtbus_hub_exiting(void *data);
 static void ngx_rtbus_hub_moved(void *data);
 
@@ -73,6 +74,7 @@ static const ngx_rtbus_redis_shards_handlers_t  ngx_rtbus_hub_shards = {
     ngx_rtbus_hub_failed,
     ngx_rtbus_hub_changed,
     ngx_rtbus_hub_closed,
+    ngx_rtbus_hub_full,
     ngx_rtbus_hub_exiting
 };
 
@@ -1325,6 +1327,8 @@ ngx_rtbus_hub_cmd_changed(ngx_rtbus_redis_shard_t *shard)
         hub->connected = ngx_current_msec;
     }
 
+    ngx_rtbus_redis_shard_look(shard);
+
     if (link) {
         ngx_rtbus_library_check(&link->library, &shard->cmd, hub->functions,
                                 hub->log);
@@ -1405,6 +1409,8 @@ ngx_rtbus_hub_beat(ngx_event_t *ev)
     {
         link = shard->data;
 
+        ngx_rtbus_redis_shard_look(shard);
+
         if (link && ngx_rtbus_canary_check(&link->canary) == NGX_AGAIN) {
             again = NGX_RTBUS_HUB_AGAIN;
         }
@@ -1432,7 +1438,7 @@ ngx_rtbus_hub_canary(ngx_rtbus_canary_t *canary)
 static void
 ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub)
 {
-    ngx_uint_t                 sub, cmd, proven, n;
+    ngx_uint_t                 sub, cmd, proven, trouble, n;
     ngx_msec_t                 age, oldest;
     ngx_rtbus_hub_link_t      *link;
     ngx_rtbus_redis_shard_t   *shard;
@@ -1443,6 +1449,7 @@ ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub)
     sub = 1;
     cmd = 1;
     proven = 1;
+    trouble = NGX_RTBUS_STAT_NO_TROUBLE;
     oldest = 0;
     n = 0;
 
@@ -1472,6 +1479,10 @@ ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub)
         sub &= shard->sub.conn.up;
         cmd &= shard->cmd.conn.up;
 
+        if (shard->sub.conn.replica || shard->cmd.conn.replica) {
+            trouble = NGX_RTBUS_STAT_REPLICA;
+        }
+
         if (link == NULL) {
             proven = 0;
             continue;
@@ -1497,6 +1508,7 @@ ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub)
     hub->stat->redis_up[NGX_RTBUS_STAT_PUBSUB] = (n && sub);
     hub->stat->redis_up[NGX_RTBUS_STAT_COMMAND] = (n && cmd);
 
+    hub->stat->trouble = trouble;
     hub->stat->proven = (n && proven);
 
     if (hub->stat->proven) {
@@ -1698,6 +1710,15 @@ ngx_rtbus_hub_topic(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel)
     p = ngx_cpymem(p, channel->data, channel->len);
 
     return p - dst;
+}
+
+
+static void
+ngx_rtbus_hub_full(void *data)
+{
+    ngx_rtbus_hub_t  *hub = data;
+
+    hub->full_handler(hub->data);
 }
 
 

@@ -227,6 +227,9 @@ typedef struct {
     ngx_queue_data(t, ngx_rtbus_channel_t, topic)
 
 
+/* there is no place for a link to Redis: a client has to go */
+typedef void (*ngx_rtbus_hub_full_pt)(void *data);
+
 /* the worker leaves: clients are to be told; may be called more than once */
 typedef void (*ngx_rtbus_hub_exiting_pt)(void *data);
 
@@ -244,6 +247,7 @@ struct ngx_rtbus_hub_s {
                                                     a cluster */
     ngx_array_t                     *rules;      /* of ngx_rtbus_forward; NULL:
                                                     there are none */
+    ngx_rtbus_hub_full_pt            full_handler;
     ngx_rtbus_hub_exiting_pt         exiting_handler;
     void                            *data;
 
@@ -325,6 +329,10 @@ ngx_int_t ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos);
 /* has Redis been there all the time, for so many ms */
 
 ngx_uint_t ngx_rtbus_hub_settled(ngx_rtbus_hub_t *hub, ngx_msec_t time);
+
+/* a client's connection is closed: its place may be wanted for Redis */
+
+#define ngx_rtbus_hub_room(hub)  ngx_rtbus_redis_shards_room(&(hub)->shards)
 
 /*
  * Redis has answered that it does not have a function of the library: it is

@@ -96,6 +96,14 @@ ngx_rtbus_stat_links[NGX_RTBUS_STAT_LINKS] = {
 };
 
 
+/* what health says of it */
+
+static const char *const
+ngx_rtbus_stat_troubles[NGX_RTBUS_STAT_TROUBLES] = {
+    NULL, "Redis is not a master"
+};
+
+
 static const char *const
 ngx_rtbus_stat_results[NGX_RTBUS_STAT_RESULTS] = {
     "ok", "duplicate", "replied", "timeout", "gone", "forbidden", "invalid",
@@ -148,9 +156,9 @@ static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_invalid_reasons[] = {
 
 static const char *const
 ngx_rtbus_stat_closeds[NGX_RTBUS_STAT_CLOSEDS] = {
-    "client", "gone", "shutdown", "too_slow", "ping_timeout", "token_expired",
-    "policy", "protocol_error", "unsupported_data", "invalid_payload",
-    "too_big", "internal_error", "other"
+    "client", "gone", "shutdown", "too_slow", "no_room", "ping_timeout",
+    "token_expired", "policy", "protocol_error", "unsupported_data",
+    "invalid_payload", "too_big", "internal_error", "other"
 };
 
 
@@ -160,6 +168,7 @@ static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_closed_reasons[] = {
     { "closed by client", NGX_RTBUS_STAT_CLOSED_CLIENT },
     { "ping timeout", NGX_RTBUS_STAT_CLOSED_PING },
     { "token expired", NGX_RTBUS_STAT_CLOSED_EXPIRED },
+    { "no room for Redis", NGX_RTBUS_STAT_CLOSED_FULL },
     { NULL, NGX_RTBUS_STAT_CLOSED_OTHER }
 };
 
@@ -657,8 +666,11 @@ ngx_rtbus_stat_health(ngx_rtbus_stat_total_t *total, ngx_rtbus_stat_t *stat)
 
     total->age = ngx_max(total->age, (ngx_atomic_uint_t) age);
 
-    if (!stat->redis_up[NGX_RTBUS_STAT_PUBSUB]
-        || !stat->redis_up[NGX_RTBUS_STAT_COMMAND])
+    if (stat->trouble) {
+        reason = ngx_rtbus_stat_troubles[stat->trouble];
+
+    } else if (!stat->redis_up[NGX_RTBUS_STAT_PUBSUB]
+               || !stat->redis_up[NGX_RTBUS_STAT_COMMAND])
     {
         reason = "no connection to Redis";
 

@@ -104,6 +104,7 @@ typedef enum {
     NGX_RTBUS_STAT_CLOSED_GONE,            /* without a word */
     NGX_RTBUS_STAT_CLOSED_SHUTDOWN,
     NGX_RTBUS_STAT_CLOSED_SLOW,
+    NGX_RTBUS_STAT_CLOSED_FULL,
     NGX_RTBUS_STAT_CLOSED_PING,
     NGX_RTBUS_STAT_CLOSED_EXPIRED,
     NGX_RTBUS_STAT_CLOSED_POLICY,
@@ -136,6 +137,15 @@ typedef enum {
     NGX_RTBUS_STAT_REFUSED_OTHER,
     NGX_RTBUS_STAT_REFUSEDS
 } ngx_rtbus_stat_refused_e;
+
+
+/* why there is no proof, if that is known */
+
+typedef enum {
+    NGX_RTBUS_STAT_NO_TROUBLE = 0,
+    NGX_RTBUS_STAT_REPLICA,
+    NGX_RTBUS_STAT_TROUBLES
+} ngx_rtbus_stat_trouble_e;
 
 
 #define NGX_RTBUS_STAT_LAGS        14      /* bounds of the histogram */
@@ -174,6 +184,7 @@ typedef struct {
     /* of this worker, not summed */
 
     ngx_atomic_t    leaving;               /* it does not count for health */
+    ngx_atomic_t    trouble;               /* ngx_rtbus_stat_trouble_e */
     ngx_atomic_t    proven;                /* the canary has come back since
                                               the links were made */
     ngx_atomic_t    canary;                /* when it last did, ms */

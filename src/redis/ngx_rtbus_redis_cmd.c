@@ -12,6 +12,7 @@ static void ngx_rtbus_redis_cmd_down(ngx_rtbus_redis_conn_t *rc,
 static void ngx_rtbus_redis_cmd_failed(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
+static void ngx_rtbus_redis_cmd_demoted(ngx_rtbus_redis_cmd_t *rm);
 static void ngx_rtbus_redis_cmd_fail(ngx_rtbus_redis_cmd_t *rm);
 static void ngx_rtbus_redis_cmd_timeout_handler(ngx_event_t *ev);
 static void ngx_rtbus_redis_cmd_expect(ngx_rtbus_redis_cmd_t *rm,
@@ -316,9 +317,9 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
         rm->timeout.cancelable = 1;
     }
 
-    /* where somebody knows of another master */
+    /* where a master is wanted */
 
-    demoted = (rc->locate_handler
+    demoted = ((rc->conf->only_master || rc->locate_handler)
                && reply->type == REDIS_REPLY_ERROR
                && ngx_strncmp(reply->str, "READONLY", 8) == 0);
 
@@ -341,8 +342,20 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     ngx_rtbus_redis_call_done(rm, call, reply);
 
     if (demoted) {
-        ngx_rtbus_redis_conn_fail(rc, "it is not the master any more");
+        ngx_rtbus_redis_cmd_demoted(rm);
     }
+}
+
+
+static void
+ngx_rtbus_redis_cmd_demoted(ngx_rtbus_redis_cmd_t *rm)
+{
+    if (rm->demoted_handler) {
+        rm->demoted_handler(rm);
+        return;
+    }
+
+    ngx_rtbus_redis_conn_fail(&rm->conn, "it is not the master any more");
 }
 
 

@@ -37,6 +37,9 @@ typedef void (*ngx_rtbus_redis_call_pt)(void *data, redisReply *reply);
  */
 typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 
+/* a write was refused: the server is not the master any more */
+typedef void (*ngx_rtbus_redis_cmd_demoted_pt)(ngx_rtbus_redis_cmd_t *rm);
+
 /*
  * An error reply to a kept call, or 0 where it insists on more.  NGX_OK: the
  * call is the handler's from now on; NGX_DECLINED: it is for who has called;
@@ -78,6 +81,8 @@ struct ngx_rtbus_redis_cmd_s {
 
     ngx_rtbus_redis_cmd_changed_pt  changed_handler;  /* may be NULL */
     ngx_rtbus_redis_cmd_error_pt    error_handler;    /* may be NULL */
+    ngx_rtbus_redis_cmd_demoted_pt  demoted_handler;  /* NULL: this connection
+                                                         is made anew */
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* may be NULL */
     void                           *data;
 

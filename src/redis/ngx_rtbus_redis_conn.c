@@ -48,6 +48,7 @@ static void ngx_rtbus_redis_conn_locate(ngx_event_t *ev);
 static void ngx_rtbus_redis_conn_resolved(ngx_rtbus_redis_resolve_t *rr,
     const char *reason);
 static void ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc);
+static ngx_int_t ngx_rtbus_redis_conn_take_place(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_connected(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_secure(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_secured(ngx_connection_t *c);
@@ -90,6 +91,8 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->closed = 0;
     rc->connected = 0;
     rc->failing = 0;
+    rc->replica = 0;
+    rc->mute = 0;
     rc->reading = 0;
     rc->partial = 0;
     rc->exiting = 0;
@@ -101,6 +104,10 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->log.data = rc;
     rc->log.action = NULL;
     rc->level = rc->log.log_level;
+
+    if (rc->place == NULL) {
+        rc->place = ngx_rtbus_redis_place(&rc->log);
+    }
 
     ngx_memzero(&rc->peer, sizeof(ngx_peer_connection_t));
     rc->peer.get = ngx_event_get_peer;
@@ -240,6 +247,9 @@ ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc)
                    "rtbus redis connect, address:%ui, delay:%M",
                    rc->addr, rc->delay);
 
+    rc->replica = 0;
+    rc->mute = 0;
+
     addr = &rc->node->addrs[rc->addr];
 
     rc->peer.sockaddr = addr->sockaddr;
@@ -258,6 +268,10 @@ ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc)
     }
 
     rc->peer.log_error = quiet ? NGX_ERROR_INFO : NGX_ERROR_ERR;
+
+    if (ngx_rtbus_redis_conn_take_place(rc) != NGX_OK) {
+        return;
+    }
 
     n = ngx_event_connect_peer(&rc->peer);
 
@@ -279,6 +293,59 @@ ngx_rtbus_redis_conn_connect(ngx_rtbus_redis_conn_t *rc)
 
     if (n == NGX_OK) {
         ngx_rtbus_redis_conn_connected(rc);
+    }
+}
+
+
+/* it is free for the connection that is made next; else that has failed */
+
+static ngx_int_t
+ngx_rtbus_redis_conn_take_place(ngx_rtbus_redis_conn_t *rc)
+{
+    if (rc->place == NULL) {
+        rc->place = ngx_rtbus_redis_place(&rc->log);
+    }
+
+    if (rc->place) {
+        ngx_rtbus_redis_place_free(rc->place);
+        rc->place = NULL;
+        return NGX_OK;
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus redis conn has no place, free:%ui",
+                   ngx_cycle->free_connection_n);
+
+    if (rc->full_handler) {
+        rc->full_handler(rc);
+    }
+
+    ngx_rtbus_redis_conn_lost(rc, 0, "no worker_connections or no file "
+                              "descriptor is left", NULL);
+
+    return NGX_ERROR;
+}
+
+
+void
+ngx_rtbus_redis_conn_keep_place(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
+{
+    rc->reserved = 1;
+
+    if (rc->place == NULL && rc->peer.connection == NULL) {
+        rc->place = ngx_rtbus_redis_place(log);
+    }
+}
+
+
+void
+ngx_rtbus_redis_conn_drop_place(ngx_rtbus_redis_conn_t *rc)
+{
+    rc->reserved = 0;
+
+    if (rc->place) {
+        ngx_rtbus_redis_place_free(rc->place);
+        rc->place = NULL;
     }
 }
 
@@ -1307,6 +1374,10 @@ ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc)
 
     ngx_rtbus_redis_conn_free(rc);
     ngx_rtbus_redis_resolve_close(&rc->resolve);
+
+    if (!rc->reserved) {
+        ngx_rtbus_redis_conn_drop_place(rc);
+    }
 }
 
 
@@ -1412,6 +1483,10 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
     if (rc->peer.connection) {
         ngx_rtbus_redis_tls_close(rc->peer.connection);
         rc->peer.connection = NULL;
+
+        /* before anybody else asks for one */
+
+        rc->place = ngx_rtbus_redis_place(&rc->log);
     }
 
     rc->peer.name = NULL;

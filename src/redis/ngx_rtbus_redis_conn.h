@@ -20,6 +20,9 @@
  * Failures are logged at ERR once per outage, recovery at NOTICE; that one of
  * several addresses does not answer is INFO, until all of them have failed.
  *
+ * From init to close a connection has a place in the worker, whether it is up or
+ * not (ngx_rtbus_redis_place).
+ *
  * No timer here keeps a leaving worker alive.
  */
 
@@ -35,6 +38,7 @@
 #include <hiredis/hiredis.h>
 #include "ngx_rtbus_redis_url.h"
 #include "ngx_rtbus_redis_resolve.h"
+#include "ngx_rtbus_redis_place.h"
 
 
 typedef struct ngx_rtbus_redis_conn_s  ngx_rtbus_redis_conn_t;
@@ -85,6 +89,12 @@ typedef size_t (*ngx_rtbus_redis_raw_pt)(ngx_rtbus_redis_conn_t *rc,
 typedef void (*ngx_rtbus_redis_down_pt)(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
 
+/*
+ * The worker is full: there is no place for the connection, and it is tried
+ * again after the delay.
+ */
+typedef void (*ngx_rtbus_redis_full_pt)(ngx_rtbus_redis_conn_t *rc);
+
 /* the first attempt of all has failed, whatever the address */
 typedef void (*ngx_rtbus_redis_failed_pt)(ngx_rtbus_redis_conn_t *rc);
 
@@ -115,8 +125,8 @@ typedef void (*ngx_rtbus_redis_exiting_pt)(ngx_rtbus_redis_conn_t *rc);
 
 
 struct ngx_rtbus_redis_conn_s {
-    /* set by the owner before init; all handlers but locate, raw, failed and
-       exiting required */
+    /* set by the owner before init; all handlers but locate, raw, failed, full
+       and exiting required */
 
     ngx_rtbus_redis_conf_t         *conf;
     const char                     *role;       /* "pub/sub" or "command" */
@@ -128,6 +138,7 @@ struct ngx_rtbus_redis_conn_s {
     ngx_rtbus_redis_reply_pt        reply_handler;
     ngx_rtbus_redis_down_pt         down_handler;
     ngx_rtbus_redis_failed_pt       failed_handler;
+    ngx_rtbus_redis_full_pt         full_handler;
     ngx_rtbus_redis_exiting_pt      exiting_handler;
     void                           *data;
 
@@ -143,6 +154,9 @@ struct ngx_rtbus_redis_conn_s {
     unsigned                        failing:1;  /* Redis is away, which is
                                                    logged */
     unsigned                        closed:1;   /* for good */
+    unsigned                        replica:1;  /* it is no master, though one
+                                                   was wanted */
+    unsigned                        mute:1;     /* it does not tell its role */
 
     /* private */
 
@@ -155,7 +169,11 @@ struct ngx_rtbus_redis_conn_s {
                                                    be answered */
     unsigned                        resolving:1;  /* the addresses are yet to
                                                      be known */
+    unsigned                        reserved:1; /* the place stays when it is
+                                                   closed */
     ngx_log_t                       log;
+    ngx_connection_t               *place;      /* NULL: the connection has it,
+                                                   or there is none */
     ngx_peer_connection_t           peer;
     ngx_rtbus_redis_resolve_t       resolve;
     ngx_rtbus_redis_node_t         *node;       /* where it is, of resolve; or
@@ -187,6 +205,15 @@ struct ngx_rtbus_redis_conn_s {
  */
 
 ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
+
+/*
+ * A place is kept also before init and after close, until it is given up; rc is
+ * zeroed memory at first, the log is the worker's.
+ */
+
+void ngx_rtbus_redis_conn_keep_place(ngx_rtbus_redis_conn_t *rc,
+    ngx_log_t *log);
+void ngx_rtbus_redis_conn_drop_place(ngx_rtbus_redis_conn_t *rc);
 
 /*
  * Answers the locate handler: node, of which name, host and port are needed,

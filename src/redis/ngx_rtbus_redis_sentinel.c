@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_redis_sentinel.h"
+#include "ngx_rtbus_redis_role.h"
 
 
 #define NGX_RTBUS_REDIS_SENTINEL_CHANNEL  "+switch-master"
@@ -195,29 +196,17 @@ ngx_rtbus_redis_sentinel_locate(ngx_rtbus_redis_conn_t *rc)
 static const char *
 ngx_rtbus_redis_sentinel_role(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 {
-    redisReply                  *role;
+    const char                  *reason;
     ngx_rtbus_redis_sentinel_t  *rn;
 
-    if (reply->type == REDIS_REPLY_ERROR) {
-        return "ROLE was answered";
+    reason = ngx_rtbus_redis_role(rc, reply);
+
+    if (reason == NULL) {
+        rn = rc->locator;
+        rn->useless = 0;
     }
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
-        return "ROLE was not answered";
-    }
-
-    role = reply->element[0];
-
-    if (role->type != REDIS_REPLY_STRING || role->len != 6
-        || ngx_strncmp(role->str, "master", 6) != 0)
-    {
-        return "it is not a master";
-    }
-
-    rn = rc->locator;
-    rn->useless = 0;
-
-    return NULL;
+    return reason;
 }
 
 

@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_redis_shards.h"
+#include "ngx_rtbus_redis_role.h"
 #include "rtbus_slot.h"
 
 
@@ -38,6 +39,8 @@
 
 static ngx_int_t ngx_rtbus_redis_shard_init(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_shard_t *shard);
+static void ngx_rtbus_redis_shard_places(ngx_rtbus_redis_shard_t *shard,
+    ngx_uint_t keep);
 static void ngx_rtbus_redis_shard_open(ngx_rtbus_redis_shard_t *shard);
 static void ngx_rtbus_redis_shard_timer(ngx_event_t *ev);
 static void ngx_rtbus_redis_shard_stop(ngx_rtbus_redis_shard_t *shard);
@@ -46,13 +49,18 @@ static void ngx_rtbus_redis_shard_sub_locate(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_shard_cmd_locate(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_shard_sub_changed(ngx_rtbus_redis_sub_t *rs);
 static void ngx_rtbus_redis_shard_cmd_changed(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_redis_shard_role(void *data, redisReply *reply);
+static void ngx_rtbus_redis_shard_demoted(ngx_rtbus_redis_cmd_t *rm);
 static void ngx_rtbus_redis_shard_moved(ngx_rtbus_redis_sub_t *rs);
+static void ngx_rtbus_redis_shard_sub_full(ngx_rtbus_redis_conn_t *rc);
+static void ngx_rtbus_redis_shard_cmd_full(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_shard_exiting(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_shard_error(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_t *call, redisReply *reply);
 
 static void ngx_rtbus_redis_seed_locate(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_seed_changed(ngx_rtbus_redis_cmd_t *rm);
+static void ngx_rtbus_redis_seed_full(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_seed_exiting(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_seed_close(ngx_rtbus_redis_shards_t *shards);
 
@@ -158,7 +166,10 @@ ngx_rtbus_redis_shards_init(ngx_rtbus_redis_shards_t *shards,
     shards->seed.changed_handler = ngx_rtbus_redis_seed_changed;
     shards->seed.exiting_handler = ngx_rtbus_redis_seed_exiting;
     shards->seed.conn.locate_handler = ngx_rtbus_redis_seed_locate;
+    shards->seed.conn.full_handler = ngx_rtbus_redis_seed_full;
     shards->seed.conn.places = conf->nnodes;
+
+    ngx_rtbus_redis_conn_keep_place(&shards->seed.conn, log);
 
     ngx_rtbus_redis_shards_refresh(shards, NULL);
     ngx_add_timer(&shards->sweep, NGX_RTBUS_REDIS_SHARDS_SWEEP);
@@ -186,14 +197,67 @@ ngx_rtbus_redis_shard_init(ngx_rtbus_redis_shards_t *shards,
 
     shard->cmd.changed_handler = ngx_rtbus_redis_shard_cmd_changed;
 
+    shard->sub.conn.full_handler = ngx_rtbus_redis_shard_sub_full;
+    shard->cmd.conn.full_handler = ngx_rtbus_redis_shard_cmd_full;
+
     if (shards->cluster) {
         shard->sub.moved_handler = ngx_rtbus_redis_shard_moved;
         shard->sub.conn.locate_handler = ngx_rtbus_redis_shard_sub_locate;
         shard->cmd.error_handler = ngx_rtbus_redis_shard_error;
         shard->cmd.conn.locate_handler = ngx_rtbus_redis_shard_cmd_locate;
+
+    } else {
+        shard->cmd.demoted_handler = ngx_rtbus_redis_shard_demoted;
     }
 
     return ngx_rtbus_redis_sub_init(&shard->sub, shards->conf, shards->log);
+}
+
+
+/* whether there are to be places for its links while it is closed */
+
+static void
+ngx_rtbus_redis_shard_places(ngx_rtbus_redis_shard_t *shard, ngx_uint_t keep)
+{
+    ngx_log_t  *log;
+
+    log = shard->shards->log;
+
+    if (keep) {
+        ngx_rtbus_redis_conn_keep_place(&shard->sub.conn, log);
+        ngx_rtbus_redis_conn_keep_place(&shard->cmd.conn, log);
+        return;
+    }
+
+    ngx_rtbus_redis_conn_drop_place(&shard->sub.conn);
+    ngx_rtbus_redis_conn_drop_place(&shard->cmd.conn);
+}
+
+
+void
+ngx_rtbus_redis_shards_room(ngx_rtbus_redis_shards_t *shards)
+{
+    ngx_queue_t              *q;
+    ngx_rtbus_redis_shard_t  *shard;
+
+    if (shards->closed) {
+        return;
+    }
+
+    if (shards->cluster) {
+        ngx_rtbus_redis_conn_keep_place(&shards->seed.conn, shards->log);
+    }
+
+    for (q = ngx_queue_head(&shards->all);
+         q != ngx_queue_sentinel(&shards->all);
+         q = ngx_queue_next(q))
+    {
+        shard = ngx_queue_data(q, ngx_rtbus_redis_shard_t, queue);
+
+        if (shard->listed) {
+            ngx_rtbus_redis_shard_places(shard, 1);
+        }
+    }
 }
 
 
@@ -280,6 +344,7 @@ ngx_rtbus_redis_shards_close(ngx_rtbus_redis_shards_t *shards)
     }
 
     ngx_rtbus_redis_seed_close(shards);
+    ngx_rtbus_redis_conn_drop_place(&shards->seed.conn);
 
     if (shards->refresh.timer_set) {
         ngx_del_timer(&shards->refresh);
@@ -310,11 +375,13 @@ ngx_rtbus_redis_shards_free(ngx_rtbus_redis_shards_t *shards)
         ngx_queue_remove(q);
 
         if (shard != &shards->one) {
+            ngx_rtbus_redis_shard_places(shard, 0);
             ngx_rtbus_redis_sub_close(&shard->sub);
             ngx_free(shard);
         }
     }
 
+    ngx_rtbus_redis_shard_places(&shards->one, 0);
     ngx_rtbus_redis_sub_close(&shards->one.sub);
 
     if (shards->slots) {
@@ -496,6 +563,74 @@ ngx_rtbus_redis_shard_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
 }
 
 
+void
+ngx_rtbus_redis_shard_look(ngx_rtbus_redis_shard_t *shard)
+{
+    ngx_rtbus_redis_shards_t  *shards;
+
+    static const char         *argv[] = { "ROLE" };
+    static const size_t        len[] = { 4 };
+
+    shards = shard->shards;
+
+    if (!shards->cluster && shards->conf->only_master
+        && !shard->cmd.conn.mute)
+    {
+        (void) ngx_rtbus_redis_cmd_call(&shard->cmd, 1, argv, len,
+                                        ngx_rtbus_redis_shard_role, shard);
+    }
+}
+
+
+static void
+ngx_rtbus_redis_shard_role(void *data, redisReply *reply)
+{
+    ngx_rtbus_redis_shard_t *shard = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    if (ngx_rtbus_redis_role_mute(reply)) {
+        shard->cmd.conn.mute = 1;
+        return;
+    }
+
+    if (ngx_rtbus_redis_role(&shard->cmd.conn, reply)
+        && shard->cmd.conn.replica)
+    {
+        ngx_rtbus_redis_shard_demoted(&shard->cmd);
+    }
+}
+
+
+/*
+ * The other link may well be one to the same server.  From now on neither is up
+ * before a master has said that it is one.
+ */
+
+static void
+ngx_rtbus_redis_shard_demoted(ngx_rtbus_redis_cmd_t *rm)
+{
+    ngx_rtbus_redis_shard_t  *shard;
+
+    shard = ngx_rtbus_redis_cmd_shard(rm);
+
+    shard->sub.conn.replica = 1;
+    shard->cmd.conn.replica = 1;
+
+    if (shard->cmd.conn.check == NULL) {
+        shard->sub.conn.check = &ngx_rtbus_redis_role_check;
+        shard->cmd.conn.check = &ngx_rtbus_redis_role_check;
+    }
+
+    ngx_rtbus_redis_conn_fail(&shard->sub.conn,
+                              "it is not the master any more");
+    ngx_rtbus_redis_conn_fail(&shard->cmd.conn,
+                              "it is not the master any more");
+}
+
+
 static void
 ngx_rtbus_redis_shard_moved(ngx_rtbus_redis_sub_t *rs)
 {
@@ -504,6 +639,28 @@ ngx_rtbus_redis_shard_moved(ngx_rtbus_redis_sub_t *rs)
     shard = ngx_rtbus_redis_sub_shard(rs);
 
     ngx_rtbus_redis_shards_refresh(shard->shards, shard);
+}
+
+
+static void
+ngx_rtbus_redis_shard_sub_full(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_shards_t  *shards;
+
+    shards = ngx_rtbus_redis_sub_shard(rc->data)->shards;
+
+    shards->handlers->full(shards->data);
+}
+
+
+static void
+ngx_rtbus_redis_shard_cmd_full(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_shards_t  *shards;
+
+    shards = ngx_rtbus_redis_cmd_shard(rc->data)->shards;
+
+    shards->handlers->full(shards->data);
 }
 
 
@@ -658,6 +815,17 @@ ngx_rtbus_redis_seed_changed(ngx_rtbus_redis_cmd_t *rm)
         shards->seeded = 0;
         ngx_rtbus_redis_shards_refresh(shards, NULL);
     }
+}
+
+
+static void
+ngx_rtbus_redis_seed_full(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_rtbus_redis_shards_t  *shards;
+
+    shards = ngx_queue_data(rc->data, ngx_rtbus_redis_shards_t, seed);
+
+    shards->handlers->full(shards->data);
 }
 
 
@@ -1029,6 +1197,7 @@ ngx_rtbus_redis_shards_assign(ngx_rtbus_redis_shards_t *shards,
     for (i = 0; i < RTBUS_SLOTS; i++) {
         if (slots[i] && !slots[i]->listed) {
             slots[i]->listed = 1;
+            ngx_rtbus_redis_shard_places(slots[i], 1);
             n++;
         }
     }
@@ -1368,6 +1537,7 @@ ngx_rtbus_redis_shards_sweep(ngx_event_t *ev)
         }
 
         ngx_queue_remove(&shard->queue);
+        ngx_rtbus_redis_shard_places(shard, 0);
         ngx_rtbus_redis_sub_close(&shard->sub);
         ngx_free(shard);
     }

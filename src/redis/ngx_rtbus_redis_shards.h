@@ -14,6 +14,9 @@
  * tried again within command_timeout.  A call to a shard whose links are being
  * made waits for them; one to a shard that is away fails at once.
  *
+ * Each master with slots has places in the worker for its two links, whether
+ * they are made or not.
+ *
  * Topics of slots that nobody has, or before it is known who has them, wait in
  * shards->one, which is the only server outside of a cluster.
  */
@@ -55,6 +58,9 @@ typedef struct {
 
     /* its calls have failed; what it has of fixed topics is to be removed */
     void                          (*closed)(ngx_rtbus_redis_shard_t *shard);
+
+    /* there is no place in the worker for a link that has to be made */
+    void                          (*full)(void *data);
 
     /* this worker leaves, see ngx_rtbus_redis_exiting_pt; more than once */
     void                          (*exiting)(void *data);
@@ -140,6 +146,13 @@ void ngx_rtbus_redis_shards_free(ngx_rtbus_redis_shards_t *shards);
 ngx_rtbus_redis_shard_t *ngx_rtbus_redis_shard(
     ngx_rtbus_redis_shards_t *shards, u_char *name, size_t len);
 
+/*
+ * Asks the server whether it is a master yet, where it has to be one, outside of
+ * a cluster; if not, both links are made anew.  To be called now and then.
+ */
+
+void ngx_rtbus_redis_shard_look(ngx_rtbus_redis_shard_t *shard);
+
 /* shards that are open: the first one for NULL, NULL after the last one */
 
 ngx_rtbus_redis_shard_t *ngx_rtbus_redis_shards_next(
@@ -149,6 +162,10 @@ ngx_rtbus_redis_shard_t *ngx_rtbus_redis_shards_next(
 
 #define ngx_rtbus_redis_shard_usable(shard)                                   \
     (((shard)->sub.conn.up && (shard)->cmd.conn.up) || (shard)->opening)
+
+/* a connection of nginx is free: places that are wanted may be had now */
+
+void ngx_rtbus_redis_shards_room(ngx_rtbus_redis_shards_t *shards);
 
 /* there is a server for calls, or even for all of them */
 

@@ -47,6 +47,7 @@ ngx_rtbus_redis_conf_url(ngx_conf_t *cf, ngx_rtbus_redis_conf_t *conf,
     conf->kind = NGX_RTBUS_REDIS_SINGLE;
     conf->tls = NULL;
     conf->db = 0;
+    conf->only_master = 0;
     ngx_str_null(&conf->master);
     ngx_str_null(&conf->user);
     ngx_str_null(&conf->password);

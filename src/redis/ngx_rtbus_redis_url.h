@@ -62,6 +62,7 @@ typedef struct {
     ngx_str_t                       sentinel_user;      /* likewise, for the */
     ngx_str_t                       sentinel_password;  /* sentinels */
     ngx_uint_t                      db;
+    ngx_uint_t                      only_master;  /* a replica will not do */
     ngx_msec_t                      connect_timeout;
     ngx_msec_t                      command_timeout;
     ngx_msec_t                      rest;       /* of pub/sub after reading;

@@ -22,6 +22,7 @@ package Test::RTBus::Proxy;
 #		later, all after the greeting (PING and CLIENT)
 #	pass		listens, passes on what comes on new connections; closes
 #		all but those that were passed on in any case
+#	to($port)	new connections go there; those that are passed on stay
 #	count([%which]) -> connections that are passed on
 
 ###############################################################################
@@ -104,6 +105,7 @@ sub rate {
 
 sub refuse { shift->_tell('refuse') }
 sub pass { shift->_tell('pass') }
+sub to { shift->_tell('to', port => @_) }
 sub count { shift->_tell('count', @_) }
 
 sub answer {
@@ -244,6 +246,9 @@ sub _control {
 			: undef;
 
 		$self->_limit($_) for $self->_links();
+
+	} elsif ($what eq 'to') {
+		$self->{to} = $o{port};
 
 	} elsif ($what eq 'count') {
 		$n = grep { $_->{redis} && !$_->{swallow} } @links;
