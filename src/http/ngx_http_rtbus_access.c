@@ -806,6 +806,7 @@ ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
     ngx_array_t *refused, const char **error, ngx_str_t *name)
 {
     ngx_int_t                  rc;
+    size_t                     len;
     ngx_str_t                  value, *names, *other;
     ngx_uint_t                 i;
     const uint8_t             *pos;
@@ -815,10 +816,19 @@ ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
     ngx_str_null(name);
 
     names = grant->subscribe.elts;
+    len = 0;
 
     for (i = 0; i < grant->subscribe.nelts; i++) {
 
         value = names[i];
+
+        len += ngx_http_rtbus_cursor_len(&value);
+
+        if (len > NGX_HTTP_RTBUS_CURSOR_MAX) {
+            /* it could not resume */
+            *error = "too many channels";
+            return NGX_HTTP_BAD_REQUEST;
+        }
 
         if (rtbus_channel_check(value.data, value.len) != RTBUS_OK) {
             ngx_log_error(NGX_LOG_INFO, log, 0,

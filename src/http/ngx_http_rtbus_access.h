@@ -119,6 +119,14 @@ ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *user,
 void ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log);
 
 /*
+ * The room of a cursor, which goes back to the server in one line of a request,
+ * and percent-encoded; and what a channel takes of it.
+ */
+#define NGX_HTTP_RTBUS_CURSOR_MAX  6144
+
+#define ngx_http_rtbus_cursor_len(name)  ((name)->len + 20)
+
+/*
  * The channels of a new client: those of rtbus_subscribe and those of its
  * cursor (empty: none), each checked and allowed or, if owned, maybe so; arrays
  * of ngx_http_rtbus_channel_t and, for what the cursor has but the rules do not

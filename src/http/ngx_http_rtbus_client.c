@@ -19,6 +19,10 @@ static void ngx_http_rtbus_client_export_sub(ngx_http_rtbus_sub_t *s,
     ngx_http_rtbus_text_t *text);
 static ngx_int_t ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
     rtbus_json_value_t *value);
+static ngx_uint_t ngx_http_rtbus_client_is_partial(
+    ngx_http_rtbus_client_t *cli);
+static size_t ngx_http_rtbus_client_own_cursor(ngx_http_rtbus_client_t *cli,
+    u_char *dst, ngx_str_t *channel);
 static ngx_uint_t ngx_http_rtbus_client_behind(ngx_http_rtbus_sub_t *s,
     ngx_http_rtbus_channel_t *channel);
 static ngx_int_t ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli,
@@ -740,6 +744,7 @@ ngx_http_rtbus_client_create_sub(ngx_http_rtbus_client_t *cli,
     s->sub.owned = channel->owned;
 
     s->from = channel->pos;
+    s->room = ngx_http_rtbus_cursor_len(&channel->name);
 
     return s;
 }
@@ -780,7 +785,7 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
         ngx_http_rtbus_client_free_sub(s);
     }
 
-    if (cli->nsubs == cli->carrier->conf->max_channels) {
+    if (ngx_http_rtbus_client_full(cli, &channel->name)) {
         return NGX_BUSY;
     }
 
@@ -810,6 +815,64 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
     }
 
     return rc;
+}
+
+
+/*
+ * A stock client goes back with the cursor of the last event, which has to have
+ * all of its channels.  One that has none, or merges them, may have more.
+ */
+
+ngx_uint_t
+ngx_http_rtbus_client_full(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
+{
+    size_t                      max;
+    ngx_http_rtbus_loc_conf_t  *conf;
+
+    conf = cli->carrier->conf;
+
+    if (cli->nsubs == conf->max_channels) {
+        return 1;
+    }
+
+    if (!cli->keeps) {
+        return 0;
+    }
+
+    /* it comes with a CONNECT, which has a token beside it */
+
+    max = ngx_min(NGX_HTTP_RTBUS_CURSOR_MAX, conf->max_message / 2);
+
+    return cli->names + ngx_http_rtbus_cursor_len(channel) > max;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_client_is_partial(ngx_http_rtbus_client_t *cli)
+{
+    return cli->merges && cli->names > NGX_HTTP_RTBUS_CURSOR_MAX;
+}
+
+
+void
+ngx_http_rtbus_client_tell_cursor(ngx_http_rtbus_client_t *cli)
+{
+    ngx_str_t  data;
+
+    if (ngx_http_rtbus_client_is_partial(cli) == cli->partial) {
+        return;
+    }
+
+    cli->partial = !cli->partial;
+
+    if (cli->partial) {
+        ngx_str_set(&data, "{\"complete\":false}");
+
+    } else {
+        ngx_str_set(&data, "{\"complete\":true}");
+    }
+
+    ngx_http_rtbus_client_event(cli, "sync:cursor", &data, NULL);
 }
 
 
@@ -868,6 +931,7 @@ ngx_http_rtbus_client_add_sub(ngx_http_rtbus_sub_t *s)
     ngx_queue_insert_tail(&s->cli->subs, &s->queue);
 
     s->cli->nsubs++;
+    s->cli->names += s->room;
     s->cli->carrier->nchannels++;
 
     ngx_rtbus_stat_add(s->cli->hub->stat, subscriptions, 1);
@@ -882,6 +946,7 @@ ngx_http_rtbus_client_free_sub(ngx_http_rtbus_sub_t *s)
     ngx_queue_remove(&s->queue);
 
     s->cli->nsubs--;
+    s->cli->names -= s->room;
     s->cli->carrier->nchannels--;
 
     ngx_rtbus_stat_sub(s->cli->hub->stat, subscriptions, 1);
@@ -909,7 +974,9 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
         return;
     }
 
-    if (frame && frame->cursor && cli->nsubs > 1) {
+    if (frame && frame->cursor && cli->nsubs > 1
+        && !ngx_http_rtbus_client_is_partial(cli))
+    {
 
         /* where it stands in its other channels is this client's alone */
 
@@ -1123,6 +1190,7 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
 {
     ngx_str_t           cursor;
     ngx_rtbus_frame_t  *frame;
+    u_char              own[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
 
     if (cli->carrier->closing) {
         return;
@@ -1131,6 +1199,14 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
     frame = NULL;
 
     cli->moved = 0;
+
+    if (ngx_http_rtbus_client_is_partial(cli)) {
+        cursor.data = own;
+        cursor.len = ngx_http_rtbus_client_own_cursor(cli, own, channel);
+
+        frame = cli->protocol->event(cli, event, channel, &cursor);
+        goto send;
+    }
 
     cursor.len = ngx_http_rtbus_client_cursor(cli, NULL, NULL);
     cursor.data = ngx_alloc(cursor.len + 1, cli->carrier->log);
@@ -1142,6 +1218,8 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
 
         ngx_free(cursor.data);
     }
+
+send:
 
     if (frame == NULL) {
         ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
@@ -1198,6 +1276,29 @@ ngx_http_rtbus_client_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
     }
 
     return len;
+}
+
+
+/* of that channel alone; empty if there is none */
+
+static size_t
+ngx_http_rtbus_client_own_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
+    ngx_str_t *channel)
+{
+    u_char                *p;
+    rtbus_pos_t            pos;
+    ngx_http_rtbus_sub_t  *s;
+
+    s = channel ? ngx_http_rtbus_client_find(cli, channel) : NULL;
+
+    if (s == NULL || ngx_rtbus_hub_position(&s->sub, &pos) != NGX_OK) {
+        return 0;
+    }
+
+    p = ngx_cpymem(dst, channel->data, channel->len);
+    *p++ = '@';
+
+    return p + rtbus_pos_write(p, pos) - dst;
 }
 
 

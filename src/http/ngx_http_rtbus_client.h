@@ -99,6 +99,7 @@ struct ngx_http_rtbus_client_s {
 
     ngx_queue_t                        subs;
     ngx_uint_t                         nsubs;
+    size_t                             names;     /* what a cursor takes */
     ngx_queue_t                        asks;      /* of the inbox, see there */
     ngx_uint_t                         nasks;
     ngx_http_rtbus_sender_t           *sender;    /* see there; NULL: it has sent
@@ -114,6 +115,9 @@ struct ngx_http_rtbus_client_s {
     unsigned                           keeps:1;   /* takes the cursor from the
                                                      events, and from nothing
                                                      else */
+    unsigned                           merges:1;  /* may be sent cursors of one
+                                                     channel each */
+    unsigned                           partial:1; /* ... and knows that it is */
     unsigned                           moved:1;   /* has joined or left, and was
                                                      sent no cursor since */
     unsigned                           paused:1;  /* a replay waits for room */
@@ -128,6 +132,7 @@ struct ngx_http_rtbus_sub_s {
     uint64_t                           ack;       /* for the handler */
     rtbus_pos_t                        from;      /* what comes after it was
                                                      sent or will be */
+    uint32_t                           room;      /* in a cursor */
     unsigned                           ready:1;   /* when the client starts */
 };
 
@@ -205,6 +210,15 @@ ngx_int_t ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
 
 ngx_int_t ngx_http_rtbus_client_leave(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel);
+
+/* it can have no more channels, or none of that name */
+
+ngx_uint_t ngx_http_rtbus_client_full(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *channel);
+
+/* whether cursors have all of its channels has changed: it is told */
+
+void ngx_http_rtbus_client_tell_cursor(ngx_http_rtbus_client_t *cli);
 
 /* the joined or joining subscription to this channel, or NULL */
 

@@ -334,8 +334,8 @@ ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
         return s->handler ? "subscribe is under way" : NULL;
     }
 
-    return (cli->nsubs == cli->carrier->conf->max_channels)
-           ? "too many channels" : NULL;
+    return ngx_http_rtbus_client_full(cli, channel) ? "too many channels"
+                                                    : NULL;
 }
 
 
@@ -952,6 +952,10 @@ ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
         data.len = p - buf;
 
         ngx_http_rtbus_client_event(cli, "sync:cursor", &data, channel);
+    }
+
+    if (cli->merges) {
+        ngx_http_rtbus_client_tell_cursor(cli);
     }
 
     if (ack == NULL) {

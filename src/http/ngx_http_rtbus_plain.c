@@ -99,6 +99,8 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
     car->settled_handler = ngx_http_rtbus_plain_settled;
     car->data = &plain->client;
 
+    plain->client.merges = 1;
+
     plain->ws.message_handler = ngx_http_rtbus_plain_message;
 
     if (ngx_http_rtbus_ws_init(&plain->ws, r) != NGX_OK
