@@ -71,6 +71,10 @@ http {
             rtbus_recovery  off;
         }
 
+        location /default {
+            rtbus  websocket;
+        }
+
         location /plain {
             rtbus               websocket sse;
             rtbus_max_channels  1000;
@@ -95,7 +99,7 @@ http {
 
 EOC
 
-$t->plan(31);
+$t->plan(33);
 $t->run();
 wait_redis($t, 1);
 
@@ -156,7 +160,24 @@ $io = Test::RTBus::SocketIO->connect(path => '/bare/');
 $io->join_nsp();
 is(scalar(grep { $_ eq 'ok' } joins($io, @long)), 64, 'recovery is off');
 
-# WebSocket: as many as may be, and then cursors of one channel
+# WebSocket with the default: the last cursor has all
+
+$ws = Test::RTBus::WebSocket->connect(path => '/default');
+@got = joins($ws, @long);
+my @mine = grep { $got[$_] eq 'ok' } 0 .. 63;
+
+is(scalar(grep { $got[$_] eq 'too many channels' } @mine .. 63), 64 - @mine,
+	'WebSocket: the last ones are refused');
+durable($long[0], 'n', 1);
+$cursor = $ws->wait_event('n')->{cursor};
+$ws->drop();
+durable($long[$_], 'missed', 1) for @mine;
+
+$ws = Test::RTBus::WebSocket->connect(path => "/default?cursor=$cursor");
+is(scalar(grep { $ws->wait_event('missed') } @mine), scalar @mine,
+	'WebSocket: the others are resumed');
+
+# as many as may be, and then cursors of one channel
 
 $ws = Test::RTBus::WebSocket->connect(path => '/plain');
 

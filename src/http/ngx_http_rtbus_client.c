@@ -785,7 +785,7 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
         ngx_http_rtbus_client_free_sub(s);
     }
 
-    if (ngx_http_rtbus_client_full(cli, &channel->name)) {
+    if (!again && ngx_http_rtbus_client_full(cli, &channel->name)) {
         return NGX_BUSY;
     }
 
@@ -819,8 +819,8 @@ ngx_http_rtbus_client_join(ngx_http_rtbus_client_t *cli,
 
 
 /*
- * A stock client goes back with the cursor of the last event, which has to have
- * all of its channels.  One that has none, or merges them, may have more.
+ * A client goes back with the cursor of the last event, which has to have all of
+ * its channels.  One that has none, or merges them, may have more.
  */
 
 ngx_uint_t
@@ -835,13 +835,16 @@ ngx_http_rtbus_client_full(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
         return 1;
     }
 
-    if (!cli->keeps) {
+    if (cli->merges || cli->bare) {
         return 0;
     }
 
-    /* it comes with a CONNECT, which has a token beside it */
+    max = NGX_HTTP_RTBUS_CURSOR_MAX;
 
-    max = ngx_min(NGX_HTTP_RTBUS_CURSOR_MAX, conf->max_message / 2);
+    if (cli->keeps) {
+        /* it comes with a CONNECT, which has a token beside it */
+        max = ngx_min(max, conf->max_message / 2);
+    }
 
     return cli->names + ngx_http_rtbus_cursor_len(channel) > max;
 }

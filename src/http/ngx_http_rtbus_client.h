@@ -116,7 +116,9 @@ struct ngx_http_rtbus_client_s {
                                                      events, and from nothing
                                                      else */
     unsigned                           merges:1;  /* may be sent cursors of one
-                                                     channel each */
+                                                     channel each; else it has
+                                                     no more than one can name,
+                                                     unless it has none */
     unsigned                           partial:1; /* ... and knows that it is */
     unsigned                           moved:1;   /* has joined or left, and was
                                                      sent no cursor since */

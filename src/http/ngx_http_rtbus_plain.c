@@ -9,6 +9,9 @@
 
 #define NGX_HTTP_RTBUS_PLAIN_MAX_ACK  9007199254740991ULL  /* 2^53 - 1 */
 
+/* of rtbus_max_channels by default */
+#define NGX_HTTP_RTBUS_PLAIN_CHANNELS  64
+
 
 typedef struct {
     ngx_http_rtbus_ws_t       ws;          /* the first member */
@@ -99,8 +102,6 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
     car->settled_handler = ngx_http_rtbus_plain_settled;
     car->data = &plain->client;
 
-    plain->client.merges = 1;
-
     plain->ws.message_handler = ngx_http_rtbus_plain_message;
 
     if (ngx_http_rtbus_ws_init(&plain->ws, r) != NGX_OK
@@ -112,6 +113,11 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    /* whoever raises the limit has clients that can do with it */
+
+    plain->client.merges = (car->conf->max_channels
+                            > NGX_HTTP_RTBUS_PLAIN_CHANNELS);
 
     rc = ngx_http_rtbus_ws_accept(&plain->ws, &entry->key);
     if (rc != NGX_OK) {
