@@ -251,8 +251,8 @@ void ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli,
 /*
  * Takes a token of rtbus_message_rate for a message.  NGX_OK; what the client
  * sends next may have to wait then.  NGX_DECLINED: it has had to for too long,
- * and *ms are left until there is one.  Joins are never declined while the
- * client may have more channels, and wait for less if those are many.
+ * and *ms are left until there is one.  Joins (of a new channel) are never
+ * declined while the client may have more, and wait for less if those are many.
  */
 
 ngx_int_t ngx_http_rtbus_client_rate(ngx_http_rtbus_client_t *cli,

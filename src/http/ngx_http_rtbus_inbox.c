@@ -35,7 +35,9 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli,
-    ngx_uint_t join, uint64_t *ack);
+    ngx_str_t *join, uint64_t *ack);
+static ngx_uint_t ngx_http_rtbus_inbox_new(ngx_http_rtbus_client_t *cli,
+    ngx_str_t *data);
 static ngx_int_t ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli,
     ngx_str_t *data, uint64_t *ack);
 static ngx_int_t ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
@@ -122,7 +124,7 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
         }
     }
 
-    rc = ngx_http_rtbus_inbox_rate(cli, event->join, ack);
+    rc = ngx_http_rtbus_inbox_rate(cli, event->join ? &in->data : NULL, ack);
 
     if (rc != NGX_OK) {
         return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
@@ -145,7 +147,7 @@ ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_rtbus_inbox_rate(cli, 0, ack);
+    rc = ngx_http_rtbus_inbox_rate(cli, NULL, ack);
 
     if (rc != NGX_OK) {
         return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
@@ -155,16 +157,23 @@ ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
 }
 
 
-/* NGX_OK, NGX_DECLINED: it comes too fast, and the client is told; NGX_ERROR */
+/*
+ * NGX_OK, NGX_DECLINED: it comes too fast, and the client is told; NGX_ERROR.
+ * join: the data of an event that joins a channel, or NULL.
+ */
 
 static ngx_int_t
-ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli, ngx_uint_t join,
+ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli, ngx_str_t *join,
     uint64_t *ack)
 {
     ngx_int_t   rc;
     ngx_msec_t  ms;
 
-    rc = ngx_http_rtbus_client_rate(cli, join, &ms);
+    rc = ngx_http_rtbus_client_rate(cli, 0, &ms);
+
+    if (rc != NGX_OK && join && ngx_http_rtbus_inbox_new(cli, join)) {
+        rc = ngx_http_rtbus_client_rate(cli, 1, &ms);
+    }
 
     if (rc == NGX_OK) {
         return NGX_OK;
@@ -182,6 +191,41 @@ ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli, ngx_uint_t join,
     rc = ngx_http_rtbus_inbox_error(cli, "rate limited", ms, ack);
 
     return (rc == NGX_OK) ? NGX_DECLINED : rc;
+}
+
+
+/* is it a channel that the client has not */
+
+static ngx_uint_t
+ngx_http_rtbus_inbox_new(ngx_http_rtbus_client_t *cli, ngx_str_t *data)
+{
+    u_char                buf[RTBUS_CHANNEL_MAX];
+    ngx_str_t             channel;
+    const char           *error;
+    rtbus_json_value_t    value;
+    rtbus_json_member_t   m[] = { rtbus_json_member("channel"),
+                                  rtbus_json_member("jobId") };
+
+    if (rtbus_json_value(cli->hub->json, data->data, data->len, &value,
+                         &error)
+        != RTBUS_OK)
+    {
+        return 0;
+    }
+
+    if (value.type == RTBUS_JSON_OBJECT) {
+        rtbus_json_members(&value.raw, m, 2);
+        value = m[1].value;
+
+        if (m[0].value.type == RTBUS_JSON_STRING) {
+            return ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel)
+                   == NULL
+                   && ngx_http_rtbus_client_find(cli, &channel) == NULL;
+        }
+    }
+
+    return ngx_http_rtbus_inbox_job(&value, buf, &channel) == NULL
+           && ngx_http_rtbus_client_find(cli, &channel) == NULL;
 }
 
 
