@@ -2,6 +2,7 @@
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_sender.h"
+#include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_state.h"
 #include "rtbus_ws.h"
 
@@ -28,10 +29,16 @@ typedef struct {
     ngx_http_rtbus_client_t  *cli;
     ngx_rtbus_redis_call_t   *call;
     uint64_t                  ack;
-    ngx_uint_t                owned;       /* unsigned  owned:1; */
     ngx_str_t                 channel;
+    unsigned                  owned:1;
+    unsigned                  text:1;      /* the state is a string */
     u_char                    name[RTBUS_CHANNEL_MAX];
 } ngx_http_rtbus_ask_t;
+
+
+/* of this worker: when a state was last complained of */
+
+static time_t  ngx_http_rtbus_inbox_complained;
 
 
 static ngx_int_t ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli,
@@ -66,6 +73,9 @@ static void ngx_http_rtbus_inbox_synced(ngx_http_rtbus_sub_t *s, ngx_int_t rc);
 static ngx_int_t ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, uint64_t *ack);
 static void ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply);
+static ngx_int_t ngx_http_rtbus_inbox_text(ngx_http_rtbus_ask_t *ask);
+static ngx_int_t ngx_http_rtbus_inbox_state(ngx_http_rtbus_ask_t *ask,
+    redisReply *reply, ngx_pool_t *pool, ngx_http_rtbus_state_t *state);
 
 static const char *ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value,
     u_char *buf, ngx_str_t *channel);
@@ -452,6 +462,7 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
     ask->cli = cli;
     ask->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
     ask->owned = channel->owned;
+    ask->text = 0;
     ask->channel.len = channel->name.len;
     ask->channel.data = ask->name;
     ngx_memcpy(ask->name, channel->name.data, channel->name.len);
@@ -486,6 +497,79 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
 }
 
 
+/* the state is no hash: maybe a string, as the state endpoint has it */
+
+static ngx_int_t
+ngx_http_rtbus_inbox_text(ngx_http_rtbus_ask_t *ask)
+{
+    size_t            len[2];
+    u_char            key[NGX_RTBUS_HUB_MAX_KEY];
+    const char       *argv[2];
+    ngx_rtbus_hub_t  *hub;
+
+    hub = ask->cli->hub;
+
+    argv[0] = "GET";
+    len[0] = 3;
+    argv[1] = (char *) key;
+    len[1] = ngx_rtbus_hub_key(hub, key, &ask->channel, ":state");
+
+    ask->text = 1;
+    ask->call = ngx_rtbus_redis_call(&hub->shards, 2, argv, len,
+                                     ngx_http_rtbus_inbox_snapshot, ask);
+
+    return ask->call ? NGX_OK : NGX_DECLINED;
+}
+
+
+/* NGX_OK, NGX_DECLINED: there is none to be had, NGX_ERROR: no memory */
+
+static ngx_int_t
+ngx_http_rtbus_inbox_state(ngx_http_rtbus_ask_t *ask, redisReply *reply,
+    ngx_pool_t *pool, ngx_http_rtbus_state_t *state)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                level;
+    ngx_http_rtbus_client_t  *cli;
+
+    cli = ask->cli;
+
+    if (!ask->text) {
+        rc = ngx_http_rtbus_state_snapshot(pool, reply, state);
+
+    } else {
+        ngx_memzero(state, sizeof(ngx_http_rtbus_state_t));
+
+        if (reply->type == REDIS_REPLY_NIL) {
+            return NGX_OK;
+        }
+
+        rc = ngx_http_rtbus_state_members(pool, cli->hub->json,
+                                          cli->carrier->conf->fields, reply,
+                                          state);
+    }
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (ngx_rtbus_library_missing(reply)) {
+        ngx_rtbus_hub_library_lost(cli->hub);
+    }
+
+    level = ngx_http_rtbus_complaint(&ngx_http_rtbus_inbox_complained);
+
+    ngx_log_error(level, cli->carrier->log, 0,
+                  "rtbus: no snapshot of channel \"%V\": %s",
+                  &ask->channel,
+                  reply->type == REDIS_REPLY_ERROR ? reply->str
+                  : ask->text ? "the state is neither a hash nor a JSON object"
+                  : "bad reply");
+
+    return NGX_DECLINED;
+}
+
+
 static void
 ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 {
@@ -501,6 +585,13 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
     cli = ask->cli;
     ack = (ask->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &ask->ack;
+
+    if (reply && !ask->text && !cli->carrier->closing
+        && ngx_http_rtbus_state_wrong(reply)
+        && ngx_http_rtbus_inbox_text(ask) == NGX_OK)
+    {
+        return;
+    }
 
     ngx_queue_remove(&ask->queue);
     cli->nasks--;
@@ -521,23 +612,10 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
             goto nomem;
         }
 
-        rc = ngx_http_rtbus_state_snapshot(pool, reply, &state);
+        rc = ngx_http_rtbus_inbox_state(ask, reply, pool, &state);
     }
 
     if (rc == NGX_DECLINED) {
-
-        if (reply && ngx_rtbus_library_missing(reply)) {
-            ngx_rtbus_hub_library_lost(cli->hub);
-        }
-
-        if (reply) {
-            ngx_log_error(NGX_LOG_ERR, cli->carrier->log, 0,
-                          "rtbus: no snapshot of channel \"%V\": %s",
-                          &ask->channel,
-                          reply->type == REDIS_REPLY_ERROR ? reply->str
-                                                           : "bad reply");
-        }
-
         rc = ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
 
         if (rc != NGX_OK) {

@@ -202,14 +202,7 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
             text.len = reply->len;
         }
 
-        level = NGX_LOG_INFO;
-
-        if (ngx_time() - ngx_http_rtbus_complained
-            >= NGX_HTTP_RTBUS_COMPLAIN)
-        {
-            ngx_http_rtbus_complained = ngx_time();
-            level = NGX_LOG_ERR;
-        }
+        level = ngx_http_rtbus_complaint(&ngx_http_rtbus_complained);
 
         ngx_log_error(level, r->connection->log, 0,
                       "rtbus call to redis failed: \"%V\"", &text);
@@ -217,6 +210,19 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
 
     return ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE, "unavailable",
                                 NULL, NULL);
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_complaint(time_t *last)
+{
+    if (ngx_time() - *last < NGX_HTTP_RTBUS_COMPLAIN) {
+        return NGX_LOG_INFO;
+    }
+
+    *last = ngx_time();
+
+    return NGX_LOG_ERR;
 }
 
 

@@ -68,6 +68,14 @@ ngx_int_t ngx_http_rtbus_unavailable(ngx_http_request_t *r,
     redisReply *reply);
 
 /*
+ * The level of a complaint about what is in Redis: a client may ask for it as
+ * often as it likes, so it is NGX_LOG_ERR once a minute, else NGX_LOG_INFO.
+ * last is when it was so the last time.
+ */
+
+ngx_uint_t ngx_http_rtbus_complaint(time_t *last);
+
+/*
  * The first thing in a content handler that answers JSON: checks the origin
  * and the method (a mask, and the same for people).  With NGX_OK, unless
  * r->header_sent, the handler goes on, and the CORS headers will be in its

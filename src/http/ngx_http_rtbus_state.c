@@ -50,9 +50,6 @@ static ngx_int_t ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data,
     redisReply *reply);
 static ngx_int_t ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
     redisReply *reply);
-static ngx_uint_t ngx_http_rtbus_state_wrong(redisReply *reply);
-static ngx_int_t ngx_http_rtbus_state_members(ngx_http_request_t *r,
-    ngx_http_rtbus_state_t *state, redisReply *reply);
 static ngx_int_t ngx_http_rtbus_state_reply(ngx_http_request_t *r,
     ngx_http_rtbus_state_ctx_t *ctx);
 static ngx_int_t ngx_http_rtbus_state_missing(ngx_http_request_t *r,
@@ -92,6 +89,11 @@ static ngx_conf_enum_t  ngx_http_rtbus_types[] = {
     { ngx_string("bool"), NGX_HTTP_RTBUS_BOOL },
     { ngx_null_string, 0 }
 };
+
+
+/* of this worker: when a state was last complained of */
+
+static time_t  ngx_http_rtbus_state_complained;
 
 
 static ngx_str_t  ngx_http_rtbus_output = ngx_string("output");
@@ -523,7 +525,9 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
 {
     ngx_http_rtbus_state_ctx_t  *ctx = data;
 
-    ngx_int_t  rc;
+    ngx_int_t                   rc;
+    ngx_uint_t                  level;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (reply == NULL
         || (reply->type == REDIS_REPLY_ERROR
@@ -536,14 +540,15 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
         return ngx_http_rtbus_state_missing(r, ctx);
     }
 
-    rc = NGX_DECLINED;
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (reply->type == REDIS_REPLY_STRING) {
-        rc = ngx_http_rtbus_state_members(r, &ctx->state, reply);
-    }
+    rc = ngx_http_rtbus_state_members(r->pool, rlcf->bus->worker->hub.json,
+                                      rlcf->fields, reply, &ctx->state);
 
     if (rc == NGX_DECLINED) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+        level = ngx_http_rtbus_complaint(&ngx_http_rtbus_state_complained);
+
+        ngx_log_error(level, r->connection->log, 0,
                       "rtbus redis key %V holds neither a hash nor a JSON "
                       "object", ngx_http_rtbus_text_shown(&ctx->key));
 
@@ -558,9 +563,7 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
 }
 
 
-/* the key holds something else than what was asked for */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_http_rtbus_state_wrong(redisReply *reply)
 {
     return reply->type == REDIS_REPLY_ERROR
@@ -568,26 +571,25 @@ ngx_http_rtbus_state_wrong(redisReply *reply)
 }
 
 
-/* NGX_OK, NGX_DECLINED: not a JSON object, NGX_ERROR */
-
-static ngx_int_t
-ngx_http_rtbus_state_members(ngx_http_request_t *r,
-    ngx_http_rtbus_state_t *state, redisReply *reply)
+ngx_int_t
+ngx_http_rtbus_state_members(ngx_pool_t *pool, rtbus_json_t *json,
+    ngx_array_t *declared, redisReply *reply, ngx_http_rtbus_state_t *state)
 {
-    ngx_uint_t                  i, n;
-    const char                 *reason;
-    ngx_keyval_t               *kv;
-    rtbus_json_value_t         *user;
-    rtbus_json_member_t        *member;
-    ngx_http_rtbus_field_t     *field;
-    ngx_http_rtbus_loc_conf_t  *rlcf;
+    ngx_uint_t               i, n;
+    const char              *reason;
+    ngx_keyval_t            *kv;
+    rtbus_json_value_t      *user;
+    rtbus_json_member_t     *member;
+    ngx_http_rtbus_field_t  *field;
 
-    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    if (reply->type != REDIS_REPLY_STRING) {
+        return NGX_DECLINED;
+    }
 
-    field = rlcf->fields->elts;
-    n = rlcf->fields->nelts;
+    field = declared->elts;
+    n = declared->nelts;
 
-    member = ngx_pcalloc(r->pool, (n + 2) * sizeof(rtbus_json_member_t));
+    member = ngx_pcalloc(pool, (n + 2) * sizeof(rtbus_json_member_t));
     if (member == NULL) {
         return NGX_ERROR;
     }
@@ -606,15 +608,14 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
     member[n].len = ngx_http_rtbus_user_id.len;
     user = &member[n].value;
 
-    if (rtbus_json_object(rlcf->bus->worker->hub.json,
-                          (const uint8_t *) reply->str, reply->len,
+    if (rtbus_json_object(json, (const uint8_t *) reply->str, reply->len,
                           member, n + 1, &reason)
         != RTBUS_OK)
     {
         return NGX_DECLINED;
     }
 
-    kv = ngx_palloc(r->pool, n * sizeof(ngx_keyval_t));
+    kv = ngx_palloc(pool, n * sizeof(ngx_keyval_t));
     if (kv == NULL) {
         return NGX_ERROR;
     }
@@ -643,7 +644,7 @@ ngx_http_rtbus_state_members(ngx_http_request_t *r,
         state->user.len = user->raw.len;
 
     } else if (user->type == RTBUS_JSON_STRING) {
-        state->user.data = ngx_pnalloc(r->pool, user->raw.len);
+        state->user.data = ngx_pnalloc(pool, user->raw.len);
         if (state->user.data == NULL) {
             return NGX_ERROR;
         }

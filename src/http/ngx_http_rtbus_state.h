@@ -42,6 +42,20 @@ ngx_int_t ngx_http_rtbus_state_json(ngx_pool_t *pool, rtbus_json_t *json,
 ngx_int_t ngx_http_rtbus_state_snapshot(ngx_pool_t *pool, redisReply *reply,
     ngx_http_rtbus_state_t *state);
 
+/* the reply says that the key holds something else than was asked for */
+
+ngx_uint_t ngx_http_rtbus_state_wrong(redisReply *reply);
+
+/*
+ * Where the state is no hash, it may be a string with a JSON object: reads the
+ * reply of GET, the position and the output of state stay as they are.  Names
+ * and values are memory of the reply and of the pool.  NGX_OK, NGX_DECLINED: it
+ * is none, NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_state_members(ngx_pool_t *pool, rtbus_json_t *json,
+    ngx_array_t *declared, redisReply *reply, ngx_http_rtbus_state_t *state);
+
 /* does it name the user (not empty) as its owner */
 
 ngx_uint_t ngx_http_rtbus_state_is(ngx_http_rtbus_state_t *state,

@@ -412,9 +412,16 @@ ngx_rtbus_history_last(ngx_rtbus_channel_t *ch, redisReply *reply,
         }
 
         if (ngx_rtbus_history_wrong(reply)) {
-            ngx_log_error(NGX_LOG_ERR, ch->hub->log, 0,
-                          "rtbus: the events key of channel \"%V\" is not a "
-                          "stream, there are live events only", &ch->name);
+
+            if (ch->hub->failed != ngx_time()) {
+                ch->hub->failed = ngx_time();
+
+                ngx_log_error(NGX_LOG_ERR, ch->hub->log, 0,
+                              "rtbus: the events key of channel \"%V\" is not "
+                              "a stream, there are live events only",
+                              &ch->name);
+            }
+
             return NGX_OK;
         }
     }
