@@ -751,6 +751,8 @@ ngx_http_rtbus_command_wait(ngx_http_rtbus_command_t *cmd)
     cmd->timer.data = cmd;
     cmd->timer.log = ngx_cycle->log;
 
+    cmd->timer.cancelable = commands->late;
+
     ngx_add_timer(&cmd->timer, cmd->rule->reply);
 
     if (cmd->handler == NULL) {
@@ -990,6 +992,32 @@ ngx_http_rtbus_command_count(ngx_rtbus_stat_t *stat,
 
     } else {
         ngx_rtbus_stat_add(stat, commands[NGX_RTBUS_STAT_CMD_OK], 1);
+    }
+}
+
+
+void
+ngx_http_rtbus_commands_late(ngx_http_rtbus_worker_t *worker)
+{
+    ngx_rbtree_node_t          *node;
+    ngx_http_rtbus_command_t   *cmd;
+    ngx_http_rtbus_commands_t  *commands;
+
+    commands = &worker->commands;
+    commands->late = 1;
+
+    if (commands->waiting.root == commands->waiting.sentinel) {
+        return;
+    }
+
+    for (node = ngx_rbtree_min(commands->waiting.root,
+                               commands->waiting.sentinel);
+         node;
+         node = ngx_rbtree_next(&commands->waiting, node))
+    {
+        cmd = ngx_rbtree_data(node, ngx_http_rtbus_command_t, node);
+
+        cmd->timer.cancelable = 1;
     }
 }
 

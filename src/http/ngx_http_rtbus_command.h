@@ -139,6 +139,13 @@ ngx_http_rtbus_command_t *ngx_http_rtbus_command_run(
     const char **error);
 
 /*
+ * The worker is about to leave, and waits for no producer any more: neither for
+ * answers that are awaited now nor for those of later commands.
+ */
+
+void ngx_http_rtbus_commands_late(ngx_http_rtbus_worker_t *worker);
+
+/*
  * Who asked is gone, and the handler will not be called.  The command itself
  * goes its way.
  */

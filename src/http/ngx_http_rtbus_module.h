@@ -100,6 +100,7 @@ typedef struct {
     ngx_rbtree_node_t            same_sentinel;
     ngx_queue_t                  orphans;     /* ... whose sender is gone */
     time_t                       complained;  /* of Redis, when */
+    ngx_uint_t                   late;        /* the worker waits for none */
 } ngx_http_rtbus_commands_t;
 
 
@@ -116,6 +117,8 @@ typedef struct {
     ngx_event_t                  drain;       /* timer of the goodbyes */
     ngx_msec_t                   drain_time;
     ngx_msec_t                   drain_until;
+    ngx_event_t                  late;        /* cancelable timer: it is time
+                                                 to leave, whoever waits */
 
     ngx_http_rtbus_commands_t    commands;
     ngx_rbtree_t                 senders;     /* clients by sid, see _sender.h */

@@ -15,6 +15,7 @@ static void ngx_http_rtbus_worker_turn(ngx_event_t *ev);
 static void ngx_http_rtbus_worker_full(void *data);
 static void ngx_http_rtbus_worker_room(void *data);
 static void ngx_http_rtbus_worker_exiting(void *data);
+static void ngx_http_rtbus_worker_late(ngx_event_t *ev);
 static void ngx_http_rtbus_worker_goodbye(ngx_event_t *ev);
 
 
@@ -35,6 +36,11 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     worker->drain.handler = ngx_http_rtbus_worker_goodbye;
     worker->drain.data = worker;
     worker->drain.log = cycle->log;
+
+    worker->late.handler = ngx_http_rtbus_worker_late;
+    worker->late.data = worker;
+    worker->late.log = cycle->log;
+    worker->late.cancelable = 1;
 
     worker->in = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
     worker->out = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
@@ -169,12 +175,31 @@ ngx_http_rtbus_worker_exiting(void *data)
 void
 ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
 {
+    ngx_msec_t        time;
+    ngx_core_conf_t  *ccf;
+
     if (worker->draining) {
         return;
     }
 
     worker->draining = 1;
-    worker->drain_until = ngx_current_msec + worker->drain_time;
+
+    time = worker->drain_time;
+
+    /*
+     * nginx closes connections after that time, but does not know of sessions,
+     * nor of commands whose clients are elsewhere now
+     */
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                           ngx_core_module);
+
+    if (ccf->shutdown_timeout) {
+        time = ngx_min(time, ccf->shutdown_timeout);
+        ngx_add_timer(&worker->late, ccf->shutdown_timeout);
+    }
+
+    worker->drain_until = ngx_current_msec + time;
 
     worker->relay->drain_handler(worker);
 
@@ -184,6 +209,22 @@ ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
 
         ngx_add_timer(&worker->drain, 0);
     }
+}
+
+
+/* what is left is not waited for */
+
+static void
+ngx_http_rtbus_worker_late(ngx_event_t *ev)
+{
+    ngx_http_rtbus_worker_t  *worker = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus worker is late, carriers:%ui", worker->ncarriers);
+
+    worker->drain.cancelable = 1;
+
+    ngx_http_rtbus_commands_late(worker);
 }
 
 
