@@ -122,6 +122,11 @@ static ngx_conf_post_t  ngx_http_rtbus_coalesce_post = {
 };
 
 
+static ngx_conf_post_t  ngx_http_rtbus_jwt_claim_post = {
+    ngx_http_rtbus_jwt_claim_name
+};
+
+
 static ngx_command_t  ngx_http_rtbus_commands[] = {
 
     { ngx_string("rtbus_redis"),
@@ -234,7 +239,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       ngx_conf_set_str_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_rtbus_loc_conf_t, jwt_claim),
-      NULL },
+      &ngx_http_rtbus_jwt_claim_post },
 
     { ngx_string("rtbus_namespaces"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,

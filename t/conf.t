@@ -19,7 +19,8 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/ http proxy rewrite /);
+my $t = Test::Nginx->new()->has(qw/ http proxy rewrite /)
+	->has_daemon('openssl');
 
 plan(skip_all => 'the module is not built') unless module_file();
 
@@ -34,6 +35,15 @@ $t->write_file('password_long', 'x' x 5000);
 $t->write_file('secret', 'x' x 16 . "\n");
 $t->write_file('secret_short', 'x' x 15 . "\n");
 $t->write_file('key_long', 'x' x 100000);
+
+for my $args ("genpkey -algorithm RSA -out $d/rsa.key",
+	"ecparam -name prime256v1 -genkey -noout -out $d/private.pem",
+	"pkey -in $d/rsa.key -pubout -out $d/rsa.pem",
+	"pkey -in $d/private.pem -pubout -out $d/p256.pem")
+{
+	system("openssl $args >>$d/openssl.log 2>&1") == 0
+		or die "openssl $args: " . $t->read_file('openssl.log');
+}
 
 # a directive is put into a location with "rtbus websocket" if it has a place
 # there; "http:" and the like put it elsewhere, "bare:" has no "rtbus"
@@ -126,6 +136,8 @@ my @good = (
 	'server: rtbus_user $arg_user',
 	'rtbus_require_user on',
 	'server: rtbus_require_user off',
+	"rtbus_jwt_key rsa.pem alg=RS512",
+	"rtbus_jwt_key p256.pem alg=ES256",
 	'rtbus_jwt_key password',
 	'rtbus_jwt_key password alg=HS256; rtbus_jwt_claim user_id',
 	"http: rtbus_jwt_key $d/password alg=HS512",
@@ -390,6 +402,14 @@ my @bad = (
 	[ 'rtbus_jwt_key key_long', 'key_long" is too long' ],
 	[ 'rtbus_jwt_key password HS256', 'invalid parameter "HS256"' ],
 	[ 'rtbus_jwt_key password alg=', 'invalid parameter "alg="' ],
+	[ 'rtbus_jwt_key password alg=RS256', 'is no public key in PEM for RS256' ],
+	[ 'rtbus_jwt_key password alg=ES256', 'is no public key in PEM for ES256' ],
+	[ 'rtbus_jwt_key rsa.pem', 'is PEM and no secret for HS256, "alg="' ],
+	[ 'rtbus_jwt_key rsa.pem alg=ES256', 'is no public key in PEM for ES256' ],
+	[ 'rtbus_jwt_key p256.pem alg=RS256', 'is no public key in PEM for RS256' ],
+	[ 'rtbus_jwt_key p256.pem alg=ES384', 'is of another curve' ],
+	[ 'rtbus_jwt_key private.pem alg=ES256', 'is no public key in PEM' ],
+	[ 'rtbus_jwt_claim ""', 'is empty' ],
 	[ 'rtbus_jwt_key password alg=none', 'invalid algorithm "none"' ],
 	[ 'rtbus_jwt_key password alg=hs256', 'invalid algorithm' ],
 	[ 'rtbus_jwt_key password; rtbus_jwt_key password', 'is duplicate' ],

@@ -362,15 +362,17 @@ is($io->wait_name('connected', '/two')->{data}[1]{userId}, 'ann',
 
 ###############################################################################
 
-# nobody, where nobody is welcome
+# nobody, where nobody is welcome; but not who shows a token that does not hold
 
-for my $case ([ 'no token', '' ], [ 'bad token', 'a.b.c' ],
-	[ 'expired', jwt('HS256', { sub => 'ann', exp => $now - 1 }) ])
+for my $case ([ 'no token', '', '200 200 null null null' ],
+	[ 'bad token', 'a.b.c', '401 401 401 401 unauthorized' ],
+	[ 'expired', jwt('HS256', { sub => 'ann', exp => $now - 1 }),
+		'401 401 401 401 unauthorized' ])
 {
-	my ($name, $token) = @$case;
+	my ($name, $token, $expected) = @$case;
 	my @got = map { try('anon', $_, $token) } @ways;
 
-	is("@got", '200 200 null null null', "anonymous: $name");
+	is("@got", $expected, "anonymous: $name");
 }
 
 is(try('anon', 'ws', $good), 'ann', 'not anonymous');

@@ -154,7 +154,8 @@ is(post('/plain', '1', token => $ann)->status(), 202, 'a user');
 is($redis->take($main)->{user}, 'ann', 'known');
 
 refused(post('/user', '1'), 401, 'unauthorized');
-refused(post('/user', '1', token => 'junk'), 401, 'unauthorized');
+is(post('/user', '1', token => 'junk')->body(),
+	'{"error":"unauthorized","reason":"malformed token"}', 'no token at all');
 is(post('/user', '1', token => $ann)->status(), 202, 'required user');
 is($redis->take($main)->{user}, 'ann', 'likewise');
 

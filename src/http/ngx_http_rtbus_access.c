@@ -642,10 +642,27 @@ ngx_http_rtbus_access_write(ngx_http_rtbus_text_t *text,
 }
 
 
+/* the reason, or null */
+
+void
+ngx_http_rtbus_access_refuse(ngx_http_rtbus_text_t *text,
+    ngx_http_rtbus_grant_t *grant)
+{
+    if (grant->id.reason == NULL) {
+        ngx_http_rtbus_text_lit(text, "null");
+        return;
+    }
+
+    ngx_http_rtbus_text_quote(text, grant->id.reason,
+                              ngx_strlen(grant->id.reason));
+}
+
+
 ngx_int_t
 ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
     ngx_http_rtbus_grant_t *grant)
 {
+    char                   *reason;
     uint64_t                n;
     ngx_int_t               rc;
     ngx_str_t              *name;
@@ -656,6 +673,21 @@ ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
                                     rtbus_json_member("rules"),
                                     rtbus_json_member("subscribe") };
     ngx_http_rtbus_rule_t  *rule;
+
+    ngx_memzero(&grant->id, sizeof(ngx_http_rtbus_identity_t));
+
+    if (json->len && json->data[0] == '"') {
+
+        reason = ngx_pcalloc(pool, json->len);
+        if (reason == NULL) {
+            return NGX_ERROR;
+        }
+
+        (void) rtbus_json_unquote((u_char *) reason, json);
+        grant->id.reason = reason;
+
+        return NGX_DECLINED;
+    }
 
     if (json->len == 0 || json->data[0] != '{') {
         return NGX_DECLINED;

@@ -79,10 +79,13 @@ ngx_int_t ngx_http_rtbus_grant(ngx_http_request_t *r, ngx_str_t *token,
 
 /*
  * The same as JSON, for the worker that has the client, and back to memory of
- * the pool: NGX_OK, NGX_DECLINED: it is null (or something else), NGX_ERROR.
+ * the pool: NGX_OK, NGX_DECLINED: it is of one who is refused (or something
+ * else), NGX_ERROR.
  */
 
 void ngx_http_rtbus_access_write(ngx_http_rtbus_text_t *text,
+    ngx_http_rtbus_grant_t *grant);
+void ngx_http_rtbus_access_refuse(ngx_http_rtbus_text_t *text,
     ngx_http_rtbus_grant_t *grant);
 ngx_int_t ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
     ngx_http_rtbus_grant_t *grant);

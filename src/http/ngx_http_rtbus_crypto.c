@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/rand.h>
 
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
@@ -79,6 +80,37 @@ ngx_http_rtbus_crypto_close(void)
 
     OPENSSL_cleanse(ngx_http_rtbus_crypto_block, NGX_HTTP_RTBUS_CRYPTO_BLOCK);
     ngx_http_rtbus_crypto_left = 0;
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_crypto_key(ngx_str_t *pem, ngx_uint_t ec)
+{
+    BIO         *bio;
+    EVP_PKEY    *key;
+    ngx_uint_t   bits;
+
+    bits = 0;
+    key = NULL;
+
+    bio = BIO_new_mem_buf(pem->data, (int) pem->len);
+
+    if (bio) {
+        key = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+        BIO_free(bio);
+    }
+
+    if (key) {
+        if (EVP_PKEY_base_id(key) == (ec ? EVP_PKEY_EC : EVP_PKEY_RSA)) {
+            bits = (ngx_uint_t) EVP_PKEY_bits(key);
+        }
+
+        EVP_PKEY_free(key);
+    }
+
+    ERR_clear_error();
+
+    return bits;
 }
 
 

@@ -20,6 +20,13 @@
 #define NGX_HTTP_RTBUS_CRYPTO_MAC   32
 
 
+/*
+ * The bits of a public key in PEM, RSA's or, with ec set, of an elliptic curve;
+ * 0: it is none.  For the configuration: nothing is logged.
+ */
+
+ngx_uint_t ngx_http_rtbus_crypto_key(ngx_str_t *pem, ngx_uint_t ec);
+
 /* in the worker, not before: NGX_OK or NGX_ERROR; the secret is the MAC's key */
 
 ngx_int_t ngx_http_rtbus_crypto_init(ngx_str_t *secret, ngx_log_t *log);

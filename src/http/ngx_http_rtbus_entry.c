@@ -446,7 +446,7 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
     rc = ngx_http_rtbus_grant(r, NULL, &entry->grant);
 
     if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r);
+        return ngx_http_rtbus_unauthorized(r, entry->grant.id.reason);
     }
 
     if (rc != NGX_OK) {

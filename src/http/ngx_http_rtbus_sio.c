@@ -110,7 +110,8 @@ static void ngx_http_rtbus_sio_connect_done(ngx_http_rtbus_socket_t *socket);
 static ngx_http_rtbus_socket_t *ngx_http_rtbus_sio_socket(
     ngx_http_rtbus_sio_t *sio, ngx_http_rtbus_nsp_t *nsp);
 static ngx_int_t ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
-    rtbus_str_t *nsp, const char *message);
+    rtbus_str_t *nsp, const char *message,
+    const char *reason);
 static ngx_int_t ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *token, ngx_http_rtbus_grant_t *grant);
 static ngx_int_t ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
@@ -1023,12 +1024,12 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         || rc != NGX_OK)
     {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                                "rate limited");
+                                                "rate limited", NULL);
     }
 
     if (nsp == NULL) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                                "Invalid namespace");
+                                                "Invalid namespace", NULL);
     }
 
     if (car->request || car->connection) {
@@ -1040,7 +1041,8 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                                "unauthorized");
+                                                "unauthorized",
+                                                grant.id.reason);
     }
 
     if (rc != NGX_OK) {
@@ -1088,7 +1090,8 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     if (rc != NGX_OK) {
         ngx_http_rtbus_sio_end(socket, error);
-        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp, error);
+        return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp, error,
+                                                NULL);
     }
 
     rc = ngx_http_rtbus_owners_ask(socket->client.hub, &socket->client.user,
@@ -1252,7 +1255,7 @@ ngx_http_rtbus_sio_owners(void *data, ngx_int_t rc, ngx_str_t *name)
         nsp.data = socket->nsp->name.data;
 
         ngx_http_rtbus_sio_end(socket, "forbidden");
-        (void) ngx_http_rtbus_sio_connect_error(sio, &nsp, "forbidden");
+        (void) ngx_http_rtbus_sio_connect_error(sio, &nsp, "forbidden", NULL);
         break;
 
     default: /* NGX_ERROR */
@@ -1367,9 +1370,10 @@ ngx_http_rtbus_sio_socket(ngx_http_rtbus_sio_t *sio, ngx_http_rtbus_nsp_t *nsp)
 
 static ngx_int_t
 ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
-    const char *message)
+    const char *message, const char *reason)
 {
     u_char              *p;
+    size_t               len;
     ngx_rtbus_frame_t   *frame;
     rtbus_sio_packet_t   answer;
 
@@ -1383,14 +1387,24 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
     answer.type = RTBUS_SIO_CONNECT_ERROR;
     answer.nsp = *nsp;
 
-    frame = ngx_http_rtbus_sio_frame(NULL, &answer,
-                                     sizeof("{\"message\":\"\"}") - 1
-                                     + ngx_strlen(message), &p);
+    len = sizeof("{\"message\":\"\"}") - 1 + ngx_strlen(message);
+
+    if (reason) {
+        len += sizeof(",\"data\":{\"reason\":\"\"}") - 1 + ngx_strlen(reason);
+    }
+
+    frame = ngx_http_rtbus_sio_frame(NULL, &answer, len, &p);
     if (frame == NULL) {
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
-    ngx_sprintf(p, "{\"message\":\"%s\"}", message);
+    p = ngx_sprintf(p, "{\"message\":\"%s\"", message);
+
+    if (reason) {
+        p = ngx_sprintf(p, ",\"data\":{\"reason\":\"%s\"}", reason);
+    }
+
+    *p = '}';
 
     ngx_http_rtbus_carrier_send(sio->eio.carrier, frame);
     ngx_rtbus_frame_unref(frame);
@@ -1481,7 +1495,7 @@ ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
     ngx_http_rtbus_text_lit(text, ",");
 
     if (rc == NGX_DECLINED) {
-        ngx_http_rtbus_text_lit(text, "null");
+        ngx_http_rtbus_access_refuse(text, &grant);
         return NGX_OK;
     }
 

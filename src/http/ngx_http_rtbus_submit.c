@@ -67,7 +67,7 @@ ngx_http_rtbus_submit_handler(ngx_http_request_t *r)
     rc = ngx_http_rtbus_identify(r, NULL, &id);
 
     if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r);
+        return ngx_http_rtbus_unauthorized(r, id.reason);
     }
 
     if (rc != NGX_OK) {

@@ -1,10 +1,12 @@
 
 #include "ngx_http_rtbus_user.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_variable.h"
 #include <jwt.h>
+#include <openssl/err.h>
 
 
 #define NGX_HTTP_RTBUS_MAX_TOKEN  8192     /* bytes */
@@ -21,9 +23,17 @@ static ngx_int_t ngx_http_rtbus_jwt_token(ngx_http_request_t *r,
     ngx_str_t *token);
 static ngx_int_t ngx_http_rtbus_jwt_verify(ngx_http_request_t *r,
     ngx_str_t *token, ngx_http_rtbus_identity_t *id);
+static ngx_int_t ngx_http_rtbus_jwt_decode(ngx_http_request_t *r,
+    const char *text, ngx_http_rtbus_identity_t *id, jwt_t **jwt);
+static ngx_int_t ngx_http_rtbus_jwt_check(ngx_http_request_t *r, jwt_t *jwt,
+    ngx_http_rtbus_identity_t *id);
+static ngx_int_t ngx_http_rtbus_jwt_refuse(ngx_http_request_t *r,
+    ngx_http_rtbus_identity_t *id, const char *text, const char *reason);
 static ngx_uint_t ngx_http_rtbus_jwt_hollow(ngx_str_t *token);
 static ngx_int_t ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt,
     ngx_str_t *user);
+static char *ngx_http_rtbus_jwt_fits(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *key, ngx_uint_t i);
 static ngx_int_t ngx_http_rtbus_jwt_date(jwt_t *jwt, const char *name,
     time_t *date);
 
@@ -32,20 +42,23 @@ static ngx_str_t  ngx_http_rtbus_user_name = ngx_string("rtbus_user");
 static ngx_str_t  ngx_http_rtbus_jwt_name = ngx_string("rtbus_jwt_user");
 
 
+/* curve: bits of its keys, RFC 7518 section 3.4 */
+
 static struct {
     ngx_str_t      name;
     jwt_alg_t      alg;
+    ngx_uint_t     curve;
 } ngx_http_rtbus_jwt_algs[] = {
-    { ngx_string("HS256"), JWT_ALG_HS256 },
-    { ngx_string("HS384"), JWT_ALG_HS384 },
-    { ngx_string("HS512"), JWT_ALG_HS512 },
-    { ngx_string("RS256"), JWT_ALG_RS256 },
-    { ngx_string("RS384"), JWT_ALG_RS384 },
-    { ngx_string("RS512"), JWT_ALG_RS512 },
-    { ngx_string("ES256"), JWT_ALG_ES256 },
-    { ngx_string("ES384"), JWT_ALG_ES384 },
-    { ngx_string("ES512"), JWT_ALG_ES512 },
-    { ngx_null_string, JWT_ALG_NONE }
+    { ngx_string("HS256"), JWT_ALG_HS256, 0 },
+    { ngx_string("HS384"), JWT_ALG_HS384, 0 },
+    { ngx_string("HS512"), JWT_ALG_HS512, 0 },
+    { ngx_string("RS256"), JWT_ALG_RS256, 0 },
+    { ngx_string("RS384"), JWT_ALG_RS384, 0 },
+    { ngx_string("RS512"), JWT_ALG_RS512, 0 },
+    { ngx_string("ES256"), JWT_ALG_ES256, 256 },
+    { ngx_string("ES384"), JWT_ALG_ES384, 384 },
+    { ngx_string("ES512"), JWT_ALG_ES512, 521 },
+    { ngx_null_string, JWT_ALG_NONE, 0 }
 };
 
 
@@ -94,6 +107,11 @@ ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
 
     ngx_http_rtbus_user_set(&r->variables[rmcf->user_index], &id->user);
 
+    if (id->reason) {
+        /* who shows one that does not hold takes himself for somebody */
+        return NGX_DECLINED;
+    }
+
     if (id->user.len == 0 && rlcf->require_user) {
 
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
@@ -106,18 +124,29 @@ ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
 
 
 ngx_int_t
-ngx_http_rtbus_unauthorized(ngx_http_request_t *r)
+ngx_http_rtbus_unauthorized(ngx_http_request_t *r, const char *reason)
 {
-    ngx_str_t  value;
+    ngx_str_t  value, text;
 
-    ngx_str_set(&value, "Bearer");
+    ngx_str_null(&text);
+
+    if (reason) {
+        /* RFC 6750, section 3.1 */
+        ngx_str_set(&value, "Bearer error=\"invalid_token\"");
+
+        text.data = (u_char *) reason;
+        text.len = ngx_strlen(reason);
+
+    } else {
+        ngx_str_set(&value, "Bearer");
+    }
 
     if (ngx_http_rtbus_header(r, "WWW-Authenticate", &value) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_UNAUTHORIZED, "unauthorized", NULL,
-                                NULL);
+    return ngx_http_rtbus_error(r, NGX_HTTP_UNAUTHORIZED, "unauthorized",
+                                reason ? "reason" : NULL, &text);
 }
 
 
@@ -237,34 +266,29 @@ ngx_http_rtbus_jwt_token(ngx_http_request_t *r, ngx_str_t *token)
 }
 
 
-/* NGX_OK; NGX_DECLINED: the token proves nothing; NGX_ERROR: no memory */
+/*
+ * NGX_OK; NGX_DECLINED: the token does not hold, and id->reason says why, or it
+ * names nobody, or there is none; NGX_ERROR: no memory.
+ */
 
 static ngx_int_t
 ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
     ngx_http_rtbus_identity_t *id)
 {
-    int                         rc;
-    char                       *text;
-    jwt_t                      *jwt;
-    time_t                      date;
-    const char                 *reason;
-    ngx_http_rtbus_loc_conf_t  *rlcf;
-
-    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    char       *text;
+    jwt_t      *jwt;
+    ngx_int_t   rc;
 
     if (token->len == 0) {
         return NGX_DECLINED;
     }
 
-    jwt = NULL;
-    text = NULL;
-
     if (token->len > NGX_HTTP_RTBUS_MAX_TOKEN
         || ngx_strlchr(token->data, token->data + token->len, '\0')
         || ngx_http_rtbus_jwt_hollow(token))
     {
-        reason = "malformed";
-        goto refused;
+        return ngx_http_rtbus_jwt_refuse(r, id, "malformed",
+                                         "malformed token");
     }
 
     text = ngx_alloc(token->len + 1, r->connection->log);
@@ -275,77 +299,151 @@ ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
     ngx_memcpy(text, token->data, token->len);
     text[token->len] = '\0';
 
-    rc = jwt_decode(&jwt, text, rlcf->jwt_key.data, rlcf->jwt_key.len);
+    rc = ngx_http_rtbus_jwt_decode(r, text, id, &jwt);
+
+    ngx_explicit_memzero(text, token->len);
+    ngx_free(text);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_rtbus_jwt_check(r, jwt, id);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_rtbus_jwt_claim(r, jwt, &id->user);
+    }
+
+    jwt_free(jwt);
+
+    return rc;
+}
+
+
+/* the parts of the token, and its signature; the same answers */
+
+static ngx_int_t
+ngx_http_rtbus_jwt_decode(ngx_http_request_t *r, const char *text,
+    ngx_http_rtbus_identity_t *id, jwt_t **jwt)
+{
+    int                         rc;
+    ngx_uint_t                  other;
+    const char                 *alg;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    rc = jwt_decode(jwt, text, rlcf->jwt_key.data, rlcf->jwt_key.len);
+
+    /* what it leaves in OpenSSL's queue nginx would take for its own */
+
+    ERR_clear_error();
 
     if (rc == ENOMEM) {
-        ngx_free(text);
         return NGX_ERROR;
     }
 
-    if (rc != 0) {
-        jwt = NULL;
-        reason = "malformed or of a bad signature";
-        goto refused;
+    if (rc == 0) {
+
+        /* a key of one algorithm must not be used with another's */
+
+        if (jwt_get_alg(*jwt) == (jwt_alg_t) rlcf->jwt_alg) {
+            return NGX_OK;
+        }
+
+        jwt_free(*jwt);
+
+        return ngx_http_rtbus_jwt_refuse(r, id, "of another algorithm",
+                                         "wrong algorithm");
     }
 
-    /* a key of one algorithm must not be used with another's */
+    /*
+     * What is wrong with it, libjwt does not say.  Is it a token at all?  What it
+     * says of its algorithm is forgotten where there is no key.
+     */
 
-    if (jwt_get_alg(jwt) != (jwt_alg_t) rlcf->jwt_alg) {
-        reason = "of another algorithm";
-        goto refused;
+    if (jwt_decode(jwt, text, NULL, 0) != 0) {
+        return ngx_http_rtbus_jwt_refuse(r, id, "malformed",
+                                         "malformed token");
+    }
+
+    alg = jwt_get_header(*jwt, "alg");
+    other = (alg == NULL || jwt_str_alg(alg) != (jwt_alg_t) rlcf->jwt_alg);
+
+    jwt_free(*jwt);
+
+    return other ? ngx_http_rtbus_jwt_refuse(r, id, "of another algorithm",
+                                             "wrong algorithm")
+                 : ngx_http_rtbus_jwt_refuse(r, id, "of a bad signature",
+                                             "bad signature");
+}
+
+
+/* what a token of a good signature says of itself; the same answers */
+
+static ngx_int_t
+ngx_http_rtbus_jwt_check(ngx_http_request_t *r, jwt_t *jwt,
+    ngx_http_rtbus_identity_t *id)
+{
+    char       *json;
+    time_t      date;
+    ngx_int_t   rc;
+
+    /*
+     * RFC 7515, section 4.1.11: the names of extensions that have to be
+     * understood.  There is none that we do.
+     */
+
+    json = jwt_get_headers_json(jwt, "crit");
+
+    if (json) {
+        free(json);
+        return ngx_http_rtbus_jwt_refuse(r, id, "of a kind not understood, "
+                                         "it has a \"crit\"",
+                                         "unknown critical header");
     }
 
     rc = ngx_http_rtbus_jwt_date(jwt, "nbf", &date);
 
     if (rc == NGX_ERROR) {
-        reason = "of a bad nbf";
-        goto refused;
+        return ngx_http_rtbus_jwt_refuse(r, id, "of a bad nbf", "bad nbf");
     }
 
     if (rc == NGX_OK && date > ngx_time()) {
-        reason = "not valid yet";
-        goto refused;
+        return ngx_http_rtbus_jwt_refuse(r, id, "not valid yet",
+                                         "not yet valid");
     }
 
     rc = ngx_http_rtbus_jwt_date(jwt, "exp", &date);
 
     if (rc == NGX_ERROR) {
-        reason = "of a bad exp";
-        goto refused;
+        return ngx_http_rtbus_jwt_refuse(r, id, "of a bad exp", "bad exp");
     }
 
     if (rc == NGX_OK) {
 
         if (date <= ngx_time()) {
-            reason = "expired";
-            goto refused;
+            return ngx_http_rtbus_jwt_refuse(r, id, "expired",
+                                             "token expired");
         }
 
         id->expires = date;
     }
 
-    rc = ngx_http_rtbus_jwt_claim(r, jwt, &id->user);
+    return NGX_OK;
+}
 
-    jwt_free(jwt);
 
-    ngx_explicit_memzero(text, token->len);
-    ngx_free(text);
+/* text: for the log, the token is ...; reason: for the client */
 
-    return rc;
-
-refused:
-
+static ngx_int_t
+ngx_http_rtbus_jwt_refuse(ngx_http_request_t *r,
+    ngx_http_rtbus_identity_t *id, const char *text, const char *reason)
+{
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent a token that is %s", reason);
+                  "client sent a token that is %s", text);
 
-    if (jwt) {
-        jwt_free(jwt);
-    }
-
-    if (text) {
-        ngx_explicit_memzero(text, token->len);
-        ngx_free(text);
-    }
+    id->reason = reason;
 
     return NGX_DECLINED;
 }
@@ -541,7 +639,66 @@ ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     rlcf->jwt_key.data[n] = '\0';
     rlcf->jwt_key.len = n;
 
+    return ngx_http_rtbus_jwt_fits(cf, &value[1], &rlcf->jwt_key, i);
+}
+
+
+/* is the key one for this algorithm: else every token would be refused */
+
+static char *
+ngx_http_rtbus_jwt_fits(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *key,
+    ngx_uint_t i)
+{
+    ngx_uint_t  bits, curve;
+    ngx_str_t  *alg;
+
+    static u_char  begin[] = "-----BEGIN ";
+
+    alg = &ngx_http_rtbus_jwt_algs[i].name;
+    curve = ngx_http_rtbus_jwt_algs[i].curve;
+
+    if (alg->data[0] == 'H') {
+
+        if (key->len > sizeof(begin) - 1
+            && ngx_memcmp(key->data, begin, sizeof(begin) - 1) == 0)
+        {
+            /* a public key is no secret: whoever has it could make tokens */
+
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "the key in \"%V\" is PEM and no secret for "
+                               "%V, \"alg=\" is needed", file, alg);
+            return NGX_CONF_ERROR;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    bits = ngx_http_rtbus_crypto_key(key, curve != 0);
+
+    if (bits == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the key in \"%V\" is no public key in PEM for %V",
+                           file, alg);
+        return NGX_CONF_ERROR;
+    }
+
+    if (curve && bits != curve) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the key in \"%V\" is of another curve than that "
+                           "of %V", file, alg);
+        return NGX_CONF_ERROR;
+    }
+
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_rtbus_jwt_claim_name(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_str_t  *name = data;
+
+    return name->len ? NGX_CONF_OK : "is empty";
 }
 
 
