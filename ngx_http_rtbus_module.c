@@ -14,6 +14,7 @@
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_log.h"
+#include "ngx_http_rtbus_origin.h"
 #include "ngx_http_rtbus_plain.h"
 #include "ngx_http_rtbus_replay.h"
 #include "ngx_http_rtbus_reply.h"
@@ -88,8 +89,6 @@ static char *ngx_http_rtbus_allow(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_http_rtbus_name_t *ngx_http_rtbus_name(ngx_conf_t *cf,
     ngx_array_t **names, ngx_str_t *text, ngx_uint_t wildcard);
-static char *ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_http_rtbus_secret_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_namespaces(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -1714,69 +1713,6 @@ ngx_http_rtbus_name(ngx_conf_t *cf, ngx_array_t **names, ngx_str_t *text,
     }
 
     return name;
-}
-
-
-static char *
-ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_rtbus_loc_conf_t *rlcf = conf;
-
-    u_char      *p;
-    ngx_str_t   *value, *origin;
-    ngx_uint_t   i;
-
-    if (rlcf->any_origin != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    rlcf->any_origin = 0;
-
-    if (ngx_strcmp(value[1].data, "any") == 0) {
-
-        if (cf->args->nelts != 2) {
-            return "takes nothing beside \"any\"";
-        }
-
-        rlcf->any_origin = 1;
-        rlcf->origins = NULL;
-
-        return NGX_CONF_OK;
-    }
-
-    rlcf->origins = ngx_array_create(cf->pool, cf->args->nelts - 1,
-                                     sizeof(ngx_str_t));
-    if (rlcf->origins == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    for (i = 1; i < cf->args->nelts; i++) {
-
-        /* a scheme and a host, maybe a port, and never a path */
-
-        p = (u_char *) ngx_strstr(value[i].data, "://");
-
-        if (p == NULL || p == value[i].data || p[3] == '\0'
-            || ngx_strchr(p + 3, '/'))
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid origin \"%V\", it must be like "
-                               "\"https://example.com\" or \"any\"",
-                               &value[i]);
-            return NGX_CONF_ERROR;
-        }
-
-        origin = ngx_array_push(rlcf->origins);
-        if (origin == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        *origin = value[i];
-    }
-
-    return NGX_CONF_OK;
 }
 
 

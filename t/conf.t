@@ -127,6 +127,9 @@ my @good = (
 	'rtbus_origin any',
 	'rtbus_origin https://example.com',
 	'rtbus_origin https://example.com http://localhost:3000',
+	'rtbus_origin https://*.example.com https://.example.com https://example.*',
+	'rtbus_origin "~^https://(a|b)\.example$" null capacitor://localhost',
+	'rtbus_origin http://[::1]:3000 wss://Example.com:443',
 	'http: rtbus_origin any',
 	'server: rtbus_origin any',
 
@@ -377,6 +380,15 @@ my @bad = (
 	[ 'main: rtbus_allow a', $here ],
 
 	[ 'rtbus_origin', $number ],
+	(map { [ "rtbus_origin $_", 'invalid origin "' ] }
+		'https://$host', 'https://*', 'https://a*.example.com',
+		'https://*example.com', 'https://a.*.com', 'https://.', 'https://*.',
+		"https://\xc3\xa4.example", 'https://example.com:port',
+		'https://example.com:0', 'https://example.com:', 'https://[::1',
+		'https://[]', 'https://user@example.com', '*.example.com',
+		'https://example.com?x', 'NULL'),
+	[ 'rtbus_origin ~', 'empty regex' ],
+	[ 'rtbus_origin "~("', 'regex|pcre' ],
 	[ 'rtbus_origin example.com', 'invalid origin "example.com"' ],
 	[ 'rtbus_origin https://example.com/', 'invalid origin' ],
 	[ 'rtbus_origin https://example.com/path', 'invalid origin' ],

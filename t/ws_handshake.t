@@ -283,7 +283,7 @@ for my $case (
 	[ 'localhost:8080', 'http://localhost' ],
 	[ 'localhost:8080', 'http://localhost:8081' ],
 	[ 'localhost', 'http://localhost:443' ],
-	[ 'localhost', 'http://localhost/' ],
+	[ 'localhost', 'http://localhost/x' ],
 	[ 'localhost', 'http://' ],
 	[ 'localhost', 'localhost' ],
 	[ 'localhost', 'file://localhost' ],
@@ -307,7 +307,7 @@ shakes('second of the list', path => '/list',
 	origin => 'http://B.example:8080');
 shakes('none with a list', path => '/list');
 
-for my $origin ('http://a.example', 'https://a.example:443',
+for my $origin ('http://a.example', 'https://a.example:444',
 	'http://b.example', 'https://a.example.evil', 'null')
 {
 	refused(403, "$origin is not in the list", path => '/list',

@@ -11,10 +11,8 @@ static size_t ngx_http_rtbus_name_piece(u_char *p, u_char *last,
     ngx_uint_t *variable);
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
 static ngx_uint_t ngx_http_rtbus_name_argument(ngx_str_t *name);
-static ngx_table_elt_t *ngx_http_rtbus_origin(ngx_http_request_t *r);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
-static void ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port);
 
 
 ngx_int_t
@@ -269,13 +267,6 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
 }
 
 
-static ngx_table_elt_t *
-ngx_http_rtbus_origin(ngx_http_request_t *r)
-{
-    return ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
-}
-
-
 ngx_table_elt_t *
 ngx_http_rtbus_header_in(ngx_http_request_t *r, const char *name, size_t len)
 {
@@ -303,104 +294,6 @@ ngx_http_rtbus_header_in(ngx_http_request_t *r, const char *name, size_t len)
         {
             return &h[i];
         }
-    }
-}
-
-
-ngx_int_t
-ngx_http_rtbus_check_origin(ngx_http_request_t *r)
-{
-    ngx_str_t                   host, self, *origin;
-    const char                 *port;
-    ngx_uint_t                  i;
-    ngx_table_elt_t            *h;
-    ngx_http_rtbus_loc_conf_t  *rlcf;
-
-    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
-
-    h = ngx_http_rtbus_origin(r);
-
-    if (h == NULL || rlcf->any_origin) {
-        return NGX_OK;
-    }
-
-    if (rlcf->origins) {
-        origin = rlcf->origins->elts;
-
-        for (i = 0; i < rlcf->origins->nelts; i++) {
-            if (origin[i].len == h->value.len
-                && ngx_strncasecmp(origin[i].data, h->value.data,
-                                   origin[i].len)
-                   == 0)
-            {
-                return NGX_OK;
-            }
-        }
-
-        goto foreign;
-    }
-
-    /*
-     * Same origin.  The scheme is left out of it: what terminates TLS may be
-     * another host in front of us.
-     */
-
-    if (r->headers_in.host == NULL) {
-        goto foreign;
-    }
-
-    host = h->value;
-
-    if (host.len > 7 && ngx_strncasecmp(host.data, (u_char *) "http://", 7)
-                        == 0)
-    {
-        host.data += 7;
-        host.len -= 7;
-        port = ":80";
-
-    } else if (host.len > 8
-               && ngx_strncasecmp(host.data, (u_char *) "https://", 8) == 0)
-    {
-        host.data += 8;
-        host.len -= 8;
-        port = ":443";
-
-    } else {
-        goto foreign;
-    }
-
-    self = r->headers_in.host->value;
-
-    ngx_http_rtbus_cut_port(&host, port);
-    ngx_http_rtbus_cut_port(&self, port);
-
-    if (host.len == self.len
-        && ngx_strncasecmp(host.data, self.data, self.len) == 0)
-    {
-        return NGX_OK;
-    }
-
-foreign:
-
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent foreign origin %V",
-                  ngx_http_rtbus_text_shown(&h->value));
-
-    return NGX_DECLINED;
-}
-
-
-static void
-ngx_http_rtbus_cut_port(ngx_str_t *host, const char *port)
-{
-    size_t  len;
-
-    len = ngx_strlen(port);
-
-    if (host->len > len
-        && ngx_strncmp(host->data + host->len - len, port, len) == 0)
-    {
-        host->len -= len;
     }
 }
 

@@ -38,10 +38,6 @@ ngx_int_t ngx_http_rtbus_name_eval(ngx_http_request_t *r,
 ngx_table_elt_t *ngx_http_rtbus_header_in(ngx_http_request_t *r,
     const char *name, size_t len);
 
-/* NGX_OK, NGX_DECLINED: foreign origin, NGX_ERROR */
-
-ngx_int_t ngx_http_rtbus_check_origin(ngx_http_request_t *r);
-
 /*
  * The rtbus_allow rules as they stand for this request: an array of
  * ngx_http_rtbus_rule_t in r->pool, for clients that ask more than once.

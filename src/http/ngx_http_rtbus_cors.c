@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_origin.h"
 #include "ngx_http_rtbus_reply.h"
 
 

@@ -195,7 +195,7 @@ typedef struct {
 
     ngx_array_t                 *subscribe;   /* ngx_http_rtbus_name_t */
     ngx_array_t                 *allow;       /* ngx_http_rtbus_name_t */
-    ngx_array_t                 *origins;     /* ngx_str_t, lower case */
+    ngx_array_t                 *origins;     /* see _origin.c */
     ngx_uint_t                   any_origin;
     ngx_array_t                 *fields;      /* ngx_http_rtbus_field_t */
     ngx_array_t                 *namespaces;  /* ngx_http_rtbus_nsp_t */

@@ -2,6 +2,7 @@
 #include <nginx.h>
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_origin.h"
 
 
 #define NGX_HTTP_RTBUS_UPGRADE_REQUIRED  426
