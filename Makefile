@@ -181,7 +181,7 @@ valgrind-deps:
 
 deb:
 	@./.ci/deps --only build-essential debhelper lintian nginx-dev \
-		libhiredis-dev libjwt-dev libssl-dev
+		libhiredis-dev libjwt-dev libssl-dev libyajl-dev
 	@./.ci/deb $(BUILD)/deb
 
 # other systems than this one; variables of make are passed on
@@ -223,11 +223,7 @@ $(BUILD)/wire.a: $(patsubst src/wire/%.c,$(BUILD)/wire/%.o,$(WIRE))
 
 $(BUILD)/unit/%: t/unit/%.c $(wildcard t/unit/*.h) $(BUILD)/wire.a
 	@mkdir -p $(BUILD)/unit
-	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(BUILD)/wire.a $(UNIT_LIBS)
-
-# yajl is the judge of what is JSON
-
-$(BUILD)/unit/json: UNIT_LIBS = -lyajl
+	$(CC) $(UNIT_CFLAGS) -Isrc/wire -o $@ $< $(BUILD)/wire.a -lyajl
 
 asan-unit:
 	@$(MAKE) --no-print-directory unit BUILD=$(BUILD)/asan \
@@ -257,9 +253,8 @@ fuzz-run: $(FUZZERS)
 $(BUILD)/fuzz/%: t/fuzz/%.c $(WIRE) $(HEADERS)
 	@mkdir -p $(BUILD)/fuzz
 	clang -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -Isrc/wire -o $@ $< $(WIRE) $(FUZZ_LIBS)
+		-fno-sanitize-recover=undefined -Isrc/wire -o $@ $< $(WIRE) -lyajl $(FUZZ_LIBS)
 
-$(BUILD)/fuzz/json: FUZZ_LIBS = -lyajl
 $(BUILD)/fuzz/wslay: FUZZ_LIBS = -lwslay
 
 # the hub and its connections, with nginx's own memory, trees and timers
@@ -285,7 +280,7 @@ $(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
 		$$(printf -- "-I$$src/%s " $(FUZZ_NGX_INC)) -o $@ $< \
 		$(WIRE) $(FUZZ_REDIS) src/hub/*.c \
 		$$(printf -- "$$src/%s " $(FUZZ_NGX)) \
-		-lhiredis -lcrypto
+		-lhiredis -lcrypto -lyajl
 
 
 # wire <- redis <- hub <- http: an include that points up is an error

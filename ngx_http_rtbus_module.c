@@ -9,6 +9,7 @@
 
 #include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_capture.h"
 #include "ngx_http_rtbus_command.h"
 #include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_crypto.h"
@@ -44,6 +45,8 @@ static char *ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static void ngx_http_rtbus_merge_replay(ngx_http_core_loc_conf_t *clcf,
     ngx_http_rtbus_loc_conf_t *conf);
+static ngx_int_t ngx_http_rtbus_merge_capture(ngx_conf_t *cf,
+    ngx_http_core_loc_conf_t *clcf, ngx_http_rtbus_loc_conf_t *conf);
 static void ngx_http_rtbus_merge_noname(ngx_http_core_loc_conf_t *clcf,
     ngx_http_rtbus_loc_conf_t *conf, ngx_http_rtbus_loc_conf_t *prev);
 static ngx_int_t ngx_http_rtbus_merge_namespaces(ngx_conf_t *cf,
@@ -102,6 +105,8 @@ static char *ngx_http_rtbus_state(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_http_rtbus_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_rtbus_stop(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_rtbus_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -338,6 +343,20 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("rtbus_capture"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_rtbus_capture_set,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("rtbus_stop"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_rtbus_stop,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("rtbus_replay"),
       NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_http_rtbus_replay_set,
@@ -428,6 +447,12 @@ static ngx_int_t
 ngx_http_rtbus_variables(ngx_conf_t *cf)
 {
     if (ngx_http_rtbus_user_variables(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_rtbus_capture_variables(cf) != NGX_OK
+        || ngx_http_rtbus_body_variables(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -558,12 +583,16 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
      *     rlcf->live = 0;
      *     rlcf->submit = NULL;
      *     rlcf->replay = NULL;
+     *     rlcf->capturing = 0;
+     *     rlcf->captured = NULL;
+     *     rlcf->stop = NULL;
      */
 
     rlcf->bus = NGX_CONF_UNSET_PTR;
     rlcf->subscribe = NGX_CONF_UNSET_PTR;
     rlcf->allow = NGX_CONF_UNSET_PTR;
     rlcf->commands = NGX_CONF_UNSET_PTR;
+    rlcf->capture = NGX_CONF_UNSET_PTR;
     rlcf->origins = NGX_CONF_UNSET_PTR;
     rlcf->any_origin = NGX_CONF_UNSET_UINT;
     rlcf->fields = NGX_CONF_UNSET_PTR;
@@ -601,8 +630,16 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
+    ngx_conf_merge_ptr_value(conf->capture, prev->capture, NULL);
+
     if (conf->replay) {
         ngx_http_rtbus_merge_replay(clcf, conf);
+    }
+
+    if (conf->capture
+        && ngx_http_rtbus_merge_capture(cf, clcf, conf) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     if (conf->handler && conf->handler != clcf->handler) {
@@ -700,6 +737,34 @@ ngx_http_rtbus_merge_replay(ngx_http_core_loc_conf_t *clcf,
 }
 
 
+/* the handler of "proxy_pass" is kept, and ours put before it */
+
+static ngx_int_t
+ngx_http_rtbus_merge_capture(ngx_conf_t *cf, ngx_http_core_loc_conf_t *clcf,
+    ngx_http_rtbus_loc_conf_t *conf)
+{
+    if (clcf->handler == NULL || clcf->handler == ngx_http_rtbus_replay_handler
+        || (conf->handler && conf->handler != ngx_http_rtbus_replay_handler))
+    {
+        if (conf->capturing && !clcf->noname) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"rtbus_capture\" in location \"%V\" needs "
+                               "\"proxy_pass\" or the like beside it",
+                               &clcf->name);
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
+    }
+
+    conf->captured = clcf->handler;
+    conf->handler = ngx_http_rtbus_capture_handler;
+    clcf->handler = ngx_http_rtbus_capture_handler;
+
+    return NGX_OK;
+}
+
+
 /*
  * "if" and "limit_except" take no directive of ours, and nginx runs the handler
  * of their location with this configuration: it is the location's.
@@ -714,6 +779,12 @@ ngx_http_rtbus_merge_noname(ngx_http_core_loc_conf_t *clcf,
     if (clcf->handler) {
         /* "if" has one of its own, of "proxy_pass" say */
         conf->handler = NULL;
+
+        if (conf->capture) {
+            conf->captured = clcf->handler;
+            clcf->handler = ngx_http_rtbus_capture_handler;
+        }
+
         return;
     }
 
@@ -2014,6 +2085,33 @@ ngx_http_rtbus_submit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_rtbus_stop(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rlcf->stop) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->stop = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    if (rlcf->stop == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->stop) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return (ngx_http_rtbus_set_handler(cf, ngx_http_rtbus_stop_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 

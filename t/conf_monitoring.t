@@ -93,7 +93,7 @@ for ([ alerts => $rules ], [ dashboard => "@exprs" ]) {
 
 	my @values;
 
-	while ($text =~ /\b(reason|transport|kind|link|result)=~?"([^"]*)"/g) {
+	while ($text =~ /\b(reason|transport|kind|link|result|status)=~?"([^"]*)"/g) {
 		my $label = $1;
 
 		push @values, map { "$label=$_" } split /\|/, $2;

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_capture.h"
 #include "ngx_http_rtbus_origin.h"
 #include "ngx_http_rtbus_reply.h"
 
@@ -121,7 +122,7 @@ ngx_http_rtbus_cors_filter(ngx_http_request_t *r)
 }
 
 
-/* the others are not for pages */
+/* the others are not for pages, and in front of an application it is that one's */
 
 static ngx_uint_t
 ngx_http_rtbus_cors_served(ngx_http_rtbus_loc_conf_t *rlcf)
@@ -129,6 +130,7 @@ ngx_http_rtbus_cors_served(ngx_http_rtbus_loc_conf_t *rlcf)
     return rlcf->handler
            && rlcf->handler != ngx_http_rtbus_status_handler
            && rlcf->handler != ngx_http_rtbus_health_handler
+           && rlcf->handler != ngx_http_rtbus_capture_handler
            && rlcf->protocols != NGX_HTTP_RTBUS_WEBSOCKET;
 }
 

@@ -84,6 +84,8 @@ typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
 typedef struct ngx_http_rtbus_relay_s    ngx_http_rtbus_relay_t;
 typedef struct ngx_http_rtbus_eio_handlers_s
                                          ngx_http_rtbus_eio_handlers_t;
+typedef struct ngx_http_rtbus_capture_conf_s
+                                         ngx_http_rtbus_capture_conf_t;
 typedef struct ngx_http_rtbus_replay_conf_s
                                          ngx_http_rtbus_replay_conf_t;
 
@@ -228,6 +230,13 @@ typedef struct {
     ngx_http_rtbus_name_t       *submit;      /* the event */
     ngx_http_rtbus_replay_conf_t
                                 *replay;      /* or NULL */
+    ngx_http_rtbus_capture_conf_t
+                                *capture;     /* or NULL */
+    ngx_uint_t                   capturing;   /* unsigned  capturing:1;
+                                                 it is this location's */
+    ngx_http_handler_pt          captured;    /* the content handler that is
+                                                 captured */
+    ngx_http_rtbus_name_t       *stop;        /* the channel */
 } ngx_http_rtbus_loc_conf_t;
 
 
@@ -239,6 +248,7 @@ extern ngx_module_t  ngx_http_rtbus_module;
 ngx_int_t ngx_http_rtbus_state_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_rtbus_publish_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_rtbus_submit_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_rtbus_stop_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_rtbus_status_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_rtbus_health_handler(ngx_http_request_t *r);
 

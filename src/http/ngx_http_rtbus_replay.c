@@ -481,8 +481,8 @@ ngx_http_rtbus_replay_place(ngx_http_rtbus_replay_t *rp)
 
     info = &rp->info;
 
-    if (!info->over && !info->waiting
-        && (info->last.seq == 0 || (info->captured && !info->running)))
+    if (!info->over && !info->running
+        && (info->last.seq == 0 || info->captured))
     {
         return NGX_DECLINED;
     }

@@ -2,6 +2,7 @@
 #include "ngx_rtbus_hub.h"
 #include "ngx_rtbus_forward.h"
 #include "ngx_rtbus_history.h"
+#include "ngx_rtbus_job.h"
 #include "ngx_rtbus_owner.h"
 
 
@@ -86,6 +87,7 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     hub->connected = ngx_current_msec;
 
     ngx_queue_init(&hub->lingering);
+    ngx_queue_init(&hub->jobs);
 
     hub->linger.handler = ngx_rtbus_hub_linger_handler;
     hub->linger.data = hub;
@@ -134,6 +136,8 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
         return NGX_ERROR;
     }
 
+    ngx_rtbus_job_init(hub);
+
     ngx_add_timer(&hub->beat, NGX_RTBUS_STAT_PERIOD);
 
     return ngx_rtbus_forward_init(hub);
@@ -149,6 +153,7 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
     /* those whose calls fail want to try again, or leave their channels */
 
     ngx_rtbus_redis_shards_close(&hub->shards);
+    ngx_rtbus_job_close(hub);
 
     if (hub->beat.timer_set) {
         ngx_del_timer(&hub->beat);

@@ -262,6 +262,7 @@ struct ngx_rtbus_hub_s {
     ngx_rtbus_redis_sentinel_t       sentinel;   /* if there are any */
     ngx_rtbus_forward_t             *forward;    /* NULL: no rules */
     ngx_queue_t                      lingering;
+    ngx_queue_t                      jobs;       /* that this worker owns */
     ngx_event_t                      linger;
     ngx_event_t                      retry;      /* timer: unknown channels */
     ngx_event_t                      beat;       /* timer: canaries */

@@ -70,6 +70,12 @@ ngx_rtbus_stat_transports[NGX_RTBUS_STAT_TRANSPORTS] = {
 };
 
 
+static const char *const
+ngx_rtbus_stat_captures[NGX_RTBUS_STAT_CAPTURES] = {
+    "completed", "cancelled", "interrupted", "failed"
+};
+
+
 const char *const
 ngx_rtbus_stat_bounds[NGX_RTBUS_STAT_LAGS] = {
     "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5",
@@ -286,6 +292,22 @@ const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
     ngx_rtbus_metric_label("commands_total",
         "Commands of clients.",
         COUNTER, sum.commands, "result", ngx_rtbus_stat_results),
+
+    ngx_rtbus_metric("captures",
+        "Answers of upstreams that are being captured.",
+        GAUGE, sum.captures),
+
+    ngx_rtbus_metric_label("captures_total",
+        "Captured answers that have ended.",
+        COUNTER, sum.captured, "status", ngx_rtbus_stat_captures),
+
+    ngx_rtbus_metric("capture_events_total",
+        "Events of captured answers.",
+        COUNTER, sum.capture_events),
+
+    ngx_rtbus_metric("capture_bytes_total",
+        "Bytes of those events.",
+        COUNTER, sum.capture_bytes),
 
     ngx_rtbus_metric_label("redis_up",
         "Whether all workers are connected to Redis.",

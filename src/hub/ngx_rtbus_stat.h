@@ -148,6 +148,17 @@ typedef enum {
 } ngx_rtbus_stat_trouble_e;
 
 
+/* what became of the answers that were captured */
+
+typedef enum {
+    NGX_RTBUS_STAT_CAPTURE_COMPLETED = 0,
+    NGX_RTBUS_STAT_CAPTURE_CANCELLED,
+    NGX_RTBUS_STAT_CAPTURE_INTERRUPTED,
+    NGX_RTBUS_STAT_CAPTURE_FAILED,
+    NGX_RTBUS_STAT_CAPTURES
+} ngx_rtbus_stat_capture_e;
+
+
 #define NGX_RTBUS_STAT_LAGS        14      /* bounds of the histogram */
 #define NGX_RTBUS_STAT_NAME        32      /* bytes of a bus's name, at most */
 
@@ -168,6 +179,9 @@ typedef struct {
     ngx_atomic_t    closed[NGX_RTBUS_STAT_CLOSEDS];
     ngx_atomic_t    refused[NGX_RTBUS_STAT_REFUSEDS];
     ngx_atomic_t    commands[NGX_RTBUS_STAT_RESULTS];
+    ngx_atomic_t    captured[NGX_RTBUS_STAT_CAPTURES];
+    ngx_atomic_t    capture_events;
+    ngx_atomic_t    capture_bytes;
     ngx_atomic_t    reconnects[NGX_RTBUS_STAT_LINKS];
     ngx_atomic_t    canaries;              /* that were lost */
     ngx_atomic_t    lag[NGX_RTBUS_STAT_LAGS + 1];
@@ -178,6 +192,7 @@ typedef struct {
     ngx_atomic_t    connections[NGX_RTBUS_STAT_TRANSPORTS];
     ngx_atomic_t    channels;
     ngx_atomic_t    subscriptions;
+    ngx_atomic_t    captures;
     ngx_atomic_t    send_queue;            /* bytes */
     ngx_atomic_t    redis_up[NGX_RTBUS_STAT_LINKS];
 

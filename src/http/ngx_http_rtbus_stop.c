@@ -1,0 +1,235 @@
+
+#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_reply.h"
+#include "ngx_rtbus_job.h"
+
+
+typedef struct {
+    ngx_str_t               channel;
+    ngx_str_t               user;
+    ngx_rtbus_job_info_t    info;
+    ngx_uint_t              owned;    /* unsigned  owned:1; */
+} ngx_http_rtbus_stop_t;
+
+
+static ngx_int_t ngx_http_rtbus_stop_call(ngx_http_request_t *r,
+    ngx_rtbus_job_question_t *q, ngx_http_rtbus_call_pt handler,
+    ngx_http_rtbus_stop_t *stop);
+static ngx_int_t ngx_http_rtbus_stop_checked(ngx_http_request_t *r,
+    void *data, redisReply *reply);
+static ngx_int_t ngx_http_rtbus_stop_done(ngx_http_request_t *r, void *data,
+    redisReply *reply);
+static ngx_int_t ngx_http_rtbus_stop_reply(ngx_http_request_t *r,
+    ngx_http_rtbus_stop_t *stop, ngx_uint_t status);
+static ngx_int_t ngx_http_rtbus_stop_none(ngx_http_request_t *r,
+    ngx_http_rtbus_stop_t *stop);
+
+
+ngx_int_t
+ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_rtbus_stop_t      *stop;
+    ngx_rtbus_job_question_t    q;
+    ngx_http_rtbus_identity_t   id;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    rc = ngx_http_rtbus_admit(r, NGX_HTTP_POST|NGX_HTTP_DELETE,
+                              "POST, DELETE");
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_rtbus_identify(r, NULL, &id);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_rtbus_unauthorized(r, id.reason);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    stop = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_stop_t));
+    if (stop == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    stop->user = id.user;
+
+    if (ngx_http_rtbus_name_eval(r, rlcf->stop, &stop->channel) == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rtbus_channel_check(stop->channel.data, stop->channel.len) != RTBUS_OK)
+    {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "client wants to stop the job of bad channel %V",
+                      ngx_http_rtbus_text_shown(&stop->channel));
+
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
+                                    "channel", &stop->channel);
+    }
+
+    switch (ngx_http_rtbus_check_channel(r, &id.user, &stop->channel)) {
+
+    case NGX_OK:
+        break;
+
+    case NGX_AGAIN:
+        stop->owned = 1;
+        break;
+
+    case NGX_DECLINED:
+        ngx_http_rtbus_foreign(&stop->channel, r->connection->log);
+        return ngx_http_rtbus_stop_none(r, stop);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rlcf->bus->worker == NULL) {
+        return ngx_http_rtbus_unavailable(r, NULL);
+    }
+
+    ngx_rtbus_job_check(&rlcf->bus->worker->hub, &stop->channel, &q);
+
+    return ngx_http_rtbus_stop_call(r, &q, ngx_http_rtbus_stop_checked, stop);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_stop_call(ngx_http_request_t *r, ngx_rtbus_job_question_t *q,
+    ngx_http_rtbus_call_pt handler, ngx_http_rtbus_stop_t *stop)
+{
+    switch (ngx_http_rtbus_call(r, q->argc, q->argv, q->len, handler, stop)) {
+
+    case NGX_DONE:
+        return NGX_DONE;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_unavailable(r, NULL);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_stop_checked(ngx_http_request_t *r, void *data,
+    redisReply *reply)
+{
+    ngx_http_rtbus_stop_t *stop = data;
+
+    ngx_rtbus_job_info_t       *info;
+    ngx_rtbus_job_question_t    q;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    info = &stop->info;
+
+    switch (ngx_rtbus_job_info(reply, r->pool, info)) {
+
+    case NGX_OK:
+        break;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_unavailable(r, reply);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (stop->owned
+        && (stop->user.len == 0 || info->user.len != stop->user.len
+            || ngx_memcmp(info->user.data, stop->user.data, stop->user.len)
+               != 0))
+    {
+        ngx_http_rtbus_foreign(&stop->channel, r->connection->log);
+        return ngx_http_rtbus_stop_none(r, stop);
+    }
+
+    if (!info->captured) {
+        return ngx_http_rtbus_stop_none(r, stop);
+    }
+
+    if (!info->running) {
+        return ngx_http_rtbus_stop_reply(r, stop, info->status);
+    }
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    ngx_rtbus_job_stop(&rlcf->bus->worker->hub, &stop->channel, info, &q);
+
+    return ngx_http_rtbus_stop_call(r, &q, ngx_http_rtbus_stop_done, stop);
+}
+
+
+/* the job has ended in Redis; its owner leaves the upstream */
+
+static ngx_int_t
+ngx_http_rtbus_stop_done(ngx_http_request_t *r, void *data, redisReply *reply)
+{
+    ngx_http_rtbus_stop_t *stop = data;
+
+    ngx_str_t                   owner;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements != 2
+        || reply->element[0]->type != REDIS_REPLY_STRING)
+    {
+        return ngx_http_rtbus_unavailable(r, reply);
+    }
+
+    owner.data = (u_char *) reply->element[0]->str;
+    owner.len = reply->element[0]->len;
+
+    if (owner.len) {
+        rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+        ngx_rtbus_job_tell(&rlcf->bus->worker->hub, &owner);
+    }
+
+    return ngx_http_rtbus_stop_reply(r, stop, RTBUS_JOB_CANCELLED);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_stop_reply(ngx_http_request_t *r, ngx_http_rtbus_stop_t *stop,
+    ngx_uint_t status)
+{
+    u_char       *p;
+    ngx_str_t     json;
+    const char   *text;
+
+    text = (status < RTBUS_JOB_STATUSES) ? rtbus_job_statuses[status] : "";
+
+    p = ngx_pnalloc(r->pool, sizeof("{\"channel\":\"\",\"status\":\"\"}")
+                             + stop->channel.len + ngx_strlen(text));
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    json.data = p;
+    json.len = ngx_sprintf(p, "{\"channel\":\"%V\",\"status\":\"%s\"}",
+                           &stop->channel, text)
+               - p;
+
+    return ngx_http_rtbus_reply(r, NGX_HTTP_OK, &json);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_stop_none(ngx_http_request_t *r, ngx_http_rtbus_stop_t *stop)
+{
+    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "no such job",
+                                "channel", &stop->channel);
+}
