@@ -9,7 +9,8 @@
 -- CHANNEL
 --
 -- All functions but rtbus_command take one key, a channel C or <prefix>{C}:
--- C is 1-200 bytes of A-Z a-z 0-9 _ . : - and the prefix is free of braces.
+-- C is 1-200 bytes of A-Z a-z 0-9 _ . : - and %XX (percent-encoded: two of
+-- 0-9 A-F), and the prefix is free of braces.
 -- It stands for four names, of which the keys share one cluster slot:
 --
 --     <prefix>{C}:events   stream, an entry per event
@@ -261,13 +262,19 @@ end
 
 
 local function channel_names(key)
-    local prefix, name = match(key, '^([^{}]*){([A-Za-z0-9_.:%-]+)}$')
+    local prefix, name = match(key, '^([^{}]*){([A-Za-z0-9_.:%%-]+)}$')
 
     if not prefix then
-        prefix, name = '', match(key, '^[A-Za-z0-9_.:%-]+$')
+        prefix, name = '', match(key, '^[A-Za-z0-9_.:%%-]+$')
     end
 
     if not name or #name > CHANNEL_MAX then
+        return nil
+    end
+
+    if find(name, '%', 1, true)
+        and find(gsub(name, '%%[0-9A-F][0-9A-F]', ''), '%', 1, true)
+    then
         return nil
     end
 

@@ -11,6 +11,8 @@ static size_t ngx_http_rtbus_name_piece(u_char *p, u_char *last,
     ngx_uint_t *variable);
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
 static ngx_uint_t ngx_http_rtbus_name_argument(ngx_str_t *name);
+static ngx_int_t ngx_http_rtbus_name_encode(ngx_http_request_t *r,
+    ngx_http_rtbus_name_part_t *part, ngx_str_t *value);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
 
@@ -75,6 +77,7 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     }
 
     name->prefix = prefix;
+    name->channel = 1;
 
     return NGX_OK;
 }
@@ -92,6 +95,7 @@ ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
 
     name->prefix = 0;
     name->owner = 0;
+    name->channel = 0;
 
     if (ngx_array_init(&name->parts, cf->pool, 2,
                        sizeof(ngx_http_rtbus_name_part_t))
@@ -116,6 +120,8 @@ ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
 
         part->variable = variable;
         part->encoded = (variable && ngx_http_rtbus_name_argument(&value));
+        part->capture = (variable && value.data[1] >= '1'
+                         && value.data[1] <= '9');
 
         ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
 
@@ -246,6 +252,12 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
             return NGX_ERROR;
         }
 
+        if (name->channel && name->parts.nelts > 1
+            && ngx_http_rtbus_name_encode(r, &part[i], &piece) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
         if (value->len == 0) {
             *value = piece;
             continue;
@@ -264,6 +276,42 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
     }
 
     return rc;
+}
+
+
+/*
+ * Whoever a client is, there is a channel for him.  What he has asked for himself,
+ * in the path or an argument, is a name or it is not.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_name_encode(ngx_http_request_t *r,
+    ngx_http_rtbus_name_part_t *part, ngx_str_t *value)
+{
+    u_char  *p;
+    size_t   len;
+
+    if (!part->variable || part->encoded || part->capture) {
+        return NGX_OK;
+    }
+
+    len = rtbus_channel_encode(NULL, value->data, value->len);
+
+    if (len == value->len) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) rtbus_channel_encode(p, value->data, value->len);
+
+    value->data = p;
+    value->len = len;
+
+    return NGX_OK;
 }
 
 

@@ -37,6 +37,7 @@ typedef struct {
     ngx_http_complex_value_t     value;
     unsigned                     variable:1;
     unsigned                     encoded:1;   /* it is $arg_<name> */
+    unsigned                     capture:1;   /* it is $1 to $9 */
 } ngx_http_rtbus_name_part_t;
 
 
@@ -44,6 +45,7 @@ typedef struct {
     ngx_array_t                  parts;       /* ngx_http_rtbus_name_part_t */
     unsigned                     prefix:1;    /* "*" at the end, cut off */
     unsigned                     owner:1;     /* of rtbus_allow */
+    unsigned                     channel:1;   /* else of an event, or a key */
 } ngx_http_rtbus_name_t;
 
 

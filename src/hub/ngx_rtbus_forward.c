@@ -46,6 +46,7 @@ struct ngx_rtbus_forward_s {
                                                  the message came on */
     ngx_uint_t                   durable;     /* the event is, there */
     ngx_rtbus_forward_copy_t    *copies;
+    time_t                       complained;  /* of a name that is too long */
 };
 
 
@@ -63,6 +64,8 @@ static void ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub,
     ngx_rtbus_channel_t *only);
 static ngx_uint_t ngx_rtbus_forward_matches(ngx_rtbus_forward_rule_t *rule,
     ngx_str_t *channel);
+static void ngx_rtbus_forward_complain(ngx_rtbus_hub_t *hub,
+    ngx_str_t *channel, ngx_rtbus_forward_rule_t *rule);
 static ngx_int_t ngx_rtbus_forward_target(ngx_rtbus_forward_rule_t *rule,
     rtbus_str_t *data, u_char *dst, size_t *len);
 static size_t ngx_rtbus_forward_member(ngx_str_t *path, rtbus_str_t *data,
@@ -475,6 +478,7 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
 {
     size_t                     size;
     u_char                    *p;
+    ngx_int_t                  rc;
     ngx_str_t                  channel, target;
     ngx_uint_t                 i, n;
     rtbus_str_t                root;
@@ -523,7 +527,14 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
             continue;
         }
 
-        if (ngx_rtbus_forward_target(&rule[i], &root, p, &size) != NGX_OK) {
+        rc = ngx_rtbus_forward_target(&rule[i], &root, p, &size);
+
+        if (rc == NGX_ABORT) {
+            ngx_rtbus_forward_complain(hub, &channel, &rule[i]);
+            continue;
+        }
+
+        if (rc != NGX_OK) {
             ngx_log_debug2(NGX_LOG_DEBUG_CORE, hub->log, 0,
                            "rtbus event on \"%V\" has nothing for \"%V\"",
                            &channel, &rule[i].channel);
@@ -584,9 +595,34 @@ ngx_rtbus_forward_matches(ngx_rtbus_forward_rule_t *rule, ngx_str_t *channel)
 }
 
 
+static void
+ngx_rtbus_forward_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
+    ngx_rtbus_forward_rule_t *rule)
+{
+    /* a producer that has gone wrong must not fill the log */
+
+    if (hub->forward->complained == ngx_time()) {
+        return;
+    }
+
+    hub->forward->complained = ngx_time();
+
+    if (rtbus_channel_check(channel->data, channel->len) != RTBUS_OK) {
+        /* it may be anything: not for the log */
+        channel = &rule->pattern;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, hub->log, 0,
+                  "rtbus: event on channel \"%V\" is not forwarded, its data "
+                  "makes a name of more than %d bytes for \"%V\"",
+                  channel, RTBUS_CHANNEL_MAX, &rule->channel);
+}
+
+
 /*
- * Writes the name of the channel, at most RTBUS_CHANNEL_MAX bytes.  NGX_OK, or
- * NGX_DECLINED: data does not have what it takes.
+ * Writes the name of the channel, at most RTBUS_CHANNEL_MAX bytes.  NGX_OK;
+ * NGX_DECLINED: data does not have what it takes; NGX_ABORT: it has, and it is
+ * too long.
  */
 
 static ngx_int_t
@@ -612,11 +648,15 @@ ngx_rtbus_forward_target(ngx_rtbus_forward_rule_t *rule, rtbus_str_t *data,
                 return NGX_DECLINED;
             }
 
+            if (n > left) {
+                return NGX_ABORT;
+            }
+
         } else {
             n = part[i].text.len;
 
             if (n > left) {
-                return NGX_DECLINED;
+                return NGX_ABORT;
             }
 
             ngx_memcpy(p, part[i].text.data, n);
@@ -632,7 +672,10 @@ ngx_rtbus_forward_target(ngx_rtbus_forward_rule_t *rule, rtbus_str_t *data,
 }
 
 
-/* a string, or a whole number as it stands; answers the length, 0: neither */
+/*
+ * A string, percent-encoded as in the names of the configuration, or a whole
+ * number as it stands.  Answers the length, 0: neither, size + 1: it is longer.
+ */
 
 static size_t
 ngx_rtbus_forward_member(ngx_str_t *path, rtbus_str_t *data, u_char *dst,
@@ -640,6 +683,7 @@ ngx_rtbus_forward_member(ngx_str_t *path, rtbus_str_t *data, u_char *dst,
 {
     size_t                n, i;
     u_char               *p, *last, *dot;
+    u_char                text[RTBUS_CHANNEL_MAX];
     rtbus_str_t           raw;
     rtbus_json_member_t   member;
 
@@ -674,19 +718,28 @@ ngx_rtbus_forward_member(ngx_str_t *path, rtbus_str_t *data, u_char *dst,
 
         n = rtbus_json_unquote(NULL, &raw);
 
-        if (n == 0 || n > size) {
+        if (n == 0) {
             return 0;
         }
 
-        n = rtbus_json_unquote(dst, &raw);
-        break;
+        if (n > RTBUS_CHANNEL_MAX) {
+            return size + 1;
+        }
+
+        n = rtbus_json_unquote(text, &raw);
+
+        if (rtbus_channel_encode(NULL, text, n) > size) {
+            return size + 1;
+        }
+
+        return rtbus_channel_encode(dst, text, n);
 
     case RTBUS_JSON_NUMBER:
 
         n = raw.len;
 
         if (n > size) {
-            return 0;
+            return size + 1;
         }
 
         for (i = (raw.data[0] == '-'); i < n; i++) {
@@ -696,13 +749,11 @@ ngx_rtbus_forward_member(ngx_str_t *path, rtbus_str_t *data, u_char *dst,
         }
 
         ngx_memcpy(dst, raw.data, n);
-        break;
+        return n;
 
     default:
         return 0;
     }
-
-    return (rtbus_channel_check(dst, n) == RTBUS_OK) ? n : 0;
 }
 
 

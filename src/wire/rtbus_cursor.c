@@ -10,30 +10,87 @@
 #include "rtbus_number.h"
 
 
+static int rtbus_channel_plain(uint8_t c);
+static int rtbus_channel_hex(uint8_t c);
+
+
 int
 rtbus_channel_check(const uint8_t *p, size_t len)
 {
-    uint8_t  c;
-    size_t   i;
+    size_t  i;
 
     if (len == 0 || len > RTBUS_CHANNEL_MAX) {
         return RTBUS_ERROR;
     }
 
     for (i = 0; i < len; i++) {
-        c = p[i];
 
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-            || (c >= '0' && c <= '9')
-            || c == '_' || c == '.' || c == ':' || c == '-')
-        {
+        if (rtbus_channel_plain(p[i])) {
             continue;
         }
 
-        return RTBUS_ERROR;
+        if (p[i] != '%' || len - i < 3 || !rtbus_channel_hex(p[i + 1])
+            || !rtbus_channel_hex(p[i + 2]))
+        {
+            return RTBUS_ERROR;
+        }
+
+        i += 2;
     }
 
     return RTBUS_OK;
+}
+
+
+size_t
+rtbus_channel_encode(uint8_t *dst, const uint8_t *p, size_t len)
+{
+    size_t  i, n;
+
+    static const uint8_t  hex[] = "0123456789ABCDEF";
+
+    n = 0;
+
+    for (i = 0; i < len; i++) {
+
+        if (rtbus_channel_plain(p[i])) {
+
+            if (dst) {
+                dst[n] = p[i];
+            }
+
+            n++;
+            continue;
+        }
+
+        if (dst) {
+            dst[n] = '%';
+            dst[n + 1] = hex[p[i] >> 4];
+            dst[n + 2] = hex[p[i] & 0xf];
+        }
+
+        n += 3;
+    }
+
+    return n;
+}
+
+
+static int
+rtbus_channel_plain(uint8_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+           || (c >= '0' && c <= '9')
+           || c == '_' || c == '.' || c == ':' || c == '-';
+}
+
+
+/* upper case only, as all make it: else there were two names for one */
+
+static int
+rtbus_channel_hex(uint8_t c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
 }
 
 

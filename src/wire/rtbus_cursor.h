@@ -2,7 +2,8 @@
 /*
  * Channel names, positions and cursors.
  *
- * channel:   1-200 bytes of A-Z a-z 0-9 _ . : -
+ * channel:   1-200 bytes of A-Z a-z 0-9 _ . : - and percent-encoded ones: a "%"
+ *            with two of 0-9 A-F
  * position:  "<epoch>-<seq>", a Redis stream id; "0-0" is "nothing yet"
  * cursor:    "<channel>@<position>,<channel>@<position>,...", no channel twice
  */
@@ -34,6 +35,14 @@ typedef struct {
 /* RTBUS_OK or RTBUS_ERROR */
 
 int rtbus_channel_check(const uint8_t *p, size_t len);
+
+/*
+ * Writes any bytes, such as a user's id, as a part of a channel: those that it
+ * may not have, and "%", become "%XX".  No two of them become the same.  Answers
+ * the length, at most 3 * len; with dst NULL only the length.
+ */
+
+size_t rtbus_channel_encode(uint8_t *dst, const uint8_t *p, size_t len);
 
 /*
  * The whole of p must be "<digits>-<digits>", with no leading zeros, so that a

@@ -146,7 +146,11 @@ static const struct {
     { T("a/b@1-1") },
     { T("{a}@1-1") },
     { T("\xc3\xa9@1-1") },
-    { T("a%40b@1-1") },
+    { T("a%4@1-1") },
+    { T("a%@1-1") },
+    { T("a%4g@1-1") },
+    { T("a%7c@1-1") },
+    { T("a%%7C@1-1") },
 };
 
 
@@ -218,6 +222,44 @@ test_channel(void)
 
     is_int(rtbus_channel_check(buf, 199), RTBUS_OK, "up to the bad byte");
     is_int(rtbus_channel_check(buf, 200), RTBUS_ERROR, "the last byte is bad");
+}
+
+
+static void
+test_encode(void)
+{
+    size_t          i, n;
+    uint8_t         out[64];
+    const uint8_t  *p;
+
+    static const struct {
+        const char  *text;
+        size_t       len;
+        const char  *channel;
+    } encoded[] = {
+        { T(""), "" },
+        { T("ann:1_2.3-4"), "ann:1_2.3-4" },
+        { T("auth0|x"), "auth0%7Cx" },
+        { T("%7C"), "%257C" },
+        { T("a b\0\n"), "a%20b%00%0A" },
+        { T("\xc3\xa9\xff"), "%C3%A9%FF" },
+        { T("~@/*,{}"), "%7E%40%2F%2A%2C%7B%7D" },
+    };
+
+    for (i = 0; i < sizeof(encoded) / sizeof(encoded[0]); i++) {
+        p = (const uint8_t *) encoded[i].text;
+        n = encoded[i].len;
+
+        is_int(rtbus_channel_encode(NULL, p, n), strlen(encoded[i].channel),
+               "encoded %zu, length", i);
+
+        n = rtbus_channel_encode(out, p, n);
+
+        ok(n == strlen(encoded[i].channel)
+           && memcmp(out, encoded[i].channel, n) == 0, "encoded %zu", i);
+        is_int(rtbus_channel_check(out, n), n ? RTBUS_OK : RTBUS_ERROR,
+               "encoded %zu is a channel", i);
+    }
 }
 
 
@@ -427,6 +469,7 @@ int
 main(void)
 {
     test_channel();
+    test_encode();
     test_position();
     test_round_trip();
     test_order();
