@@ -88,12 +88,16 @@
 -- 86400 s, unless an event renews it.  Whoever the answer names is the owner.
 --
 --
--- FCALL rtbus_command 1 <stream> <dedupe-id> <field> <value> ...
+-- FCALL rtbus_command 1 <stream> <dedupe-id> [MAXLEN <n>] <field> <value> ...
 --
---     -> [ stream id, 1 ], or [ stream id of the first one, 0 ]
+--     -> [ stream id, 1 ], or [ stream id of the first one, 0 ], or [ "", -1 ]
 --
--- Adds an entry to a stream of commands, which keeps the last 100000 (~).  A
--- dedupe id, if not "", is remembered for 600 s: the same one again adds
+-- Adds an entry to a stream of commands, which has n of them at most; default
+-- 100000.  What its groups have read and acknowledged, all of them, makes room.
+-- What one of them has not is never cut: if there is no room, nothing is added,
+-- and the answer is -1.  A stream without a group keeps the last ones (~).
+--
+-- A dedupe id, if not "", is remembered for 600 s: the same one again adds
 -- nothing.  Up to 200 bytes; up to 1000 fields.  The key to remember it by is
 -- {<stream>}:dedupe:<id>, or <stream>:dedupe:<id> if the stream's name has a
 -- hash tag, so that the two share a slot.
@@ -160,7 +164,8 @@ local EVENT_MAX = 128
 local FIELDS_MAX = 1000
 local DEPTH_MAX = 63
 
-local COMMANDS_MAXLEN = '100000'
+local COMMANDS_MAXLEN = 100000
+local COMMANDS_TRIM = 1000
 local DEDUPE_MAX = 200
 local DEDUPE_TTL = '600000'
 
@@ -1532,12 +1537,96 @@ local function dedupe_key(stream, id)
 end
 
 
+-- Numbers of up to 20 digits, as texts.
+
+local function is_less(a, b)
+    return #a < #b or #a == #b and a < b
+end
+
+
+local function is_before(a, b)
+    local a_ms, a_seq = match(a, '^(%d+)-(%d+)$')
+    local b_ms, b_seq = match(b, '^(%d+)-(%d+)$')
+
+    return is_less(a_ms, b_ms) or a_ms == b_ms and is_less(a_seq, b_seq)
+end
+
+
+-- The first id that a group of the stream still needs.
+
+local function needed(stream, group)
+    local t = {}
+
+    for i = 1, #group, 2 do
+        t[group[i]] = group[i + 1]
+    end
+
+    if t.pending > 0 then
+        return call('XPENDING', stream, t.name)[2]
+    end
+
+    local id = t['last-delivered-id']
+    local ms, seq = match(id, '^(%d+)-(%d+)$')
+
+    -- above it numbers are not exact; then one more is kept
+
+    return #seq < 16 and format('%s-%.0f', ms, seq + 1) or id
+end
+
+
+-- Makes room for one more.  True, or nil if the stream has a group and is full;
+-- and whether it has one.  Who may not look cuts, as a stream without a group
+-- does.
+
+local function make_room(stream, maxlen)
+    local length = try('XLEN', stream)
+
+    if is_error(length) or not allowed('XINFO', 'GROUPS', stream)
+        or not allowed('XPENDING', stream, 'g')
+        or not allowed('XTRIM', stream, 'MINID', '0')
+    then
+        return true, false
+    end
+
+    if length < maxlen then
+        return true, true
+    end
+
+    local groups = try('XINFO', 'GROUPS', stream)
+
+    if is_error(groups) or #groups == 0 then
+        return true, false
+    end
+
+    local first
+
+    for i = 1, #groups do
+        local id = needed(stream, groups[i])
+
+        if not first or is_before(id, first) then
+            first = id
+        end
+    end
+
+    -- a part at a time, if that will do
+
+    call('XTRIM', stream, 'MINID', '~', first, 'LIMIT', COMMANDS_TRIM)
+
+    if call('XLEN', stream) >= maxlen then
+        call('XTRIM', stream, 'MINID', first)
+    end
+
+    return call('XLEN', stream) < maxlen, true
+end
+
+
 local function command(keys, args)
     if not call then
         prepare()
     end
 
     local stream, count = keys[1], #args
+    local maxlen, fields = COMMANDS_MAXLEN, 2
 
     if #keys ~= 1 then
         return refuse('one key is expected, the stream')
@@ -1555,7 +1644,15 @@ local function command(keys, args)
         return refuse('dedupe id is too long')
     end
 
-    if count == 1 then
+    if args[2] == 'MAXLEN' then
+        if not args[3] or not is_number(args[3], MAXLEN_MAX) then
+            return refuse('MAXLEN is not a number from 1 to ' .. MAXLEN_MAX)
+        end
+
+        maxlen, fields = tonumber(args[3]), 4
+    end
+
+    if count < fields then
         return refuse('no fields')
     end
 
@@ -1563,7 +1660,7 @@ local function command(keys, args)
         return refuse('a field has no value')
     end
 
-    if count > 2 * FIELDS_MAX + 1 then
+    if count > 2 * FIELDS_MAX + fields - 1 then
         return refuse('too many fields')
     end
 
@@ -1591,8 +1688,21 @@ local function command(keys, args)
         end
     end
 
-    local id = try('XADD', stream, 'MAXLEN', '~', COMMANDS_MAXLEN, '*',
-                   unpack(args, 2))
+    local room, kept = make_room(stream, maxlen)
+
+    if not room then
+        return { '', -1 }
+    end
+
+    local id
+
+    if kept then
+        id = try('XADD', stream, '*', unpack(args, fields))
+
+    else
+        id = try('XADD', stream, 'MAXLEN', maxlen < COMMANDS_TRIM and '=' or '~',
+                 maxlen, '*', unpack(args, fields))
+    end
 
     if is_error(id) then
         return id

@@ -204,7 +204,8 @@ sub producer {
 
 	while (1) {
 		my $c = $redis->take('asked') or next;
-		my $answer = $event{$c->{event}}->($c, json_decode($c->{args}));
+		my $answer = $event{$c->{event}}->($c, json_decode($c->{args}
+			|| "[$c->{data}]"));
 
 		$redis->answer($c, $answer);
 	}

@@ -183,6 +183,7 @@ my @good = (
 	'rtbus_command "two words*"',
 	'rtbus_command ' . 'x' x 128,
 	'rtbus_command a stream=s job=jobId owner reply=10s',
+	'rtbus_command a maxlen=1; rtbus_command @connect maxlen=1000000000',
 	'rtbus_command a reply=100ms claim job=id "stream={tag}:s"; rtbus_command b',
 	'rtbus_command a job=jobId "stream={"; rtbus_command a',
 	'rtbus_command @connect; rtbus_command @disconnect stream=s',
@@ -496,6 +497,8 @@ my @bad = (
 	[ 'rtbus_command **', 'invalid character in event name "\*\*"' ],
 	[ 'rtbus_command a b', 'invalid parameter "b"' ],
 	[ 'rtbus_command a job=', 'invalid parameter "job="' ],
+	(map { [ "rtbus_command a maxlen=$_", 'invalid number in "maxlen=' ] }
+		'', 0, -1, 'x', '1k', 1000000001),
 	[ 'rtbus_command a owner', 'needs "job="' ],
 	[ 'rtbus_command a claim', 'needs "job="' ],
 	[ 'rtbus_command a job=b owner claim', 'either "owner" or "claim"' ],

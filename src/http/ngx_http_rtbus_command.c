@@ -10,11 +10,12 @@
 /* bytes of those that wait for Redis to say whose the job is */
 #define NGX_HTTP_RTBUS_MAX_PARCELS   (64 * 1024 * 1024)
 
-/* what the function takes for a dedupe id, see conf/rtbus.lua */
+/* what the function takes for maxlen, and for a dedupe id, see conf/rtbus.lua */
+#define NGX_HTTP_RTBUS_STREAM_MAXLEN  1000000000
 #define NGX_HTTP_RTBUS_MAX_DEDUPE    200
 
-/* FCALL rtbus_command 1 <stream> <dedupe id>, and eleven fields */
-#define NGX_HTTP_RTBUS_COMMAND_ARGS  (5 + 2 * 11)
+/* FCALL rtbus_command 1 <stream> <dedupe id> MAXLEN <n>, and eleven fields */
+#define NGX_HTTP_RTBUS_COMMAND_ARGS  (7 + 2 * 11)
 
 
 /* the call of a command, whole, until it is made; malloc'ed */
@@ -49,6 +50,7 @@ static ngx_http_rtbus_parcel_t *ngx_http_rtbus_command_pack(
     ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
     ngx_http_rtbus_input_t *in, ngx_str_t *job, ngx_str_t *dedupe,
     uint64_t ack);
+static ngx_uint_t ngx_http_rtbus_command_several(u_char *p, size_t len);
 static void ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel,
     const u_char *p, size_t len);
 static u_char *ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel,
@@ -58,6 +60,7 @@ static void ngx_http_rtbus_command_owned(void *data, ngx_int_t rc);
 static ngx_int_t ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd);
 static void ngx_http_rtbus_command_wait(ngx_http_rtbus_command_t *cmd);
 static void ngx_http_rtbus_command_reply(void *data, redisReply *reply);
+static void ngx_http_rtbus_command_full(ngx_http_rtbus_command_t *cmd);
 static void ngx_http_rtbus_command_failed(ngx_http_rtbus_command_t *cmd,
     redisReply *reply);
 static void ngx_http_rtbus_command_timeout(ngx_event_t *ev);
@@ -534,7 +537,7 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
     len = prefix->len + rule->stream.len + dedupe->len + in->name.len
           + in->data.len + sizeof("null") - 1 + in->args.len + sizeof("[]") - 1
           + in->attachments.len + job->len + asker->user.len + asker->sid.len
-          + asker->nsp.len + 2 * NGX_INT64_LEN;
+          + asker->nsp.len + 3 * NGX_INT64_LEN;
 
     len += offsetof(ngx_http_rtbus_parcel_t, text);
 
@@ -560,6 +563,13 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
 
     p = ngx_http_rtbus_parcel_copy(parcel, p, dedupe);
 
+    if (rule->maxlen) {
+        ngx_http_rtbus_parcel_word(parcel, "MAXLEN");
+        start = p;
+        p = ngx_sprintf(p, "%ui", rule->maxlen);
+        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
+    }
+
     ngx_http_rtbus_parcel_word(parcel, "event");
     p = ngx_http_rtbus_parcel_copy(parcel, p, &in->name);
 
@@ -569,7 +579,6 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
     p = ngx_http_rtbus_parcel_copy(parcel, p, in->data.len ? &in->data
                                                            : &null);
 
-    ngx_http_rtbus_parcel_word(parcel, "args");
     start = p;
     *p++ = '[';
 
@@ -578,7 +587,15 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
     }
 
     *p++ = ']';
-    ngx_http_rtbus_parcel_arg(parcel, start, p - start);
+
+    if (ngx_http_rtbus_command_several(start, p - start)) {
+        ngx_http_rtbus_parcel_word(parcel, "args");
+        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
+
+    } else {
+        /* the data is all there is, and is not kept twice */
+        p = start;
+    }
 
     if (in->attachments.len) {
         ngx_http_rtbus_parcel_word(parcel, "attachments");
@@ -621,6 +638,24 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
     }
 
     return parcel;
+}
+
+
+/* has the array more than one element */
+
+static ngx_uint_t
+ngx_http_rtbus_command_several(u_char *p, size_t len)
+{
+    rtbus_str_t          raw;
+    const uint8_t       *pos;
+    rtbus_json_value_t   value;
+
+    raw.data = p;
+    raw.len = len;
+    pos = NULL;
+
+    return rtbus_json_next(&value, &pos, &raw) == RTBUS_OK
+           && rtbus_json_next(&value, &pos, &raw) == RTBUS_OK;
 }
 
 
@@ -774,7 +809,16 @@ ngx_http_rtbus_command_reply(void *data, redisReply *reply)
 
     if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
         && reply->element[0]->type == REDIS_REPLY_STRING
-        && reply->element[1]->type == REDIS_REPLY_INTEGER)
+        && reply->element[1]->type == REDIS_REPLY_INTEGER
+        && reply->element[1]->integer < 0)
+    {
+        ngx_http_rtbus_command_full(cmd);
+        outcome.error = "busy";
+
+    } else if (reply && reply->type == REDIS_REPLY_ARRAY
+               && reply->elements == 2
+               && reply->element[0]->type == REDIS_REPLY_STRING
+               && reply->element[1]->type == REDIS_REPLY_INTEGER)
     {
         if (cmd->waiting && reply->element[1]->integer) {
             /* it is the producer's turn */
@@ -798,6 +842,25 @@ ngx_http_rtbus_command_reply(void *data, redisReply *reply)
     }
 
     ngx_http_rtbus_command_done(cmd, &outcome);
+}
+
+
+static void
+ngx_http_rtbus_command_full(ngx_http_rtbus_command_t *cmd)
+{
+    ngx_http_rtbus_commands_t  *commands;
+
+    commands = &cmd->worker->commands;
+
+    if (commands->complained == ngx_time()) {
+        return;
+    }
+
+    commands->complained = ngx_time();
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "rtbus: stream \"%V\" is full of commands that its producers "
+                  "have not acknowledged", &cmd->rule->stream);
 }
 
 
@@ -1087,6 +1150,7 @@ ngx_http_rtbus_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     u_char                         *p, *last, *open, *close;
     ngx_str_t                      *value, s;
+    ngx_int_t                       n;
     ngx_uint_t                      i;
     ngx_http_rtbus_command_rule_t  *rule;
 
@@ -1141,6 +1205,17 @@ ngx_http_rtbus_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             rule->stream.data = value[i].data + 7;
             rule->stream.len = value[i].len - 7;
 
+        } else if (ngx_strncmp(value[i].data, "maxlen=", 7) == 0) {
+            n = ngx_atoi(value[i].data + 7, value[i].len - 7);
+
+            if (n < 1 || n > NGX_HTTP_RTBUS_STREAM_MAXLEN) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid number in \"%V\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
+            rule->maxlen = n;
+
         } else if (ngx_strncmp(value[i].data, "job=", 4) == 0
                    && value[i].len > 4)
         {
@@ -1193,7 +1268,8 @@ ngx_http_rtbus_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
 
         if (rule->job.len || rule->reply) {
-            return "takes only \"stream=\" for events that no client sends";
+            return "takes only \"stream=\" and \"maxlen=\" for events that no "
+                   "client sends";
         }
     }
 

@@ -27,6 +27,8 @@ typedef struct {
     ngx_str_t                         job;       /* member, zero-terminated;
                                                     len 0: there is none */
     ngx_msec_t                        reply;     /* 0: is not waited for */
+    ngx_uint_t                        maxlen;    /* of the stream; 0: as the
+                                                    function has it */
     unsigned                          prefix:1;  /* "*" at the end, cut off */
     unsigned                          owner:1;
     unsigned                          claim:1;
@@ -113,7 +115,7 @@ struct ngx_http_rtbus_command_s {
 };
 
 
-/* rtbus_command <pattern> [stream=] [job=] [owner|claim] [reply=] */
+/* rtbus_command <pattern> [stream=] [maxlen=] [job=] [owner|claim] [reply=] */
 
 char *ngx_http_rtbus_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 

@@ -45,6 +45,7 @@ static ngx_http_rtbus_submit_error_t  ngx_http_rtbus_submit_errors[] = {
     { "forbidden", NGX_HTTP_FORBIDDEN },
     { "too many requests", NGX_HTTP_RTBUS_TOO_MANY },
     { "unavailable", NGX_HTTP_SERVICE_UNAVAILABLE },
+    { "busy", NGX_HTTP_SERVICE_UNAVAILABLE },
     { "timeout", NGX_HTTP_GATEWAY_TIME_OUT },
     { NULL, NGX_HTTP_BAD_REQUEST }
 };

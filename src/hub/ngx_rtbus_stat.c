@@ -124,6 +124,7 @@ static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_command_reasons[] = {
     { "forbidden", NGX_RTBUS_STAT_CMD_FORBIDDEN },
     { "unavailable", NGX_RTBUS_STAT_CMD_UNAVAILABLE },
     { "too many requests", NGX_RTBUS_STAT_CMD_BUSY },
+    { "busy", NGX_RTBUS_STAT_CMD_BUSY },
     { NULL, NGX_RTBUS_STAT_CMD_INVALID }
 };
 
