@@ -42,6 +42,8 @@
 #define NGX_RTBUS_REDIS_OUT_SIZE     4096
 #define NGX_RTBUS_REDIS_OUT_KEEP     65536
 #define NGX_RTBUS_REDIS_OUT_MAX      (64 * 1024 * 1024)
+#define NGX_RTBUS_REDIS_OUT_REST     (8 * 1024 * 1024)
+#define NGX_RTBUS_REDIS_OUT_SMALL    16384
 
 
 static void ngx_rtbus_redis_conn_locate(ngx_event_t *ev);
@@ -70,6 +72,10 @@ static void ngx_rtbus_redis_conn_flush_handler(ngx_event_t *ev);
 static void ngx_rtbus_redis_conn_write(ngx_rtbus_redis_conn_t *rc);
 static ngx_int_t ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc,
     int argc, const char **argv, const size_t *argvlen);
+static ngx_uint_t ngx_rtbus_redis_conn_fits(ngx_rtbus_redis_conn_t *rc,
+    size_t len);
+static void ngx_rtbus_redis_conn_refuse(ngx_rtbus_redis_conn_t *rc,
+    const char *command, size_t len);
 static u_char *ngx_rtbus_redis_conn_header(u_char *p, u_char type, size_t n);
 static ngx_int_t ngx_rtbus_redis_conn_reserve(ngx_rtbus_redis_conn_t *rc,
     size_t len);
@@ -128,6 +134,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->reader = NULL;
     rc->broken = NULL;
     rc->heard = 0;
+    rc->refused = 0;
     rc->since = 0;
     rc->delay = 0;
 
@@ -1024,11 +1031,6 @@ ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,
     }
 
     if (ngx_rtbus_redis_conn_append(rc, argc, argv, argvlen) != NGX_OK) {
-
-        /* one command less, and replies would not match: no way to go on */
-
-        ngx_rtbus_redis_conn_break(rc, "no memory");
-
         return NGX_ERROR;
     }
 
@@ -1050,16 +1052,19 @@ ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc, int argc,
 
     len = NGX_RTBUS_REDIS_HEADER;
 
-    for (i = 0; i < argc; i++) {
+    for (i = 0; i < argc && len <= NGX_RTBUS_REDIS_OUT_MAX; i++) {
 
-        if (argvlen[i] > NGX_RTBUS_REDIS_OUT_MAX
-            || len > NGX_RTBUS_REDIS_OUT_MAX)
-        {
-            rc->broken = "too many unsent bytes";
-            return NGX_ERROR;
+        if (argvlen[i] > NGX_RTBUS_REDIS_OUT_MAX) {
+            len = argvlen[i];
+            break;
         }
 
         len += NGX_RTBUS_REDIS_HEADER + argvlen[i] + 2;
+    }
+
+    if (!ngx_rtbus_redis_conn_fits(rc, len)) {
+        ngx_rtbus_redis_conn_refuse(rc, argv[0], len);
+        return NGX_ERROR;
     }
 
     if (ngx_rtbus_redis_conn_reserve(rc, len) != NGX_OK) {
@@ -1082,6 +1087,44 @@ ngx_rtbus_redis_conn_append(ngx_rtbus_redis_conn_t *rc, int argc,
     rc->out.last = p;
 
     return NGX_OK;
+}
+
+
+/*
+ * What does not fit is refused alone.  The last part is for small commands only:
+ * whoever sends large ones must not be in the way of everybody else.
+ */
+
+static ngx_uint_t
+ngx_rtbus_redis_conn_fits(ngx_rtbus_redis_conn_t *rc, size_t len)
+{
+    size_t  max;
+
+    max = (len > NGX_RTBUS_REDIS_OUT_SMALL)
+          ? NGX_RTBUS_REDIS_OUT_MAX - NGX_RTBUS_REDIS_OUT_REST
+          : NGX_RTBUS_REDIS_OUT_MAX;
+
+    return len <= max && (size_t) (rc->out.last - rc->out.pos) <= max - len;
+}
+
+
+static void
+ngx_rtbus_redis_conn_refuse(ngx_rtbus_redis_conn_t *rc, const char *command,
+    size_t len)
+{
+    ngx_uint_t  level;
+
+    level = NGX_LOG_INFO;
+
+    if (rc->refused != ngx_time()) {
+        rc->refused = ngx_time();
+        level = NGX_LOG_WARN;
+    }
+
+    ngx_log_error(level, &rc->log, 0,
+                  "rtbus: no room to send %s of %uz bytes to Redis, "
+                  "unsent: %uz", command, len,
+                  (size_t) (rc->out.last - rc->out.pos));
 }
 
 
@@ -1111,12 +1154,6 @@ ngx_rtbus_redis_conn_reserve(ngx_rtbus_redis_conn_t *rc, size_t len)
     }
 
     used = b->last - b->pos;
-
-    if (len > NGX_RTBUS_REDIS_OUT_MAX - used) {
-        rc->broken = "too many unsent bytes";
-        return NGX_ERROR;
-    }
-
     size = b->end - b->start;
 
     if (used + len <= size && used <= size / 2) {

@@ -191,6 +191,7 @@ struct ngx_rtbus_redis_conn_s {
     const char                     *broken;     /* why to fail when flushed */
     ngx_msec_t                      heard;      /* when Redis has sent bytes, or
                                                    made room for more */
+    time_t                          refused;    /* a command was, when */
     ngx_msec_t                      since;      /* when it came up */
     ngx_msec_t                      delay;      /* of the last attempt */
     ngx_event_t                     reconnect;  /* cancelable timer */
@@ -228,8 +229,8 @@ void ngx_rtbus_redis_conn_located(ngx_rtbus_redis_conn_t *rc,
 /*
  * Queues one command of argc strings; it leaves at the end of the loop turn
  * together with all others of the turn.  NGX_OK; NGX_DECLINED: the connection
- * is down; NGX_ERROR: no memory, or too many bytes are unsent; then the
- * connection fails at the end of the loop turn.
+ * is down; NGX_ERROR: no memory, or too many bytes are unsent; this one is not
+ * sent, and all others are.
  */
 
 ngx_int_t ngx_rtbus_redis_conn_send(ngx_rtbus_redis_conn_t *rc, int argc,

@@ -373,7 +373,7 @@ ngx_rtbus_redis_sentinel_ask(ngx_rtbus_redis_sentinel_t *rn)
                                      rn->ask.len)
            != NGX_OK)
     {
-        /* the connection fails by itself */
+        ngx_rtbus_redis_conn_break(&rn->conn, "cannot send");
         return;
     }
 

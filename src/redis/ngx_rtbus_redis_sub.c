@@ -1131,6 +1131,7 @@ ngx_rtbus_redis_sub_write(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
     ngx_str_t *name)
 {
     size_t       len[2];
+    ngx_int_t    rv;
     const char  *argv[2];
 
     argv[0] = (char *) command->data;
@@ -1138,7 +1139,14 @@ ngx_rtbus_redis_sub_write(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
     argv[1] = (char *) name->data;
     len[1] = name->len;
 
-    return ngx_rtbus_redis_conn_send(&rs->conn, 2, argv, len);
+    rv = ngx_rtbus_redis_conn_send(&rs->conn, 2, argv, len);
+
+    if (rv == NGX_ERROR) {
+        /* Redis would go on with what it was not told of */
+        ngx_rtbus_redis_conn_break(&rs->conn, "cannot send");
+    }
+
+    return rv;
 }
 
 
