@@ -94,7 +94,7 @@ $nodes[1]->write_file('secret', 'a secret that both nodes have');
 $t->write_file_expand('nginx.conf', $conf);
 $nodes[1]->write_file_expand('nginx.conf', $conf =~ s/8080/8081/r);
 
-$t->plan(32);
+$t->plan(33);
 
 for my $node (@nodes) {
 	$node->run();
@@ -200,6 +200,38 @@ $ws->wait_ack(30);
 $took = time() - $start;
 
 cmp_ok(stream(), '<=', 2 + 20 * $took + 20 * 0.5, 'the bucket goes along');
+
+# and that of CONNECTs
+
+$io = Test::RTBus::Polling->connect(path => '/slow/io/');
+$io->join_nsp();
+$io->post(join "\x1e", ('40/none,') x 40);
+
+for (my $n = 0; $n < 40; ) {
+	my @got = $io->packets($io->get()) or last;
+	$n += grep { /^44/ } @got;
+}
+
+$ws = Test::RTBus::SocketIO->connect(port => port(8081), read => 0,
+	path => '/slow/io/?EIO=4&transport=websocket&sid=' . $io->sid());
+$ws->handshake();
+$start = time();
+$ws->send_text('2probe');
+$ws->recv_message();
+$ws->send_text('5');
+$ws->send_text('40/none,') for 1 .. 20;
+
+my %said;
+
+for (1 .. 20) {
+	my $p = $ws->wait_packet(10, sub { $_[0]{type} == 4 }) or last;
+	$said{$p->{data}{message}}++;
+}
+
+$took = time() - $start;
+
+cmp_ok($said{'Invalid namespace'} || 0, '<=', 2 + 20 * ($took + 0.2),
+	'the bucket of CONNECTs, too');
 
 error_log_like($t, qr/\[info\].*client sent messages too fast/, 'in the log');
 cmp_ok(error_log_count($t, qr/client is refused, rate limited/), '<=', 6,

@@ -432,7 +432,7 @@ ngx_http_rtbus_sio_hold(ngx_http_rtbus_carrier_t *car, rtbus_str_t *json,
 
 
 /*
- * {"connects":1,"packet":["<base64>",<attachments>,<bytes of them>,[...]],
+ * {"connects":1,"tokens":<n>,"packet":["<base64>",<attachments>,<bytes of them>,[...]],
  *  "left":[<namespace>,<tokens>,...],
  *  "sockets":[{"nsp":"/","sid":"...","client":{...}},...]}
  */
@@ -450,6 +450,8 @@ ngx_http_rtbus_sio_export(ngx_http_rtbus_eio_t *eio, ngx_str_t *to,
 
     ngx_http_rtbus_text_lit(text, "{\"connects\":");
     ngx_http_rtbus_text_number(text, sio->connects);
+    ngx_http_rtbus_text_lit(text, ",\"tokens\":");
+    ngx_http_rtbus_text_number(text, sio->tokens);
 
     if (sio->packet) {
         packet.data = sio->packet;
@@ -511,12 +513,13 @@ ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json,
     rtbus_json_member_t    m[] = { rtbus_json_member("connects"),
                                    rtbus_json_member("packet"),
                                    rtbus_json_member("sockets"),
-                                   rtbus_json_member("left") };
+                                   rtbus_json_member("left"),
+                                   rtbus_json_member("tokens") };
     ngx_http_rtbus_sio_t  *sio;
 
     sio = (ngx_http_rtbus_sio_t *) eio;
 
-    rtbus_json_members(json, m, 4);
+    rtbus_json_members(json, m, 5);
 
     if (rtbus_json_uint(&m[0].value.raw, &n) != RTBUS_OK
         || m[2].value.type != RTBUS_JSON_ARRAY)
@@ -525,6 +528,11 @@ ngx_http_rtbus_sio_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json,
     }
 
     sio->connects = n;
+
+    if (rtbus_json_uint(&m[4].value.raw, &n) == RTBUS_OK) {
+        sio->tokens = (ngx_uint_t) n;
+        sio->tokens_at = ngx_current_msec;
+    }
 
     if (m[1].value.type == RTBUS_JSON_ARRAY
         && ngx_http_rtbus_sio_import_packet(sio, &m[1].value) != NGX_OK)
