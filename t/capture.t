@@ -25,7 +25,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http proxy rewrite /)
-	->has_daemon('redis-server')->plan(192);
+	->has_daemon('redis-server')->plan(193);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -344,7 +344,7 @@ for my $case (
 
 like(state('4')->{error}, qr/no stream/, 'error');
 
-for my $body ('', '{}', '{"id":""}', '{"id":"a b"}', '{"id":null}',
+for my $body ('', '{}', '{"id":"1","ID":"2"}', '{"id":""}', '{"id":"a b"}', '{"id":null}',
 	'{"id":{"id":"1"}}', '[{"id":"1"}]', '{"id":"1"', 'id')
 {
 	$a = post('/chat', $body, wait => 0);
@@ -361,7 +361,7 @@ for my $body ('', '{}', '{"id":""}', '{"id":"a b"}', '{"id":null}',
 my $deep = '[' x 100_000 . ']' x 100_000;
 
 for my $case (
-	[ '{"i\u0064":"\u0035"}', '5' ],
+	[ '{"I\u0064":"\u0035"}', '5' ],
 	[ '{"x":"' . 'y' x 300_000 . '","id":"6"}', '6' ],
 	[ "{\"x\":$deep,\"id\":\"7\"}", '7' ],
 	[ '{' . '"id":"no",' x 100_000 . '"id":8}', '8' ],

@@ -10,7 +10,8 @@
 static size_t ngx_http_rtbus_name_piece(u_char *p, u_char *last,
     ngx_uint_t *variable);
 static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
-static ngx_uint_t ngx_http_rtbus_name_argument(ngx_str_t *name);
+static ngx_uint_t ngx_http_rtbus_name_begins(ngx_str_t *name,
+    const char *prefix, size_t len);
 static ngx_int_t ngx_http_rtbus_name_encode(ngx_http_request_t *r,
     ngx_http_rtbus_name_part_t *part, ngx_str_t *value);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
@@ -119,9 +120,12 @@ ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
         p += value.len;
 
         part->variable = variable;
-        part->encoded = (variable && ngx_http_rtbus_name_argument(&value));
-        part->capture = (variable && value.data[1] >= '1'
-                         && value.data[1] <= '9');
+        part->encoded = (variable
+                         && ngx_http_rtbus_name_begins(&value, "arg_", 4));
+        part->asked = (variable
+                       && ((value.data[1] >= '1' && value.data[1] <= '9')
+                           || ngx_http_rtbus_name_begins(&value, "rtbus_body_",
+                                                         11)));
 
         ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
 
@@ -203,17 +207,17 @@ ngx_http_rtbus_name_variable(u_char *p, u_char *last)
 }
 
 
-/* is it an argument of the request, which nginx leaves percent-encoded */
+/* "$<prefix>..." or "${<prefix>..." */
 
 static ngx_uint_t
-ngx_http_rtbus_name_argument(ngx_str_t *name)
+ngx_http_rtbus_name_begins(ngx_str_t *name, const char *prefix, size_t len)
 {
     size_t  skip;
 
     skip = (name->len > 2 && name->data[1] == '{') ? 2 : 1;
 
-    return name->len > skip + 4
-           && ngx_strncasecmp(name->data + skip, (u_char *) "arg_", 4) == 0;
+    return name->len > skip + len
+           && ngx_strncasecmp(name->data + skip, (u_char *) prefix, len) == 0;
 }
 
 
@@ -291,7 +295,7 @@ ngx_http_rtbus_name_encode(ngx_http_request_t *r,
     u_char  *p;
     size_t   len;
 
-    if (!part->variable || part->encoded || part->capture) {
+    if (!part->variable || part->encoded || part->asked) {
         return NGX_OK;
     }
 

@@ -8,9 +8,13 @@
 
 
 /*
- * $rtbus_body_<member>: a member of the top level of the request's body, which is
- * JSON: a string or a whole number.  Of members with the same name the last one
- * counts, as in the parser of the application.
+ * $rtbus_body_<member>: a member of the top level of the request's body: a string
+ * or a whole number.  Of members with the same name the last one counts, as in the
+ * parser of the application.
+ *
+ * nginx has no upper case in names of variables, so $rtbus_body_runId stands for
+ * any spelling; with two of them nobody could know which one the application
+ * takes.
  */
 
 typedef struct {
@@ -18,6 +22,9 @@ typedef struct {
     ngx_uint_t    depth;
     ngx_uint_t    wanted;      /* the next value is the member's */
     ngx_uint_t    found;       /* it is one that counts */
+    ngx_uint_t    several;     /* spellings */
+    ngx_uint_t    spelled;     /* spelling has one */
+    u_char       *spelling;    /* of the same length as the name */
     size_t        len;
     u_char        value[NGX_HTTP_RTBUS_BODY_MAX];
 } ngx_http_rtbus_member_t;
@@ -113,6 +120,13 @@ ngx_http_rtbus_body_variable(ngx_http_request_t *r,
     member->depth = 0;
     member->wanted = 0;
     member->found = 0;
+    member->several = 0;
+    member->spelled = 0;
+
+    member->spelling = ngx_pnalloc(r->pool, member->name.len + 1);
+    if (member->spelling == NULL) {
+        return NGX_ERROR;
+    }
 
     parser = yajl_alloc(&ngx_http_rtbus_body_callbacks, NULL, member);
     if (parser == NULL) {
@@ -127,7 +141,7 @@ ngx_http_rtbus_body_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    if (rc == NGX_DECLINED || !member->found) {
+    if (rc == NGX_DECLINED || !member->found || member->several) {
         return NGX_OK;
     }
 
@@ -299,9 +313,20 @@ ngx_http_rtbus_body_key(void *ctx, const unsigned char *p, size_t len)
 {
     ngx_http_rtbus_member_t *member = ctx;
 
-    if (member->depth == 1) {
-        member->wanted = (len == member->name.len
-                          && ngx_memcmp(p, member->name.data, len) == 0);
+    if (member->depth != 1) {
+        return 1;
+    }
+
+    member->wanted = (len == member->name.len
+                      && ngx_strncasecmp((u_char *) p, member->name.data, len)
+                         == 0);
+
+    if (member->wanted && !member->spelled) {
+        member->spelled = 1;
+        ngx_memcpy(member->spelling, p, len);
+
+    } else if (member->wanted && ngx_memcmp(member->spelling, p, len) != 0) {
+        member->several = 1;
     }
 
     return 1;

@@ -37,7 +37,8 @@ typedef struct {
     ngx_http_complex_value_t     value;
     unsigned                     variable:1;
     unsigned                     encoded:1;   /* it is $arg_<name> */
-    unsigned                     capture:1;   /* it is $1 to $9 */
+    unsigned                     asked:1;     /* the client's own words: $1 to
+                                                 $9, $rtbus_body_<member> */
 } ngx_http_rtbus_name_part_t;
 
 
