@@ -115,6 +115,12 @@ my @wrong = (
 	[ 1, [ $s, 'id', 'a', 'b', 'c' ], 'a field has no value' ],
 	[ 1, [ $s, 'x' x 201, 'a', 'b' ], 'dedupe id is too long' ],
 	[ 1, [ $s, '', map { ($_, $_) } 1 .. 1001 ], 'too many fields' ],
+	[ 1, [ $s, '', 'MAXLEN', 5 ], 'no fields' ],
+	[ 1, [ $s, '', 'MAXLEN', 5, 'a' ], 'a field has no value' ],
+	[ 1, [ $s, '', 'MAXLEN', 5, map { ($_, $_) } 1 .. 1001 ],
+		'too many fields' ],
+	(map { [ 1, [ $s, '', 'MAXLEN', $_, 'a', 'b' ], 'MAXLEN is not' ] }
+		'', 0, -1, 'x', '05', '1e3', 1000000001),
 );
 
 for (@wrong) {
