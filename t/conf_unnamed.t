@@ -35,6 +35,7 @@ my %kind = (
 	key => [ 'rtbus_state job:$job key=t:key:$job', \&state ],
 	publish => [ 'rtbus_publish job:$job', \&publish ],
 	live => [ 'rtbus_publish job:$job live', \&publish ],
+	replay => [ 'rtbus_replay job:$job', \&replay ],
 	submit => [ 'rtbus_submit do:$job', \&submit ],
 	sse => [ 'rtbus sse', \&sse ],
 	ws => [ 'rtbus websocket', \&websocket ],
@@ -311,6 +312,18 @@ sub submit {
 
 	$r = post($uri, headers => { %h }, body => '"' . 'x' x 2000 . '"');
 	is($r->status(), 413, 'submitted too much');
+}
+
+sub replay {
+	my ($uri, %h) = @_;
+
+	# of what was published above, and still runs
+
+	my $sse = Test::RTBus::SSE->connect(path => $uri, headers => { %h });
+	is($sse->status(), 200, 'replay');
+	is($sse->next_event()->{event}, 'a', 'replayed');
+
+	$sse->drop();
 }
 
 sub sse {

@@ -34,7 +34,7 @@ my $url = $redis->url();
 conf('worker_shutdown_timeout 2s;');
 
 $t->run();
-wait_redis($t);
+wait_redis($t, 2);
 
 ###############################################################################
 
@@ -119,6 +119,10 @@ http {
             rtbus_submit  ask;
         }
 
+        location /health {
+            rtbus_health;
+        }
+
         location /ws {
             rtbus  websocket;
         }
@@ -136,6 +140,16 @@ my $acks;
 
 sub command {
 	my ($kind, $id) = @_;
+
+	# whichever worker it comes to, that has its links to Redis
+
+	wait_for {
+		!grep { $_->status() != 200 } map {
+			Test::RTBus::SSE->connect(path => '/health',
+				accept => undef)
+		} 1 .. 10;
+	} 'health';
+
 	my $data = $id ? { ackId => 'a' . ++$acks } : { x => 1 };
 
 	if ($kind eq 'submit') {
