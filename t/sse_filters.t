@@ -131,7 +131,7 @@ my $locations = join "\n", map { my ($name, undef, $conf) = @$_; <<"EOL" }
         location /$name/stream {
             rtbus            websocket sse;
             rtbus_subscribe  job:$name;
-            rtbus_ping       300ms 3s;
+            rtbus_ping       100ms 3s;
             $conf
         }
 
@@ -153,6 +153,10 @@ my $image = defined $loads{ngx_http_xslt_filter_module}
 		. "\n%%TEST_GLOBALS%%\nevents {}\n"))[0];
 
 $modules .= "load_module $dir/ngx_http_image_filter_module.so;\n" if $image;
+
+my $http2 = $t->has_module('http_v2')
+	&& `curl -V 2>&1` =~ /^Features:.*\bHTTP2\b/m;
+my $listen2 = $http2 ? 'listen 127.0.0.1:8082 http2;' : '';
 
 my $image_conf = $image ? 'image_filter test;' : '';
 
@@ -177,6 +181,7 @@ http {
 
     server {
         listen       127.0.0.1:8080;
+        $listen2
         server_name  localhost;
 
         $locations
@@ -209,7 +214,7 @@ http {
 
 EOT
 
-$t->run()->plan(13 * @there + 7);
+$t->run()->plan(16 * @there + 7);
 wait_redis($t);
 
 my @workers = workers($t);
@@ -245,6 +250,30 @@ SKIP: {
 		'compressed: event');
 
 	kill 'TERM', $pid;
+}
+
+# the same over HTTP/2, where a stream is flushed another way
+
+SKIP: {
+	skip 'no HTTP/2', 3 * @there unless $http2;
+
+	for my $name (map { $_->[0] } @there) {
+		my $out = $t->testdir() . "/http2-$name";
+		my $pid = open my $curl, '-|', 'curl', '-sN', '-o', $out,
+			'--http2-prior-knowledge', 'http://127.0.0.1:'
+			. port(8082) . "/$name/stream" or die $!;
+
+		ok((wait_for { seen($out, 'event: connected') } 'connected'),
+			"HTTP/2, $name: connected");
+
+		for my $event (qw/ one two /) {
+			$redis->event("job:$name", $event, 1);
+			ok((wait_for { seen($out, "event: $event") } $event),
+				"HTTP/2, $name: event $event");
+		}
+
+		kill 'TERM', $pid;
+	}
 }
 
 # goes away in the middle of what is put in front
