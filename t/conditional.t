@@ -2,8 +2,8 @@
 
 # Tests for If-None-Match, If-Match and the like.  Only the state of a job is a
 # document that the client may have already.  Whatever else was asked for has
-# been done, taken from a queue, or is a stream: a 304 or 412 would be a lie, and
-# a stream behind it would be the answer to somebody else's request.
+# been done, taken from a queue, or is a stream: a 304 or 412 would be a lie,
+# and a stream behind it would be the answer to somebody else's request.
 
 ###############################################################################
 

@@ -242,8 +242,8 @@ my $source = do { local $/; <$f> };
 unlike($source, qr/NGX_HTTP_(LIF|LMT)_CONF/, 'no directives for them');
 
 for my $block ('if ($http_x) {', 'limit_except GET {') {
-	my ($ok, $output) = nginx_check($t, "%%TEST_GLOBALS%%\nevents {}\nhttp { server { "
-		. "location / { rtbus sse; $block rtbus_allow *; } } } }\n");
+	my ($ok, $output) = nginx_check($t, "%%TEST_GLOBALS%%\nevents {}\n"
+		. "http { server { location / { rtbus sse; $block rtbus_allow *; } } } }\n");
 
 	ok(!$ok, "$block is refused");
 	like($output, qr/"rtbus_allow" directive is not allowed here/,

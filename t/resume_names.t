@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
-# Tests for the names of a cursor.  Libraries add it to the URL by names of their
-# own, where the page may have put one already; whichever is newest says where
+# Tests for the names of a cursor.  Libraries add it to the URL by names of
+# their own, where the page may have put one already; whichever is newest says where
 # the client stands, over WebSocket and SSE alike.
 
 ###############################################################################

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
-# Tests with Ruby's websocket-driver, unchanged.  It reads the status line of the
-# handshake by the letter, reason phrase and all.
+# Tests with Ruby's websocket-driver, unchanged.  It reads the status line of
+# the handshake by the letter, reason phrase and all.
 
 ###############################################################################
 

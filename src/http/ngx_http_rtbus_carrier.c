@@ -453,8 +453,8 @@ ngx_http_rtbus_carrier_filter(ngx_http_rtbus_carrier_t *car, ngx_buf_t *b)
 
 
 /*
- * What the filters answer does not tell whether the bytes are gone: NGX_AGAIN may
- * be for what another filter keeps.  NGX_OK or NGX_ERROR.
+ * What the filters answer does not tell whether the bytes are gone: NGX_AGAIN
+ * may be for what another filter keeps.  NGX_OK or NGX_ERROR.
  */
 
 static ngx_int_t
