@@ -56,6 +56,10 @@ static ngx_int_t ngx_http_rtbus_init_buses(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_hiredis(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
+static ngx_int_t ngx_http_rtbus_init_apart(ngx_conf_t *cf,
+    ngx_http_rtbus_main_conf_t *rmcf);
+static ngx_uint_t ngx_http_rtbus_same_server(ngx_rtbus_redis_conf_t *one,
+    ngx_rtbus_redis_conf_t *two);
 static ngx_int_t ngx_http_rtbus_init_names(ngx_conf_t *cf,
     ngx_http_rtbus_main_conf_t *rmcf);
 static ngx_int_t ngx_http_rtbus_init_secret(ngx_conf_t *cf,
@@ -923,7 +927,86 @@ ngx_http_rtbus_init_buses(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
                       "127.0.0.1:6379, as all \"rtbus_redis\" have names");
     }
 
+    return ngx_http_rtbus_init_apart(cf, rmcf);
+}
+
+
+/* pub/sub knows no databases: events of one bus would get to the other one */
+
+static ngx_int_t
+ngx_http_rtbus_init_apart(ngx_conf_t *cf, ngx_http_rtbus_main_conf_t *rmcf)
+{
+    ngx_uint_t              i, j;
+    ngx_http_rtbus_bus_t  **bus;
+
+    bus = rmcf->buses.elts;
+
+    for (i = 0; i < rmcf->buses.nelts; i++) {
+        for (j = 0; j < i; j++) {
+
+            if (!bus[i]->used || !bus[j]->used
+                || bus[i]->redis.db == bus[j]->redis.db
+                || !ngx_http_rtbus_same_server(&bus[i]->redis, &bus[j]->redis))
+            {
+                continue;
+            }
+
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "the buses \"%V\" and \"%V\" are on the same Redis, "
+                          "and its databases do not separate events",
+                          &bus[j]->name, &bus[i]->name);
+            return NGX_ERROR;
+        }
+    }
+
     return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_same_server(ngx_rtbus_redis_conf_t *one,
+    ngx_rtbus_redis_conf_t *two)
+{
+    ngx_uint_t               i, j;
+    ngx_rtbus_redis_node_t  *n1, *n2;
+
+    if (one->kind != two->kind || one->master.len != two->master.len
+        || ngx_strncmp(one->master.data, two->master.data, one->master.len)
+           != 0)
+    {
+        return 0;
+    }
+
+    for (i = 0; i < one->nnodes; i++) {
+        for (j = 0; j < two->nnodes; j++) {
+
+            n1 = &one->nodes[i];
+            n2 = &two->nodes[j];
+
+            if (n1->host.len == 0 && n2->host.len == 0) {
+
+                /* sockets; what is behind the path is not a part of it */
+
+                if (n1->name.len == n2->name.len
+                    && ngx_strncmp(n1->name.data, n2->name.data, n1->name.len)
+                       == 0)
+                {
+                    return 1;
+                }
+
+                continue;
+            }
+
+            if (n1->port == n2->port && n1->host.len == n2->host.len
+                && ngx_strncasecmp(n1->host.data, n2->host.data, n1->host.len)
+                   == 0)
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
 }
 
 

@@ -253,6 +253,15 @@ my @bad = (
 		'is duplicate for the bus "default"' ],
 	[ 'http: rtbus_redis unix:/a name=a; rtbus_redis unix:/b name=a',
 		'is duplicate for the bus "a"' ],
+	[ 'http: rtbus_redis redis://127.0.0.1; rtbus_redis redis://127.0.0.1/1'
+		. ' name=b; server { listen 127.0.0.1:8081; location /a {'
+		. ' rtbus sse; } location /b { rtbus sse; rtbus_bus b; } } rtbus_drain 1s',
+		'the buses "default" and "b" are on the same Redis' ],
+	[ 'http: rtbus_redis unix:/a name=a; rtbus_redis unix:/a?db=1'
+		. ' name=b; server { listen 127.0.0.1:8081; location /a {'
+		. ' rtbus sse; rtbus_bus a; } location /b { rtbus sse;'
+		. ' rtbus_bus b; } } rtbus_drain 1s',
+		'the buses "a" and "b" are on the same Redis' ],
 	[ 'http: rtbus_redis unix:/a name=', 'invalid name of a bus ""' ],
 	[ 'http: rtbus_redis unix:/a "name=a b"',
 		'invalid name of a bus "a b"' ],

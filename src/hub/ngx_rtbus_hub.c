@@ -1416,6 +1416,10 @@ ngx_rtbus_hub_beat(ngx_event_t *ev)
 
         ngx_rtbus_redis_shard_look(shard);
 
+        if (link) {
+            ngx_rtbus_library_look(&link->library);
+        }
+
         if (link && ngx_rtbus_canary_check(&link->canary) == NGX_AGAIN) {
             again = NGX_RTBUS_HUB_AGAIN;
         }
@@ -1486,6 +1490,9 @@ ngx_rtbus_hub_health(ngx_rtbus_hub_t *hub)
 
         if (shard->sub.conn.replica || shard->cmd.conn.replica) {
             trouble = NGX_RTBUS_STAT_REPLICA;
+
+        } else if (link && link->library.lost && trouble == 0) {
+            trouble = NGX_RTBUS_STAT_LIBRARY;
         }
 
         if (link == NULL) {

@@ -71,6 +71,16 @@ ngx_rtbus_library_load(ngx_rtbus_library_t *library, ngx_uint_t replace)
 }
 
 
+void
+ngx_rtbus_library_look(ngx_rtbus_library_t *library)
+{
+    if (library->seen && library->cmd->conn.up) {
+        library->asked = 0;
+        ngx_rtbus_library_ask(library);
+    }
+}
+
+
 static void
 ngx_rtbus_library_ask(ngx_rtbus_library_t *library)
 {
@@ -140,7 +150,20 @@ ngx_rtbus_library_version(void *data, redisReply *reply)
         && reply->integer >= NGX_RTBUS_LIBRARY_VERSION)
     {
         library->complained = 0;
+        library->seen = 1;
+        library->lost = 0;
         return;
+    }
+
+    if (library->seen && ngx_rtbus_library_missing(reply)) {
+        library->lost = 1;
+
+        if (library->load && !library->asked) {
+            library->asked = 1;
+            ngx_rtbus_library_load(library, 0);
+            ngx_rtbus_library_ask(library);
+            return;
+        }
     }
 
     if (reply->type == REDIS_REPLY_INTEGER && library->load

@@ -23,6 +23,9 @@ typedef struct {
     unsigned                  load:1;       /* allowed to */
     unsigned                  asked:1;      /* loaded already, now it counts */
     unsigned                  complained:1; /* once per outage */
+    unsigned                  seen:1;       /* it was there once */
+    unsigned                  lost:1;       /* ... and is not now; may be read
+                                               by the owner */
 } ngx_rtbus_library_t;
 
 
@@ -34,6 +37,10 @@ typedef struct {
 
 void ngx_rtbus_library_check(ngx_rtbus_library_t *library,
     ngx_rtbus_redis_cmd_t *cmd, ngx_uint_t load, ngx_log_t *log);
+
+/* whether what was there is there yet, to be called now and then */
+
+void ngx_rtbus_library_look(ngx_rtbus_library_t *library);
 
 /* is it Redis's answer to a call of a function that it does not have */
 

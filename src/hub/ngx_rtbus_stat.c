@@ -23,7 +23,7 @@
                                  + NGX_RTBUS_STAT_TABLE                       \
                                    * sizeof(ngx_rtbus_stat_shard_t))
 
-/* seconds after which a worker that is not heard of is not there any more */
+/* seconds after which a worker that is not heard of may be another process */
 #define NGX_RTBUS_STAT_SILENCE  60
 
 /* a clock that is wrong must not spoil the average: a day, in ms */
@@ -56,6 +56,7 @@ static ngx_rtbus_stat_shard_t *ngx_rtbus_stat_table(
 static ngx_uint_t ngx_rtbus_stat_free(ngx_atomic_uint_t owner);
 static ngx_uint_t ngx_rtbus_stat_is(ngx_rtbus_stat_t *stat, ngx_str_t *bus);
 static ngx_uint_t ngx_rtbus_stat_gone(ngx_pid_t pid);
+static ngx_atomic_uint_t ngx_rtbus_stat_started(ngx_pid_t pid);
 static void ngx_rtbus_stat_add_words(ngx_atomic_t *sum, ngx_atomic_t *from,
     ngx_uint_t n);
 static ngx_uint_t ngx_rtbus_stat_reason(const ngx_rtbus_stat_reason_t *reasons,
@@ -106,7 +107,7 @@ ngx_rtbus_stat_links[NGX_RTBUS_STAT_LINKS] = {
 
 static const char *const
 ngx_rtbus_stat_troubles[NGX_RTBUS_STAT_TROUBLES] = {
-    NULL, "Redis is not a master"
+    NULL, "Redis is not a master", "Redis has lost the function library"
 };
 
 
@@ -475,6 +476,7 @@ found:
                 - offsetof(ngx_rtbus_stat_t, connections));
 
     stat->heard = ngx_time();
+    stat->started = ngx_rtbus_stat_started(ngx_pid);
     stat->canary = ngx_current_msec;
     stat->number = ngx_worker;
     stat->first = first;
@@ -516,6 +518,63 @@ static ngx_uint_t
 ngx_rtbus_stat_gone(ngx_pid_t pid)
 {
     return kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH;
+}
+
+
+/*
+ * When the process was started, in ticks since the system was: the 22nd field of
+ * /proc/<pid>/stat, the 20th behind the name, which may have anything in it.  0:
+ * the system does not tell; all that have the id are taken for the same then.
+ */
+
+static ngx_atomic_uint_t
+ngx_rtbus_stat_started(ngx_pid_t pid)
+{
+    ssize_t             n;
+    u_char             *p, *last;
+    ngx_fd_t            fd;
+    ngx_uint_t          i;
+    ngx_atomic_uint_t   ticks;
+    u_char              name[sizeof("/proc//stat") + NGX_INT64_LEN];
+    u_char              buf[1024];
+
+    (void) ngx_sprintf(name, "/proc/%P/stat%Z", pid);
+
+    fd = ngx_open_file(name, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        return 0;
+    }
+
+    n = ngx_read_fd(fd, buf, sizeof(buf));
+
+    (void) ngx_close_file(fd);
+
+    if (n <= 0) {
+        return 0;
+    }
+
+    last = buf + n;
+
+    for (p = last; p > buf && p[-1] != ')'; p--) { /* void */ }
+
+    for (i = 0; i < 20; i++) {
+        p = ngx_strlchr(p, last, ' ');
+
+        if (p == NULL) {
+            return 0;
+        }
+
+        p++;
+    }
+
+    ticks = 0;
+
+    while (p < last && *p >= '0' && *p <= '9') {
+        ticks = ticks * 10 + (*p++ - '0');
+    }
+
+    return ticks;
 }
 
 
@@ -648,7 +707,9 @@ ngx_rtbus_stat_sum(ngx_rtbus_stat_zone_t *zone, ngx_str_t *bus,
 
         if (stat->owner == 0
             || ngx_rtbus_stat_gone((ngx_pid_t) stat->owner)
-            || ngx_time() - (time_t) stat->heard > NGX_RTBUS_STAT_SILENCE)
+            || (ngx_time() - (time_t) stat->heard > NGX_RTBUS_STAT_SILENCE
+                && stat->started
+                   != ngx_rtbus_stat_started((ngx_pid_t) stat->owner)))
         {
             continue;
         }

@@ -15,9 +15,10 @@
  * a gauge: only those of living workers are summed, and a slot's new owner
  * starts with none.
  *
- * A worker is living when its process is there and was heard of lately: an id
- * may have been given to another process.  A slot is only taken from a process
- * that is gone.
+ * A worker is living when its process is there, whether it was heard of lately
+ * or hangs; of one that is silent the start is looked at, since an id may have
+ * been given to another process.  A slot is only taken from a process that is
+ * gone.
  */
 
 
@@ -144,6 +145,7 @@ typedef enum {
 typedef enum {
     NGX_RTBUS_STAT_NO_TROUBLE = 0,
     NGX_RTBUS_STAT_REPLICA,
+    NGX_RTBUS_STAT_LIBRARY,
     NGX_RTBUS_STAT_TROUBLES
 } ngx_rtbus_stat_trouble_e;
 
@@ -204,6 +206,7 @@ typedef struct {
                                               the links were made */
     ngx_atomic_t    canary;                /* when it last did, ms */
     ngx_atomic_t    heard;                 /* a sign of life, s */
+    ngx_atomic_t    started;               /* its process was; see the .c */
     ngx_atomic_t    generation;            /* of the configuration; 0: the slot
                                               was never used */
     ngx_atomic_t    number;                /* of the worker in it */

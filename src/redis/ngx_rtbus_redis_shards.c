@@ -8,6 +8,12 @@
 #define NGX_RTBUS_REDIS_SHARDS_MIN    250
 #define NGX_RTBUS_REDIS_SHARDS_MAX    1000
 
+/* ... when there is no reason but time */
+#define NGX_RTBUS_REDIS_SHARDS_LOOK   10000
+
+/* nodes with links that are out of their cluster, before others are asked */
+#define NGX_RTBUS_REDIS_SHARDS_VAIN   2
+
 /* times that one node is believed while no shard can be reached */
 #define NGX_RTBUS_REDIS_SHARDS_SEED   4
 
@@ -69,7 +75,11 @@ static void ngx_rtbus_redis_shards_refresh(ngx_rtbus_redis_shards_t *shards,
 static void ngx_rtbus_redis_shards_ask(ngx_event_t *ev);
 static ngx_rtbus_redis_cmd_t *ngx_rtbus_redis_shards_whom(
     ngx_rtbus_redis_shards_t *shards);
+static void ngx_rtbus_redis_shards_state(void *data, redisReply *reply);
 static void ngx_rtbus_redis_shards_told(void *data, redisReply *reply);
+static void ngx_rtbus_redis_shards_doubt(ngx_rtbus_redis_shards_t *shards,
+    ngx_rtbus_redis_conn_t *asked);
+static void ngx_rtbus_redis_shards_visit(ngx_rtbus_redis_shards_t *shards);
 static void ngx_rtbus_redis_shards_complain(ngx_rtbus_redis_shards_t *shards,
     const char *text);
 static ngx_uint_t ngx_rtbus_redis_shards_trouble(
@@ -90,6 +100,10 @@ static size_t ngx_rtbus_redis_shards_peer(ngx_rtbus_redis_conn_t *rc,
     u_char *text);
 static ngx_int_t ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard,
     ngx_rtbus_redis_conn_t *rc, ngx_str_t *host, redisReply *node);
+static ngx_int_t ngx_rtbus_redis_shards_ip(ngx_rtbus_redis_conn_t *rc,
+    redisReply *node, ngx_str_t *ip);
+static void ngx_rtbus_redis_shard_readdress(ngx_rtbus_redis_shard_t *shard,
+    ngx_rtbus_redis_conn_t *rc, redisReply *node);
 static ngx_int_t ngx_rtbus_redis_shard_address(ngx_rtbus_redis_shard_t *shard,
     ngx_str_t *ip);
 static void ngx_rtbus_redis_shards_sweep(ngx_event_t *ev);
@@ -122,8 +136,10 @@ ngx_rtbus_redis_shards_init(ngx_rtbus_redis_shards_t *shards,
     shards->complained = 0;
     shards->waiting = NULL;
     shards->waiting_last = &shards->waiting;
+    shards->vain = 0;
     shards->seeding = 0;
     shards->again = 0;
+    shards->doubted = 0;
     shards->closed = 0;
 
     ngx_queue_init(&shards->all);
@@ -557,7 +573,11 @@ ngx_rtbus_redis_shard_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
     }
 
     if (shards->cluster) {
-        ngx_rtbus_redis_seed_close(shards);
+
+        if (shards->vain == 0) {
+            ngx_rtbus_redis_seed_close(shards);
+        }
+
         ngx_rtbus_redis_shards_go(shards);
     }
 }
@@ -638,7 +658,7 @@ ngx_rtbus_redis_shard_moved(ngx_rtbus_redis_sub_t *rs)
 
     shard = ngx_rtbus_redis_sub_shard(rs);
 
-    ngx_rtbus_redis_shards_refresh(shard->shards, shard);
+    ngx_rtbus_redis_shards_refresh(shard->shards, rs->down ? NULL : shard);
 }
 
 
@@ -722,7 +742,10 @@ ngx_rtbus_redis_shard_error(ngx_rtbus_redis_cmd_t *rm,
     }
 
     if (ngx_rtbus_redis_is(reply, "CLUSTERDOWN")) {
-        ngx_rtbus_redis_shards_refresh(shards, shard);
+
+        /* it does not know, others may */
+
+        ngx_rtbus_redis_shards_refresh(shards, NULL);
         return NGX_ABORT;
     }
 
@@ -856,7 +879,7 @@ static void
 ngx_rtbus_redis_shards_refresh(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_shard_t *shard)
 {
-    ngx_msec_t  elapsed;
+    ngx_msec_t  elapsed, delay;
 
     if (!shards->cluster || shards->closed) {
         return;
@@ -871,14 +894,19 @@ ngx_rtbus_redis_shards_refresh(ngx_rtbus_redis_shards_t *shards,
         return;
     }
 
-    if (shards->refresh.timer_set) {
+    elapsed = ngx_current_msec - shards->last;
+    delay = (elapsed < shards->delay) ? shards->delay - elapsed : 0;
+
+    /* it may be set for a look that has time */
+
+    if (shards->refresh.timer_set
+        && (ngx_msec_int_t) (shards->refresh.timer.key - ngx_current_msec)
+           <= (ngx_msec_int_t) delay)
+    {
         return;
     }
 
-    elapsed = ngx_current_msec - shards->last;
-
-    ngx_add_timer(&shards->refresh,
-                  (elapsed < shards->delay) ? shards->delay - elapsed : 0);
+    ngx_add_timer(&shards->refresh, delay);
 }
 
 
@@ -888,7 +916,9 @@ ngx_rtbus_redis_shards_ask(ngx_event_t *ev)
     ngx_rtbus_redis_cmd_t     *rm;
     ngx_rtbus_redis_shards_t  *shards;
 
+    static const char         *info[] = { "CLUSTER", "INFO" };
     static const char         *argv[] = { "CLUSTER", "SLOTS" };
+    static const size_t        info_len[] = { 7, 4 };
     static const size_t        len[] = { 7, 5 };
 
     shards = ev->data;
@@ -911,11 +941,15 @@ ngx_rtbus_redis_shards_ask(ngx_event_t *ev)
     }
 
     shards->again = 0;
+    shards->doubted = 0;
     shards->last = ngx_current_msec;
 
-    if (ngx_rtbus_redis_cmd_call(rm, 2, argv, len, ngx_rtbus_redis_shards_told,
-                                 shards)
-        == NULL)
+    if (ngx_rtbus_redis_cmd_call(rm, 2, info, info_len,
+                                 ngx_rtbus_redis_shards_state, shards)
+           == NULL
+        || ngx_rtbus_redis_cmd_call(rm, 2, argv, len,
+                                    ngx_rtbus_redis_shards_told, shards)
+           == NULL)
     {
         ngx_add_timer(ev, shards->delay);
         return;
@@ -935,6 +969,14 @@ ngx_rtbus_redis_shards_whom(ngx_rtbus_redis_shards_t *shards)
 
     if (shard && shard->open && shard->cmd.conn.up) {
         return &shard->cmd;
+    }
+
+    if (shards->vain >= NGX_RTBUS_REDIS_SHARDS_VAIN
+        && (!shards->seeding || shards->seed.conn.up))
+    {
+        /* those that there are links to do not know, a node of the URL may */
+
+        return shards->seeding ? &shards->seed : NULL;
     }
 
     for (shard = ngx_rtbus_redis_shards_next(shards, NULL);
@@ -966,6 +1008,21 @@ ngx_rtbus_redis_shards_whom(ngx_rtbus_redis_shards_t *shards)
 }
 
 
+/*
+ * A node that is cut off from the others has the map of that time.  Who may not
+ * be asked is believed.
+ */
+
+static void
+ngx_rtbus_redis_shards_state(void *data, redisReply *reply)
+{
+    ngx_rtbus_redis_shards_t *shards = data;
+
+    shards->doubted = (reply && reply->type == REDIS_REPLY_STRING
+                       && ngx_strstr(reply->str, "cluster_state:fail"));
+}
+
+
 static void
 ngx_rtbus_redis_shards_told(void *data, redisReply *reply)
 {
@@ -980,7 +1037,14 @@ ngx_rtbus_redis_shards_told(void *data, redisReply *reply)
 
     rc = NGX_DECLINED;
 
-    if (reply && reply->type == REDIS_REPLY_ARRAY) {
+    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements
+        && shards->doubted)
+    {
+        ngx_rtbus_redis_shards_doubt(shards, asked);
+
+    } else if (reply && reply->type == REDIS_REPLY_ARRAY) {
+        shards->vain = 0;
+
         rc = ngx_rtbus_redis_shards_map(shards, asked, reply);
 
         if (rc == NGX_DECLINED) {
@@ -1009,11 +1073,69 @@ ngx_rtbus_redis_shards_told(void *data, redisReply *reply)
 
     ngx_rtbus_redis_shards_go(shards);
 
-    if (shards->again || ngx_rtbus_redis_shards_trouble(shards)) {
-        ngx_rtbus_redis_shards_refresh(shards, NULL);
+    if (shards->closed) {
+        return;
+    }
 
-    } else {
-        shards->delay = NGX_RTBUS_REDIS_SHARDS_MIN;
+    if (shards->again || shards->vain
+        || ngx_rtbus_redis_shards_trouble(shards))
+    {
+        ngx_rtbus_redis_shards_refresh(shards, NULL);
+        return;
+    }
+
+    shards->delay = NGX_RTBUS_REDIS_SHARDS_MIN;
+
+    if (asked != &shards->seed.conn) {
+        ngx_rtbus_redis_seed_close(shards);
+    }
+
+    /* a node may be wrong without a sign of it */
+
+    ngx_rtbus_redis_shards_visit(shards);
+
+    if (!shards->refresh.timer_set) {
+        ngx_add_timer(&shards->refresh, NGX_RTBUS_REDIS_SHARDS_LOOK);
+    }
+}
+
+
+/* what it says proves nothing: another node is asked */
+
+static void
+ngx_rtbus_redis_shards_doubt(ngx_rtbus_redis_shards_t *shards,
+    ngx_rtbus_redis_conn_t *asked)
+{
+    shards->vain++;
+
+    ngx_rtbus_redis_shards_complain(shards,
+                                    "its node has \"cluster_state:fail\"");
+
+    if (asked == &shards->seed.conn) {
+        shards->vain = 0;
+        ngx_rtbus_redis_conn_fail(asked, "its cluster is down");
+    }
+}
+
+
+/* has links to one more master, so that all of them are asked in turn */
+
+static void
+ngx_rtbus_redis_shards_visit(ngx_rtbus_redis_shards_t *shards)
+{
+    ngx_queue_t              *q;
+    ngx_rtbus_redis_shard_t  *shard;
+
+    for (q = ngx_queue_head(&shards->all);
+         q != ngx_queue_sentinel(&shards->all);
+         q = ngx_queue_next(q))
+    {
+        shard = ngx_queue_data(q, ngx_rtbus_redis_shard_t, queue);
+
+        if (shard->listed && !shard->open) {
+            ngx_rtbus_redis_shard_open(shard);
+            return;
+        }
     }
 }
 
@@ -1236,6 +1358,19 @@ ngx_rtbus_redis_shards_assign(ngx_rtbus_redis_shards_t *shards,
         shard = ngx_queue_data(q, ngx_rtbus_redis_shard_t, queue);
     }
 
+    /* each master is to have the library, whoever needs it first */
+
+    for (q = ngx_queue_head(&shards->all);
+         q != ngx_queue_sentinel(&shards->all);
+         q = ngx_queue_next(q))
+    {
+        shard = ngx_queue_data(q, ngx_rtbus_redis_shard_t, queue);
+
+        if (shard->listed && !shard->open && !shards->closed) {
+            ngx_rtbus_redis_shard_open(shard);
+        }
+    }
+
     for (shard = ngx_rtbus_redis_shards_next(shards, NULL);
          shard;
          shard = ngx_rtbus_redis_shards_next(shards, shard))
@@ -1339,6 +1474,7 @@ ngx_rtbus_redis_shards_find(ngx_rtbus_redis_shards_t *shards,
         if (shard->node.name.len == name.len
             && ngx_memcmp(shard->node.name.data, buf, name.len) == 0)
         {
+            ngx_rtbus_redis_shard_readdress(shard, rc, node);
             return shard;
         }
     }
@@ -1401,39 +1537,18 @@ ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard,
     size_t                   i;
     ngx_str_t                ip;
     u_char                   text[NGX_SOCKADDR_STRLEN];
-    redisReply              *meta, *name, *value;
     ngx_rtbus_redis_conf_t  *conf;
 
     if (ngx_rtbus_redis_shard_address(shard, host) == NGX_OK) {
         return NGX_OK;
     }
 
-    if (node && node->elements > 3
-        && node->element[3]->type == REDIS_REPLY_ARRAY)
+    ip.data = text;
+
+    if (ngx_rtbus_redis_shards_ip(rc, node, &ip) == NGX_OK
+        && ngx_rtbus_redis_shard_address(shard, &ip) == NGX_OK)
     {
-        meta = node->element[3];
-
-        for (i = 0; i + 1 < meta->elements; i += 2) {
-            name = meta->element[i];
-            value = meta->element[i + 1];
-
-            if (name->type == REDIS_REPLY_STRING
-                && value->type == REDIS_REPLY_STRING
-                && name->len == 2 && ngx_strncmp(name->str, "ip", 2) == 0)
-            {
-                ip.len = value->len;
-                ip.data = (u_char *) value->str;
-
-                if (ip.len == 0) {
-                    ip.data = text;
-                    ip.len = ngx_rtbus_redis_shards_peer(rc, text);
-                }
-
-                if (ngx_rtbus_redis_shard_address(shard, &ip) == NGX_OK) {
-                    return NGX_OK;
-                }
-            }
-        }
+        return NGX_OK;
     }
 
     conf = shard->shards->conf;
@@ -1452,6 +1567,107 @@ ngx_rtbus_redis_shard_resolve(ngx_rtbus_redis_shard_t *shard,
     }
 
     return NGX_DECLINED;
+}
+
+
+/* the address beside a name; ip has room for that of who has told */
+
+static ngx_int_t
+ngx_rtbus_redis_shards_ip(ngx_rtbus_redis_conn_t *rc, redisReply *node,
+    ngx_str_t *ip)
+{
+    size_t       i;
+    redisReply  *meta, *name, *value;
+
+    if (node == NULL || node->elements < 4
+        || node->element[3]->type != REDIS_REPLY_ARRAY)
+    {
+        return NGX_DECLINED;
+    }
+
+    meta = node->element[3];
+
+    for (i = 0; i + 1 < meta->elements; i += 2) {
+        name = meta->element[i];
+        value = meta->element[i + 1];
+
+        if (name->type != REDIS_REPLY_STRING
+            || value->type != REDIS_REPLY_STRING
+            || name->len != 2 || ngx_strncmp(name->str, "ip", 2) != 0)
+        {
+            continue;
+        }
+
+        if (value->len == 0) {
+            ip->len = ngx_rtbus_redis_shards_peer(rc, ip->data);
+            return NGX_OK;
+        }
+
+        ip->len = value->len;
+        ip->data = (u_char *) value->str;
+
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * A name that is known may have another address by now.  Links that are up stay:
+ * not all nodes hear of it at the same time.
+ */
+
+static void
+ngx_rtbus_redis_shard_readdress(ngx_rtbus_redis_shard_t *shard,
+    ngx_rtbus_redis_conn_t *rc, redisReply *node)
+{
+    ngx_str_t       ip;
+    socklen_t       socklen;
+    ngx_sockaddr_t  sa;
+    u_char          text[NGX_SOCKADDR_STRLEN];
+
+    if (ngx_rtbus_redis_address(&shard->node.host, shard->node.port, &sa,
+                                &socklen)
+        == NGX_OK)
+    {
+        return;
+    }
+
+    ip.data = text;
+
+    if (ngx_rtbus_redis_shards_ip(rc, node, &ip) != NGX_OK
+        || ngx_rtbus_redis_address(&ip, shard->node.port, &sa, &socklen)
+           != NGX_OK)
+    {
+        return;
+    }
+
+    if (shard->node.addrs == &shard->addr
+        && ngx_cmp_sockaddr(&sa.sockaddr, socklen, shard->addr.sockaddr,
+                            shard->addr.socklen, 1)
+           == NGX_OK)
+    {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, shard->shards->log, 0,
+                  "rtbus: \"%V\" of the cluster \"%V\" has the address %V now",
+                  &shard->node.name, &shard->shards->conf->name, &ip);
+
+    (void) ngx_rtbus_redis_shard_address(shard, &ip);
+
+    if (!shard->open) {
+        return;
+    }
+
+    if (!shard->sub.conn.up) {
+        ngx_rtbus_redis_conn_moved(&shard->sub.conn, "it has another address");
+    }
+
+    if (!shard->cmd.conn.up) {
+        ngx_rtbus_redis_conn_moved(&shard->cmd.conn, "it has another address");
+    }
 }
 
 

@@ -119,6 +119,8 @@ struct ngx_rtbus_redis_shards_s {
     ngx_msec_t                      last;       /* when that was */
     ngx_msec_t                      delay;      /* until the next time */
     time_t                          complained;
+    ngx_uint_t                      vain;       /* nodes in a row that are out
+                                                   of their cluster */
     ngx_event_t                     refresh;    /* cancelable timer */
     ngx_event_t                     sweep;      /* likewise */
     ngx_rtbus_redis_call_t         *waiting;    /* not sent yet, or again */
@@ -126,6 +128,8 @@ struct ngx_rtbus_redis_shards_s {
     ngx_event_t                     wait;       /* timer */
     unsigned                        seeding:1;
     unsigned                        again:1;    /* ask once more */
+    unsigned                        doubted:1;  /* who is asked has said that
+                                                   its cluster is down */
     unsigned                        closed:1;
 };
 

@@ -1018,7 +1018,10 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
             || ngx_strncmp(error->str, "CLUSTERDOWN", 11) == 0))
     {
         ngx_queue_insert_tail(&rs->moved, q);
+
+        rs->down = !ngx_rtbus_redis_sub_redirect(error);
         rs->moved_handler(rs);
+        rs->down = 0;
 
     } else {
         ngx_queue_insert_tail(&rs->refused, q);

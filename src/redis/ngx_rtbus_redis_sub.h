@@ -158,6 +158,8 @@ struct ngx_rtbus_redis_sub_s {
     ngx_event_t                     timeout;    /* of confirmations */
     ngx_event_t                     retry;      /* of refused topics */
     unsigned                        started:1;  /* has been up */
+    unsigned                        down:1;     /* CLUSTERDOWN was the answer:
+                                                   it knows of nothing */
 };
 
 
