@@ -23,7 +23,8 @@
 --
 --
 -- FCALL rtbus_publish 1 <channel> <event> <data> [APPEND <text>] [TTL <s>]
---     [MAXLEN <n>] [ARGS <array>] [ATTACHMENTS <array>] [END <status>]
+--     [MAXLEN <n>] [MAXSIZE <bytes>] [ARGS <array>] [ATTACHMENTS <array>]
+--     [END <status>]
 --     [SET <field> <value> ...]
 --
 --     -> "<epoch>-<seq>", the position of the event in its channel
@@ -34,7 +35,10 @@
 --
 --     {"event":<event>,"data":<data>,"id":"<epoch>-<seq>","timestamp":<ms>}
 --
---     event        1-128 bytes of UTF-8 without control characters
+--     event        1-128 bytes of UTF-8 without control characters; none of
+--                  the names that Socket.IO keeps for itself: connect,
+--                  connect_error, disconnect, disconnecting, newListener,
+--                  removeListener
 --     data         any JSON (RFC 8259), UTF-8, nested 63 deep at most (the
 --                  message around it makes 64); kept byte for byte
 --     APPEND       UTF-8 text that the output grows by
@@ -43,23 +47,34 @@
 --                  event renews it for all
 --     MAXLEN       entries that the stream keeps (~: some more), up to
 --                  1000000000; default 10000
+--     MAXSIZE      bytes of the message, as rtbus_max_event counts them, and so
+--                  of name, data (or ARGS) and ATTACHMENTS; the text of APPEND,
+--                  and the fields of SET together, may have as many.  Up to
+--                  67108864; default 1048576, like that of rtbus_max_event: what
+--                  is longer nobody would get
 --     ARGS         JSON array, several arguments in place of data, which has
 --                  to be "" then; message and entry have "args", no "data"
---     ATTACHMENTS  JSON array of strings (base64); message and entry have
---                  "attachments"
+--     ATTACHMENTS  JSON array of up to 10 strings, each base64 (RFC 4648,
+--                  section 4, with its padding) in one line; message and entry
+--                  have "attachments".  Their places in data, or ARGS, are
+--                  {"_placeholder":true,"num":<n>}, n from 0
 --     END          completed, cancelled, interrupted or failed: this event is
 --                  the last one of the job, and status is what became of it;
 --                  message and entry have "end", the hash has the status
 --     SET          fields of the hash, up to 1000 of them, names and values
 --                  as they come.  It is the last option: all that follows is
---                  fields.  "epoch" and "seq" are set by the function alone
+--                  fields.  "epoch", "seq", "outputLength" and "outputLost" are
+--                  set by the function alone
 --
 -- Options may be in lower case, and each may be given once.
 --
 -- The entry has the fields event, data (or args), attachments (if any), end (if
 -- it is the last one) and timestamp.  The hash gets what SET says, and epoch, seq
 -- and updatedAt (ms); createdAt (ms) when it has none; with END also status, and
--- end and endedAt, the position and the time (ms) of the first such event.
+-- end and endedAt, the position and the time (ms) of the first such event; with
+-- APPEND outputLength, the bytes of the output.  Where there is such a length and
+-- no output, Redis has lost that one, as when it evicts keys: outputLost counts
+-- the bytes of what was lost so.
 --
 -- seq counts 1, 2, 3 ... without holes as long as the stream exists.  The
 -- stream's last id is the truth, also when its entries were trimmed or
@@ -77,7 +92,17 @@
 --     -> [ [ field, value, ... ], output, position ]
 --
 -- The state, the text and the stream's last id as of one moment.  Nothing
--- there: [ [], "", "0-0" ].  Writes nothing; a replica answers it as well.
+-- there: [ [], "", "0-0" ].  An output that is lost and not begun anew is told of
+-- by a last field "outputLost".  Writes nothing; a replica answers it as well.
+--
+--
+-- FCALL_RO rtbus_position 1 <channel>
+--
+--     -> [ position, timestamp ]
+--
+-- The stream's last id, "0-0" without a stream, and the timestamp of the event
+-- at it; "" if there is none.  It is what a reader that comes needs, and small
+-- however large the events are.
 --
 --
 -- FCALL rtbus_claim 1 <channel> <user>
@@ -86,6 +111,10 @@
 --
 -- A state that has no userId gets this one.  One that is made by it lives for
 -- 86400 s, unless an event renews it.  Whoever the answer names is the owner.
+--
+-- A channel that has events or an output, but no userId, is not given away: its
+-- state may be lost, and the events somebody's.  The answer is "" then, and
+-- nobody is the owner.
 --
 --
 -- FCALL rtbus_command 1 <stream> <dedupe-id> [MAXLEN <n>] <field> <value> ...
@@ -146,7 +175,7 @@
 local VERSION = 4
 
 local OPTIONS = {
-    APPEND = true, TTL = true, MAXLEN = true, ARGS = true,
+    APPEND = true, TTL = true, MAXLEN = true, MAXSIZE = true, ARGS = true,
     ATTACHMENTS = true, END = true, SET = true
 }
 
@@ -154,15 +183,34 @@ local STATUSES = {
     completed = true, cancelled = true, interrupted = true, failed = true
 }
 
+-- A client of Socket.IO takes an event of such a name for something else.
+
+local RESERVED = {
+    connect = true, connect_error = true, disconnect = true,
+    disconnecting = true, newListener = true, removeListener = true
+}
+
+-- What is the function's own in the hash.
+
+local OWN = { epoch = true, seq = true, outputLength = true, outputLost = true }
+
 local TTL, TTL_MAX = 86400, 315360000
 local MAXLEN, MAXLEN_MAX = '10000', 1000000000
+local MAXSIZE, MAXSIZE_MAX = 1048576, 67108864
 
-local NO_OPTIONS = { ttl = 1000 * TTL, maxlen = MAXLEN, more = {} }
+local NO_OPTIONS = {
+    ttl = 1000 * TTL, maxlen = MAXLEN, maxsize = MAXSIZE, more = {}
+}
+
+-- What a message has around the parts of an event, at the most, escapes aside.
+
+local ENVELOPE = 120
 
 local CHANNEL_MAX = 200
 local EVENT_MAX = 128
 local FIELDS_MAX = 1000
 local DEPTH_MAX = 63
+local ATTACHMENTS_MAX = 10
 
 local COMMANDS_MAXLEN = 100000
 local COMMANDS_TRIM = 1000
@@ -183,13 +231,91 @@ local EPOCH_MAX = 9e15
 local call, try, allowed, decode
 local byte, find, format, gsub, match, sub, upper
 local floor, max
-local guard, tonumber, type, unpack
+local guard, pairs, tonumber, type, unpack
 
 local cluster
+local null
+local utf8_state, json_state, json_bad_utf8
 local last_epoch = 0
 
 local channels, channels_count = {}, 0
 local heads, heads_count = {}, 0
+
+
+-- Texts are checked by tables: a state is a table, which has the state that
+-- comes next for each byte.  No text costs more than another one of its length.
+
+local function new_state(next)
+    local state = {}
+
+    for b = 0, 255 do
+        state[b] = next or state
+    end
+
+    return state
+end
+
+
+local function set_next(state, first, last, next)
+    for b = first, last do
+        state[b] = next
+    end
+end
+
+
+-- From the state through a character that is not ASCII (RFC 3629), and back.
+
+local function add_utf8(state, bad)
+    local one, two, three = new_state(bad), new_state(bad), new_state(bad)
+    local e0, ed = new_state(bad), new_state(bad)
+    local f0, f4 = new_state(bad), new_state(bad)
+
+    set_next(state, 0x80, 0xff, bad)
+    set_next(state, 0xc2, 0xdf, one)
+    set_next(state, 0xe0, 0xef, two)
+    set_next(state, 0xf1, 0xf3, three)
+
+    state[0xe0], state[0xed], state[0xf0], state[0xf4] = e0, ed, f0, f4
+
+    set_next(one, 0x80, 0xbf, state)
+    set_next(two, 0x80, 0xbf, one)
+    set_next(three, 0x80, 0xbf, two)
+    set_next(e0, 0xa0, 0xbf, one)
+    set_next(ed, 0x80, 0x9f, one)
+    set_next(f0, 0x90, 0xbf, two)
+    set_next(f4, 0x80, 0x8f, two)
+end
+
+
+-- The part of the grammar that the decoder is lax about: strings have no control
+-- characters, nor are those blanks between the tokens, and a dot has digits on
+-- both sides.
+
+local function add_json(outside, bad, bad_utf8)
+    local text, escape = new_state(), new_state()
+    local minus, dot = new_state(outside), new_state(bad)
+
+    set_next(outside, 0x00, 0x1f, bad)
+    set_next(outside, 0x80, 0xff, bad)
+
+    outside[0x09], outside[0x0a], outside[0x0d] = outside, outside, outside
+    outside[0x22], outside[0x2d], outside[0x2e] = text, minus, dot
+
+    for b = 0, 255 do
+        minus[b] = outside[b]
+    end
+
+    minus[0x2e] = bad
+
+    set_next(dot, 0x30, 0x39, outside)
+
+    set_next(text, 0x00, 0x1f, bad)
+    text[0x22], text[0x5c] = outside, escape
+    add_utf8(text, bad_utf8)
+
+    set_next(escape, 0x00, 0xff, bad)
+    set_next(escape, 0x20, 0x7e, text)
+end
 
 
 local function prepare()
@@ -198,13 +324,19 @@ local function prepare()
     json.decode_invalid_numbers(false)
     json.decode_max_depth(DEPTH_MAX)
 
-    decode = json.decode
+    decode, null = json.decode, json.null
+
+    utf8_state, json_state, json_bad_utf8 = new_state(), new_state(), new_state()
+
+    add_utf8(utf8_state, new_state())
+    add_json(json_state, new_state(), json_bad_utf8)
 
     byte, find, format = string.byte, string.find, string.format
     gsub, match, sub, upper = string.gsub, string.match, string.sub,
                               string.upper
     floor, max = math.floor, math.max
-    guard, tonumber, type, unpack = _G.pcall, _G.tonumber, _G.type, _G.unpack
+    guard, pairs = _G.pcall, _G.pairs
+    tonumber, type, unpack = _G.tonumber, _G.type, _G.unpack
 
     allowed, try, call = redis.acl_check_cmd, redis.pcall, redis.call
 end
@@ -240,7 +372,8 @@ end
 -- A key that is missing may still be with the master that has had the slot so
 -- far; to make it here would be to have it twice.  While a slot is on its way
 -- Redis refuses a command with several keys, one of which is missing; so it
--- does not matter which command that is.
+-- does not matter which command that is.  The words differ from version to
+-- version; but who may ask has nothing else to be refused for.
 
 local function parted(...)
     if cluster == nil then
@@ -257,12 +390,12 @@ local function parted(...)
         return nil
     end
 
-    if find(reply.err, 'non local key', 1, true) then
-        return redis.error_reply('TRYAGAIN rtbus: the slot is on its way to '
-                                 .. 'another server')
+    if not allowed('EXISTS', ...) then
+        return no_permission('EXISTS')
     end
 
-    return reply
+    return redis.error_reply('TRYAGAIN rtbus: the slot is on its way to '
+                             .. 'another server')
 end
 
 
@@ -304,57 +437,67 @@ local function channel_names(key)
 end
 
 
-local function is_utf8(s)
-    local i = find(s, '[\128-\255]')
+-- The state after a text, from the one before it.  Blanks make it a whole number
+-- of steps.
 
-    while i do
-        local a, b, c, d = byte(s, i, i + 3)
+local function last_state(state, s)
+    local padded = s .. '                '
 
-        b, c, d = b or 0, c or 0, d or 0
+    for i = 1, #s, 16 do
+        local a, b, c, d, e, f, g, h, k, l, m, n, o, p, q, r
+            = byte(padded, i, i + 15)
 
-        if a < 0x80 then
-            i = find(s, '[\128-\255]', i)
-
-        elseif b < 0x80 or b > 0xbf or a < 0xc2 or a > 0xf4 then
-            return false
-
-        elseif a < 0xe0 then
-            i = i + 2
-
-        elseif c < 0x80 or c > 0xbf or a == 0xe0 and b < 0xa0
-            or a == 0xed and b > 0x9f
-        then
-            return false
-
-        elseif a < 0xf0 then
-            i = i + 3
-
-        elseif d < 0x80 or d > 0xbf or a == 0xf0 and b < 0x90
-            or a == 0xf4 and b > 0x8f
-        then
-            return false
-
-        else
-            i = i + 4
-        end
-
-        if i and i > #s then
-            break
-        end
+        state = state[a][b][c][d][e][f][g][h][k][l][m][n][o][p][q][r]
     end
 
-    return true
+    return state
 end
 
 
--- The part of the grammar that the decoder is lax about: a dot has digits on
--- both sides, and control characters are blanks between the tokens.
+local function is_utf8(s)
+    return find(s, '^[%z\1-\127]*$') or last_state(utf8_state, s) == utf8_state
+end
 
-local function is_strict(s)
-    local rest = gsub(gsub(s, '\\.', ''), '"[^"%z\1-\31]*"', '')
 
-    return not (find(rest, '["%z\1-\8\11\12\14-\31]') or find(rest, '%.%D')
-                or find(rest, '%.$') or find(rest, '%-%.'))
+-- May a dot stand in a number without a digit on each side?  Some dots are looked
+-- at one by one.
+
+local function odd_dot(s)
+    local i, n = find(s, '.', 1, true), 0
+
+    while i do
+        local before, _, after = byte(s, i - 1, i + 1)
+
+        n = n + 1
+
+        if n > 16 or before == 45
+            or before >= 48 and before <= 57
+                and not (after and after >= 48 and after <= 57)
+        then
+            return true
+        end
+
+        i = find(s, '.', i + 1, true)
+    end
+
+    return false
+end
+
+
+-- Half of a surrogate pair is good grammar, and what you get when text is cut in
+-- two by those who count in UTF-16.  What stands in its place must not make an
+-- escape of what is around it, nor base64.
+
+local function no_halves(s)
+    if not find(s, '\\u[dD]') then
+        return nil
+    end
+
+    if find(s, '\\\\', 1, true) then
+        s = gsub(s, '\\\\', '?')
+    end
+
+    return (gsub(s, '\\u[dD][89a-fA-F]%x%x', '?'))
 end
 
 
@@ -364,14 +507,9 @@ local function json_fault(s)
     local ok, value = guard(decode, s)
 
     if not ok then
+        local rest = no_halves(s)
 
-        -- half of a surrogate pair is good grammar, and what you get when
-        -- text is cut in two by those who count in UTF-16
-
-        local rest, halves = gsub(gsub(s, '\\\\', ''),
-                                  '\\u[dD][89a-fA-F]%x%x', '')
-
-        if halves > 0 then
+        if rest then
             ok, value = guard(decode, rest)
         end
 
@@ -380,21 +518,16 @@ local function json_fault(s)
         end
     end
 
-    if not find(s, '^[ -~]*$') then
-        if not is_utf8(s) then
+    if not find(s, '^[ -~]*$') or odd_dot(s) then
+        local state = last_state(json_state, s)
+
+        if state == json_bad_utf8 then
             return ' is not UTF-8'
         end
 
-        if find(s, '[%z\1-\31]') and not is_strict(s) then
+        if state ~= json_state then
             return ' is not JSON'
         end
-    end
-
-    if find(s, '.', 1, true)
-        and (find(s, '%d%.%D') or find(s, '%d%.$') or find(s, '%-%.'))
-        and not is_strict(s)
-    then
-        return ' is not JSON'
     end
 
     return nil, value
@@ -420,6 +553,10 @@ local function event_head(event)
         return nil, 'event name is not UTF-8'
     end
 
+    if RESERVED[event] then
+        return nil, 'reserved event name'
+    end
+
     if heads_count == CACHE_MAX then
         heads, heads_count = {}, 0
     end
@@ -438,50 +575,75 @@ local function is_number(s, max)
 end
 
 
--- What is wrong with the value of an option, if anything.
+local function too_long(maxsize)
+    return ' is too long, ' .. maxsize .. ' bytes are allowed'
+end
 
-local function option_fault(name, value)
-    if name == 'APPEND' then
-        return not is_utf8(value) and ' is not UTF-8'
-    end
 
-    if name == 'TTL' then
-        return not is_number(value, TTL_MAX)
-               and ' is not a number from 1 to ' .. TTL_MAX
-    end
+local function number_fault(value, max)
+    return not is_number(value, max) and ' is not a number from 1 to ' .. max
+end
 
-    if name == 'MAXLEN' then
-        return not is_number(value, MAXLEN_MAX)
-               and ' is not a number from 1 to ' .. MAXLEN_MAX
-    end
 
-    if name == 'END' then
-        return not STATUSES[value] and ' is none of completed, cancelled, '
-                                       .. 'interrupted and failed'
-    end
-
+local function array_fault(value)
     local fault, list = json_fault(value)
 
-    if fault then
-        return fault
+    if not fault and not find(value, '^%s*%[') then
+        fault = ' is not an array'
     end
 
-    if not find(value, '^%s*%[') then
-        return ' is not an array'
+    return fault, list
+end
+
+
+local function attachments_fault(list)
+    for i = 1, #list do
+        if type(list[i]) ~= 'string' then
+            return ' is not an array of strings'
+        end
     end
 
-    if name == 'ATTACHMENTS' then
-        for i = 1, #list do
-            if type(list[i]) ~= 'string' then
-                return ' is not an array of strings'
-            end
+    if #list > ATTACHMENTS_MAX then
+        return ' has too many attachments'
+    end
+
+    for i = 1, #list do
+        local text = list[i]
+
+        if #text % 4 > 0 or not find(text, '^[A-Za-z0-9+/]*=?=?$') then
+            return ' is not base64'
         end
     end
 end
 
 
-local function set_fault(args, first)
-    local count = #args - first + 1
+-- A client puts an attachment in each of these places, and fails if there is
+-- none for it.
+
+local function bad_placeholder(value, count)
+    if type(value) ~= 'table' then
+        return false
+    end
+
+    local mark, n = value._placeholder, value.num
+
+    if mark and mark ~= null then
+        return mark ~= true or type(n) ~= 'number' or n < 0 or n >= count
+               or n ~= floor(n)
+    end
+
+    for _, member in pairs(value) do
+        if bad_placeholder(member, count) then
+            return true
+        end
+    end
+
+    return false
+end
+
+
+local function set_fault(args, first, maxsize)
+    local count, size = #args - first + 1, 0
 
     if count == 0 or count % 2 == 1 then
         return ' needs pairs of field and value'
@@ -492,20 +654,24 @@ local function set_fault(args, first)
     end
 
     for i = first, #args, 2 do
-        if args[i] == 'epoch' or args[i] == 'seq' then
+        if OWN[args[i]] then
             return ' may not set "' .. args[i] .. '"'
         end
+
+        size = size + #args[i] + #args[i + 1]
     end
+
+    return size > maxsize and too_long(maxsize)
 end
 
 
--- The options from args[3] on; nil and what is wrong with them.
+-- The options from args[3] on, as they are given; nil and what is wrong.
 
-local function read_options(args)
+local function find_options(args)
     local given, i = {}, 3
 
     while args[i] do
-        local name, value, fault = upper(args[i]), args[i + 1]
+        local name, value = upper(args[i]), args[i + 1]
 
         if not OPTIONS[name] then
             return nil, 'unknown option'
@@ -516,20 +682,70 @@ local function read_options(args)
         end
 
         if name == 'SET' then
-            fault = set_fault(args, i + 1)
             given.SET, i = i + 1, #args + 1
 
         elseif value then
-            fault = option_fault(name, value)
             given[name], i = value, i + 2
 
         else
-            fault = ' has no value'
+            return nil, name .. ' has no value'
         end
+    end
+
+    return given
+end
+
+
+-- The options, without those of JSON checked; nil and what is wrong with them.
+
+local function read_options(args)
+    local given, fault = find_options(args)
+
+    if not given then
+        return nil, fault
+    end
+
+    fault = given.TTL and number_fault(given.TTL, TTL_MAX)
+
+    if fault then
+        return nil, 'TTL' .. fault
+    end
+
+    fault = given.MAXLEN and number_fault(given.MAXLEN, MAXLEN_MAX)
+
+    if fault then
+        return nil, 'MAXLEN' .. fault
+    end
+
+    fault = given.MAXSIZE and number_fault(given.MAXSIZE, MAXSIZE_MAX)
+
+    if fault then
+        return nil, 'MAXSIZE' .. fault
+    end
+
+    local maxsize = given.MAXSIZE and tonumber(given.MAXSIZE) or MAXSIZE
+    local text = given.APPEND
+
+    if text then
+        fault = #text > maxsize and too_long(maxsize)
+                or not is_utf8(text) and ' is not UTF-8'
 
         if fault then
-            return nil, name .. fault
+            return nil, 'APPEND' .. fault
         end
+    end
+
+    fault = given.END and not STATUSES[given.END] and ' is none of completed, '
+            .. 'cancelled, interrupted and failed'
+
+    if fault then
+        return nil, 'END' .. fault
+    end
+
+    fault = given.SET and set_fault(args, given.SET, maxsize)
+
+    if fault then
+        return nil, 'SET' .. fault
     end
 
     local more = {}
@@ -543,15 +759,61 @@ local function read_options(args)
     end
 
     return {
-        text = given.APPEND ~= '' and given.APPEND or nil,
+        text = text ~= '' and text or nil,
         ttl = 1000 * (given.TTL or TTL),
         maxlen = given.MAXLEN or MAXLEN,
+        maxsize = maxsize,
         list = given.ARGS,
         binary = given.ATTACHMENTS,
         more = more,
         status = given.END,
         fields = given.SET,
     }
+end
+
+
+-- What is wrong with the JSON of an event, and its size.
+
+local function event_fault(event, data, options)
+    local list, binary = options.list, options.binary
+    local maxsize = options.maxsize
+    local size = #event + #data + (list and #list or 0)
+                 + (binary and #binary or 0) + ENVELOPE
+
+    if size > maxsize then
+        return 'event' .. too_long(maxsize)
+    end
+
+    local name, fault, value, attachments
+
+    if binary then
+        fault, attachments = array_fault(binary)
+        fault = fault or attachments_fault(attachments)
+
+        if fault then
+            return 'ATTACHMENTS' .. fault
+        end
+    end
+
+    if not list then
+        name = 'data'
+        fault, value = json_fault(data)
+
+    elseif data == '' then
+        name = 'ARGS'
+        fault, value = array_fault(list)
+
+    else
+        return 'with ARGS the data has to be ""'
+    end
+
+    if fault then
+        return name .. fault
+    end
+
+    if binary and #attachments > 0 and bad_placeholder(value, #attachments) then
+        return name .. ' has a bad placeholder'
+    end
 end
 
 
@@ -705,7 +967,7 @@ end
 
 local function remember(names, epoch)
     names.epoch, names.next_id = epoch, nil
-    names.expires, names.left = nil, nil
+    names.expires = nil
 
     if epoch and #epoch <= 15 and find(epoch, '^[1-9]%d*$') then
         names.next_id = epoch .. '-*'
@@ -735,6 +997,19 @@ local function shorten(output, length)
     end
 
     call('SET', output, call('GETRANGE', output, 0, length - 1), 'KEEPTTL')
+end
+
+
+-- A text begins.  If there was one before, it was lost.
+
+local function begin_output(state)
+    local length = tonumber(call('HGET', state, 'outputLength') or 0) or 0
+
+    if length > 0 then
+        local lost = tonumber(call('HGET', state, 'outputLost') or 0) or 0
+
+        call('HSET', state, 'outputLost', format('%.0f', lost + length))
+    end
 end
 
 
@@ -779,25 +1054,16 @@ local function write(names, event, head, kind, data, options, args)
         end
     end
 
-    -- it is known when the keys expire, if the last event set that: what is
-    -- left until then also tells the time, for much less than TIME does
+    local time = call('TIME')
+    local now = format('%s%03d', time[1], floor(time[2] / 1000))
 
-    local left = call('PTTL', events)
-    local now, expires
+    -- what is left of the stream's life does not tell the time: others may set it
 
-    if names.expires and left <= ttl and left > ttl - 1000
-        and left > ttl * 0.99
+    local left, expires = call('PTTL', events)
+
+    if not names.expires or left > ttl or left <= ttl - 1000
+        or left <= ttl * 0.99
     then
-        if left ~= names.left then
-            names.left, names.now = left, names.expires - left .. ''
-        end
-
-        now = names.now
-
-    else
-        local time = call('TIME')
-
-        now = format('%s%03d', time[1], floor(time[2] / 1000))
         expires = now + ttl
     end
 
@@ -865,11 +1131,18 @@ local function write(names, event, head, kind, data, options, args)
         mark_end(state, epoch, id, now, options.status)
     end
 
-    if options.fields then
-        call('HSET', state, 'seq', seq, 'updatedAt', now,
-             unpack(args, options.fields))
+    local first = options.fields or #args + 1
+
+    if text then
+        if length == #text then
+            begin_output(state)
+        end
+
+        call('HSET', state, 'seq', seq, 'updatedAt', now, 'outputLength',
+             length, unpack(args, first))
+
     else
-        call('HSET', state, 'seq', seq, 'updatedAt', now)
+        call('HSET', state, 'seq', seq, 'updatedAt', now, unpack(args, first))
     end
 
     if expires then
@@ -939,50 +1212,80 @@ local function publish(keys, args)
             return refuse(reason)
         end
 
-        if options.list then
-            if data ~= '' then
-                return refuse('with ARGS the data has to be ""')
-            end
-
-            kind, data = 'args', options.list
-            head = sub(head, 1, -7) .. 'args":'
-        end
     end
 
-    if kind == 'data' then
-        reason = json_fault(data)
+    reason = event_fault(event, data, options)
 
-        if reason then
-            return refuse('data' .. reason)
-        end
+    if reason then
+        return refuse(reason)
+    end
+
+    if options.list then
+        kind, data = 'args', options.list
+        head = sub(head, 1, -7) .. 'args":'
     end
 
     return write(names, event, head, kind, data, options, args)
 end
 
 
--- last-generated-id, whatever has become of the entries
+-- The names of a channel for a function that takes nothing else; nil and an
+-- error.
 
-local function snapshot(keys, args)
+local function only_channel(keys, args)
     if not call then
         prepare()
     end
 
     if #keys ~= 1 then
-        return refuse('one key is expected, the channel')
+        return nil, refuse('one key is expected, the channel')
     end
 
     if #args > 0 then
-        return refuse('no arguments are expected')
+        return nil, refuse('no arguments are expected')
     end
 
     local names = channels[keys[1]] or channel_names(keys[1])
 
     if not names then
-        return refuse('bad channel')
+        return nil, refuse('bad channel')
     end
 
-    local fault = parted(names.events, names.state, names.output)
+    return names
+end
+
+
+-- The field "outputLost" for a state whose output is lost, and not begun anew.
+
+local function add_lost(state)
+    local length, lost = 0, 0
+
+    for i = 1, #state, 2 do
+        if state[i] == 'outputLength' then
+            length = tonumber(state[i + 1]) or 0
+
+        elseif state[i] == 'outputLost' then
+            lost = tonumber(state[i + 1]) or 0
+        end
+    end
+
+    if length > 0 then
+        state[#state + 1] = 'outputLost'
+        state[#state + 1] = format('%.0f', lost + length)
+    end
+end
+
+
+-- last-generated-id, whatever has become of the entries
+
+local function snapshot(keys, args)
+    local names, fault = only_channel(keys, args)
+
+    if not names then
+        return fault
+    end
+
+    fault = parted(names.events, names.state, names.output)
 
     if fault then
         return fault
@@ -1000,6 +1303,10 @@ local function snapshot(keys, args)
         return output
     end
 
+    if not output then
+        add_lost(state)
+    end
+
     local info, err = stream_info(names.events)
 
     if err then
@@ -1007,6 +1314,50 @@ local function snapshot(keys, args)
     end
 
     return { state, output or '', info and info['last-generated-id'] or '0-0' }
+end
+
+
+-- XINFO brings the first and the last entry; they stay here
+
+local function position(keys, args)
+    local names, fault = only_channel(keys, args)
+
+    if not names then
+        return fault
+    end
+
+    fault = parted(names.events, names.state)
+
+    if fault then
+        return fault
+    end
+
+    local info, err = stream_info(names.events)
+
+    if err then
+        return err
+    end
+
+    if not info then
+        return { '0-0', '' }
+    end
+
+    local last, entry = info['last-generated-id'], info['last-entry']
+    local timestamp = ''
+
+    if entry and entry[1] == last then
+        local fields = entry[2]
+
+        for i = 1, #fields, 2 do
+            if fields[i] == 'timestamp' and find(fields[i + 1], '^%d+$')
+                and #fields[i + 1] < 20
+            then
+                timestamp = fields[i + 1]
+            end
+        end
+    end
+
+    return { last, timestamp }
 end
 
 
@@ -1046,6 +1397,12 @@ local function claim(keys, args)
 
     if fault then
         return fault
+    end
+
+    -- what is left of a channel that has lost its state may be anybody's
+
+    if call('EXISTS', names.events, names.output) > 0 then
+        return ''
     end
 
     local made = call('EXISTS', state) == 0
@@ -1280,7 +1637,8 @@ local function job_claim(keys, args)
     call('XSETID', events, epoch .. '-0')
 
     call('HDEL', state, 'usage', 'error', 'completedAt', 'failedAt', 'end',
-         'endedAt', 'capture:type', 'capture:format', 'capture:key', 'result', 'progress')
+         'endedAt', 'capture:type', 'capture:format', 'capture:key', 'result',
+         'progress', 'outputLength', 'outputLost')
     call('HSET', state, 'status', 'running', 'userId', user, 'startedAt', now,
          'updatedAt', now, 'epoch', epoch, 'seq', '0', 'events', '0',
          'owner', owner, 'lease', format('%.0f', now + LEASE),
@@ -1418,7 +1776,13 @@ local function job_append(keys, args)
     end
 
     if text ~= '' then
-        call('APPEND', names.output, text)
+        local length = call('APPEND', names.output, text)
+
+        if length == #text then
+            begin_output(state)
+        end
+
+        call('HSET', state, 'outputLength', length)
     end
 
     if id then
@@ -1732,6 +2096,12 @@ redis.register_function('rtbus_job_stop', job_stop)
 redis.register_function{
     function_name = 'rtbus_snapshot',
     callback = snapshot,
+    flags = { 'no-writes' },
+}
+
+redis.register_function{
+    function_name = 'rtbus_position',
+    callback = position,
     flags = { 'no-writes' },
 }
 

@@ -27,7 +27,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(68);
+	->plan(70);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -121,7 +121,13 @@ for my $case (
 		{ data => { _placeholder => JSON::PP::true, num => 0 },
 		attachments => [ 'AQID' ] } ],
 	[ 'bad attachments', { data => [ 1 ], attachments => [ 2 ] },
-		{ data => 1 } ],
+		{ data => { ok => JSON::PP::false, error => 'bad reply' } } ],
+	[ 'no place for an attachment', { attachments => [ 'AQID' ],
+		data => [ { _placeholder => JSON::PP::true, num => 1 } ] },
+		{ data => { ok => JSON::PP::false, error => 'bad reply' } } ],
+	[ 'no base64', { attachments => [ 'AQI_' ],
+		data => [ { _placeholder => JSON::PP::true, num => 0 } ] },
+		{ data => { ok => JSON::PP::false, error => 'bad reply' } } ],
 )
 {
 	my ($name, $answer, $ack) = @$case;
@@ -231,7 +237,7 @@ nothing($lost, 'waits');
 $redis->answer($c, { data => [ 'there you are' ] });
 is($lost->wait_ack($id)->{data}, 'there you are', 'back in time');
 
-is($redis->cmd('XLEN', $main), 21, 'each command once');
+is($redis->cmd('XLEN', $main), 23, 'each command once');
 
 # gone for good: the answer is for nobody
 
@@ -288,8 +294,15 @@ $redis->publish($at->{reply}, { sid => $_, event => 'to:you' })
 
 nothing($bob, 'none that is no event');
 nothing($ws, 'none for another');
-error_log_like($t, qr/rtbus.*p:rtbus:worker:.*reserved event name/,
-	'told in the log');
+
+# ... in one line a second at most
+
+ok((wait_for {
+	$redis->publish($at->{reply}, { sid => $at->{sid}, event => 'connect' });
+
+	return error_log_count($t,
+		qr/rtbus.*p:rtbus:worker:.*reserved event name/);
+} 'a line'), 'told in the log');
 
 # with a cursor, when there is one
 

@@ -29,7 +29,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http /)->has_daemon('redis-server')
-	->plan(74);
+	->plan(78);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $redis_url = $redis->url();
@@ -203,6 +203,25 @@ is($c->{data}, '{"f":{"_placeholder":true,"num":0}}', 'placeholder');
 $io->emit('plain', 1, { ack => ++$n });
 $io->wait_ack($n);
 is($redis->take($main)->{attachments}, undef, 'none in the next one');
+
+# binary that nobody can be given goes to no producer, and the session goes on
+
+my $length = $redis->cmd('XLEN', $main);
+
+for my $case (
+	[ 'bad placeholder', [ $holder->(1) ], [ 'x' ] ],
+	[ 'bad placeholder', [ { a => [ $holder->(-1) ] } ], [ 'x' ] ],
+	[ 'too many attachments', [ 1 ], [ ('x') x 11 ] ],
+)
+{
+	my ($error, $args, $attachments) = @$case;
+
+	$io->emit('plain', @$args, { ack => ++$n, attachments => $attachments });
+	is_deeply($io->wait_ack($n)->{data}, [ { ok => JSON::PP::false,
+		error => $error } ], $error);
+}
+
+is($redis->cmd('XLEN', $main), $length, 'none of them sent');
 
 my $small = Test::RTBus::SocketIO->connect(path => '/small/');
 $small->join_nsp('/');

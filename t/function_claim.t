@@ -63,6 +63,17 @@ ok($redis->cmd('TTL', '{job:1}:state') <= 1000, 'renewed by it');
 is(claim('p:{job:1}', "b\0\xff"), "b\0\xff", 'with a prefix, any bytes');
 is($redis->cmd('HGET', 'p:{job:1}:state', 'userId'), "b\0\xff", 'kept so');
 
+# what is left of a channel that has lost its state is nobody's to take
+
+publish('job:6', 'e', '1');
+$redis->cmd('DEL', '{job:6}:state');
+is(claim('job:6', 'bob'), '', 'events, and no state');
+is(user('job:6'), undef, 'events, nobody\'s');
+
+$redis->cmd('SET', '{job:7}:output', 'text');
+is(claim('job:7', 'bob'), '', 'an output, and no state');
+is($redis->cmd('EXISTS', '{job:7}:state'), 0, 'an output, no state made');
+
 # refused
 
 $redis->cmd('SET', '{job:4}:state', '{}');

@@ -254,6 +254,20 @@ is($entry->{attachments}, '[]', 'its attachments');
 
 ###############################################################################
 
+# an operator's EXPIRE is not the function's clock
+
+fcall('job:clock', 'e', '1');
+$redis->cmd('EXPIRE', '{job:clock}:events', 86397);
+my $then = now_ms();
+fcall('job:clock', 'e', '2');
+my %clock = @{$redis->cmd('XREVRANGE', '{job:clock}:events', '+', '-', 'COUNT',
+	1)->[0][1]};
+cmp_ok($clock{timestamp}, '>=', $then, 'timestamp behind an EXPIRE');
+cmp_ok($clock{timestamp}, '<=', now_ms(), 'which is of now');
+messages(2);
+
+###############################################################################
+
 # what is wrong is refused, with a reason, and nothing is written
 
 $redis->cmd('SET', '{job:1}:output', 'before');
@@ -337,6 +351,46 @@ my @wrong = (
 		[ 'TTL', '5', 'TTL', '5' ], [ 'append', '', 'Append', '' ],
 		[ 'MAXLEN', '5', 'APPEND', 'x', 'MAXLEN', '6' ],
 		[ 'ATTACHMENTS', '[]', 'ATTACHMENTS', '[]' ]),
+
+	# names that clients of Socket.IO take for something else
+
+	(map { [ 1, [ 'job:1', $_, '1' ], 'reserved event name' ] }
+		qw/ connect connect_error disconnect disconnecting newListener
+		removeListener /),
+
+	# what no client would get
+
+	(map { [ 1, [ 'job:1', 'e', @$_ ],
+			'event is too long, 1048576 bytes are allowed' ] }
+		[ '"' . 'x' x 1048574 . '"' ],
+		[ '', 'ARGS', '["' . 'x' x 1048572 . '"]' ],
+		[ '""', 'ATTACHMENTS', '["' . 'QUJD' x 262143 . '"]' ]),
+	[ 1, [ 'job:1', 'e', '"12345678"', 'MAXSIZE', '10' ],
+		'event is too long, 10 bytes are allowed' ],
+	[ 1, [ 'job:1', 'e', '1', 'APPEND', 'x' x 1048577 ],
+		'APPEND is too long, 1048576 bytes are allowed' ],
+	[ 1, [ 'job:1', 'e', '1', 'SET', 'a', 'x' x 1048576 ],
+		'SET is too long, 1048576 bytes are allowed' ],
+	(map { [ 1, [ 'job:1', 'e', '1', 'MAXSIZE', $_ ],
+			'MAXSIZE is not a number from 1 to 67108864' ] }
+		'0', '-1', 'x', '67108865'),
+
+	# binary data
+
+	[ 1, [ 'job:1', 'e', '1', 'ATTACHMENTS', '[' . '"",' x 10 . '""]' ],
+		'ATTACHMENTS has too many attachments' ],
+	(map { [ 1, [ 'job:1', 'e', '1', 'ATTACHMENTS', qq(["$_"]) ],
+			'ATTACHMENTS is not base64' ] }
+		'Q', 'QQ', 'QUI', '====', 'ab-_', 'QQ==QQ==', 'QUJD\\nQUJD', '!!!!',
+		'QUJ\\ud83d'),
+	(map { [ 1, [ 'job:1', 'e', $_, 'ATTACHMENTS', '[""]' ],
+			'data has a bad placeholder' ] }
+		map { qq({"a":[{"_placeholder":$_->[0],"num":$_->[1]}]}) }
+		[ 'true', 1 ], [ 'true', -1 ], [ 'true', 0.5 ], [ 'true', 'null' ],
+		[ 'true', '"0"' ], [ 1, 0 ]),
+
+	(map { [ 1, [ 'job:1', 'e', $_ ], 'data is not JSON' ] }
+		'"\\u\\ud80012d8"', '"\\u1\\ud83d234"', '"\\\\\\ud83d\\"'),
 
 	[ 1, [ 'job:1', 'e', '1', 'ARGS', '[1]' ], 'with ARGS the data' ],
 	[ 1, [ 'job:1', 'e', 'null', 'ARGS', '[1]' ], 'with ARGS the data' ],

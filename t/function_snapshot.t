@@ -90,6 +90,38 @@ is_deeply(snapshot('job:2'), [ [ 'a', 'b' ], '', '0-0' ], 'state alone');
 $redis->cmd('XGROUP', 'CREATE', '{job:3}:events', 'g', '0', 'MKSTREAM');
 is_deeply(snapshot('job:3'), [ [], '', '0-0' ], 'stream of a group');
 
+# a text that Redis has lost, as when it evicts keys
+
+publish('job:4', 'e', '1', 'APPEND', 'abc');
+publish('job:4', 'e', '1', 'APPEND', 'de');
+%state = @{snapshot('job:4')->[0]};
+is($state{outputLength}, 5, 'length of the output');
+is($state{outputLost}, undef, 'nothing lost');
+
+$redis->cmd('DEL', '{job:4}:output');
+%state = @{snapshot('job:4')->[0]};
+is($state{outputLost}, 5, 'lost');
+
+publish('job:4', 'e', '1', 'APPEND', 'fgh');
+is(snapshot('job:4')->[1], 'fgh', 'begun anew');
+%state = @{snapshot('job:4')->[0]};
+is($state{outputLost}, 5, 'lost before that');
+is($state{outputLength}, 3, 'length of what is there');
+
+# the position alone, and small whatever the events are
+
+$redis->cmd('FCALL', 'rtbus_publish', 1, 'job:5', 'e', '"' . 'x' x 1000000 . '"')
+	for 1 .. 2;
+my ($last) = @{$redis->cmd('XREVRANGE', '{job:5}:events', '+', '-', 'COUNT', 1)};
+my %entry = @{$last->[1]};
+
+is_deeply(position('job:5'), [ $last->[0], $entry{timestamp} ], 'position');
+is_deeply(position('none'), [ '0-0', '' ], 'position of none');
+$redis->cmd('XDEL', '{job:5}:events', $last->[0]);
+is_deeply(position('job:5'), [ $last->[0], '' ], 'last entry is gone');
+$redis->cmd('DEL', '{job:5}:events');
+is_deeply(position('job:5'), [ '0-0', '' ], 'no stream, position');
+
 # errors
 
 my @wrong = (
@@ -184,6 +216,10 @@ done_testing();
 
 sub snapshot {
 	return $redis->cmd('FCALL_RO', 'rtbus_snapshot', 1, @_);
+}
+
+sub position {
+	return $redis->cmd('FCALL_RO', 'rtbus_position', 1, @_);
 }
 
 sub publish {

@@ -17,16 +17,19 @@ use Test::RTBus::Redis;
 use Test::RTBus::SSE;
 use Test::RTBus::WebSocket;
 
+use File::Basename qw/ dirname /;
+
 ###############################################################################
 
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(85);
+	->has_daemon('redis-server')->plan(99);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
+my $library = dirname(__FILE__) . '/../conf/rtbus.lua';
 
 $t->write_file_expand('nginx.conf', <<"EOC");
 
@@ -206,6 +209,71 @@ hush([ 'RESTORE', "{$channel}:events", 0, $dump, 'REPLACE' ],
 	map { event("new$_") } 4 .. 7);
 is(got(2), 'gap:?@A-6 new7@A-7', 'other events, more');
 again('other events, more', 1);
+
+# ... under the eyes of nginx: what comes later has a number of before
+
+start(3);
+$dump = $redis->cmd('DUMP', "{$channel}:events");
+publish(4 .. 8);
+is(got(5), '4@A-4 5@A-5 6@A-6 7@A-7 8@A-8', 'before a copy that is older');
+
+another_ms();
+$redis->cmd('RESTORE', "{$channel}:events", 0, $dump, 'REPLACE');
+publish('new4');
+is(got(1), 'gap:?@A-4', 'number of before');
+publish('new5', 'new6');
+is(got(2), 'new5@A-5 new6@A-6', 'number of before, and on');
+again('number of before', 2);
+
+another_ms();
+$redis->pipeline([ 'RESTORE', "{$channel}:events", 0, $dump, 'REPLACE' ],
+	map { event("other$_") } 4 .. 6);
+is(got(1), 'gap:?@A-6', 'the last number of before');
+publish('new7');
+is(got(1), 'new7@A-7', 'the last number of before, and on');
+
+fresh(2);
+$dump = $redis->cmd('DUMP', "{$channel}:events");
+publish(3);
+connect_both();
+
+another_ms();
+$redis->cmd('RESTORE', "{$channel}:events", 0, $dump, 'REPLACE');
+publish('other3');
+is(got(1), 'gap:?@A-3', 'number of an event that nobody was sent');
+
+# a channel that was ahead of the clock, as when many are made at once, begins
+# anew with an epoch that is smaller
+
+for my $how ('seen', 'not seen') {
+	ahead(3);
+	$redis->cmd('DEL', map { "{$channel}:$_" } qw/ events state /);
+	$redis->load_functions($library);
+
+	if ($how eq 'seen') {
+		publish(1 .. 5);
+
+	} else {
+		hush(map { event($_) } 1 .. 5);
+	}
+
+	is(got(6), 'gap:?@B-0 1@B-1 2@B-2 3@B-3 4@B-4 5@B-5',
+		"epoch is smaller, $how");
+	again("epoch is smaller, $how", 5);
+
+	publish(6);
+	is(got(1), '6@B-6', "epoch is smaller, $how, and on");
+}
+
+ahead(3);
+$redis->cmd('DEL', map { "{$channel}:$_" } qw/ events state /);
+$redis->load_functions($library);
+epoch($epoch - 5000);
+add(1 .. 5);
+trim(4);
+publish(6);
+is(got(5), 'gap:?@B-0 gap:3@B-3 4@B-4 5@B-5 6@B-6',
+	'epoch is smaller, trimmed');
 
 # ... and somebody comes back before nginx is connected again
 
@@ -427,7 +495,19 @@ sub fresh {
 	%names = ();
 	$name = 'A';
 
+	publish(1 .. $n) if $n;
+}
+
+# ... whose epoch is of tomorrow
+
+sub ahead {
+	my ($n) = @_;
+
+	fresh();
+	$redis->cmd('HSET', "{$channel}:state", 'epoch',
+		$redis->cmd('TIME')->[0] * 1000 + 86400_000);
 	publish(1 .. $n);
+	connect_both();
 }
 
 # nginx knows of the channel or not

@@ -2,6 +2,7 @@
 #include "ngx_http_rtbus_command.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_rtbus_owner.h"
+#include "rtbus_attachments.h"
 
 
 /* commands under way, of all the worker's clients */
@@ -926,6 +927,7 @@ ngx_http_rtbus_command_answered(void *data, rtbus_json_value_t *value,
 
     uint64_t                   number;
     rtbus_str_t                raw;
+    const char                *reason;
     rtbus_json_member_t        m[] = { rtbus_json_member("data"),
                                        rtbus_json_member("attachments") };
     ngx_http_rtbus_outcome_t   outcome;
@@ -945,8 +947,19 @@ ngx_http_rtbus_command_answered(void *data, rtbus_json_value_t *value,
 
     outcome.data = m[0].value;
 
-    if (rtbus_event_strings(&m[1].value)) {
+    if (m[1].value.type != RTBUS_JSON_NONE
+        && m[1].value.type != RTBUS_JSON_NULL)
+    {
         outcome.attachments = m[1].value.raw;
+
+        reason = rtbus_attachments_check(&outcome.attachments,
+                                         &outcome.data.raw);
+        if (reason) {
+            ngx_rtbus_hub_invalid(&worker->hub, &worker->hub.mailbox.name,
+                                  reason);
+            outcome.error = "bad reply";
+            outcome.attachments.len = 0;
+        }
     }
 
     if (rtbus_json_uint(&raw, &number) != RTBUS_OK

@@ -7,6 +7,10 @@
 /* what an error reply of the function starts with when arguments are bad */
 #define NGX_HTTP_RTBUS_BADARG  "ERR rtbus: "
 
+/* bytes of an event: the function's default, and the most that it can be told */
+#define NGX_HTTP_RTBUS_PUBLISH_SIZE      1048576
+#define NGX_HTTP_RTBUS_PUBLISH_MAX_SIZE  67108864
+
 /* fields in "set" */
 #define NGX_HTTP_RTBUS_MAX_SET  1000
 
@@ -221,7 +225,8 @@ ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, rtbus_event_t *ev,
     ngx_str_t *body, const char **reason)
 {
-    ngx_str_t  name;
+    ngx_str_t                   name, size;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (ev->data.len == 0) {
         /* args stand in its place */
@@ -248,6 +253,29 @@ ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
                != NGX_OK))
     {
         return NGX_ERROR;
+    }
+
+    /* a location may take longer events than the function does by default */
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    if (body->len > NGX_HTTP_RTBUS_PUBLISH_SIZE) {
+
+        size.data = ngx_pnalloc(r->pool, NGX_SIZE_T_LEN);
+        if (size.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        size.len = ngx_sprintf(size.data, "%uz",
+                               ngx_min(rlcf->max_event,
+                                       NGX_HTTP_RTBUS_PUBLISH_MAX_SIZE))
+                   - size.data;
+
+        if (ngx_http_rtbus_publish_word(cmd, "MAXSIZE") != NGX_OK
+            || ngx_http_rtbus_publish_arg(cmd, size.data, size.len) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     if (ev->attachments.len

@@ -8,6 +8,7 @@
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_session.h"
 #include <openssl/crypto.h>
+#include "rtbus_attachments.h"
 #include "rtbus_sio.h"
 
 
@@ -1630,6 +1631,7 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     size_t                   n;
     ngx_int_t                rc;
     const char              *reason;
+    rtbus_str_t              binary;
     rtbus_event_t            event;
     rtbus_json_value_t       args[2];
     ngx_http_rtbus_sio_t    *sio;
@@ -1666,6 +1668,17 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
         }
 
         return ngx_http_rtbus_sio_malformed(socket, packet, "bad event name");
+    }
+
+    if (sio->binary.len) {
+        binary.data = sio->binary.data;
+        binary.len = sio->binary.len;
+
+        reason = rtbus_attachments_check(&binary, &packet->json);
+
+        if (reason) {
+            return ngx_http_rtbus_sio_malformed(socket, packet, reason);
+        }
     }
 
     ngx_memzero(&in, sizeof(ngx_http_rtbus_input_t));

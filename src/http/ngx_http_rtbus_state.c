@@ -81,7 +81,8 @@ static ngx_http_rtbus_field_t  ngx_http_rtbus_default_fields[] = {
     { ngx_string("failedAt"), NGX_HTTP_RTBUS_NUM },
     { ngx_string("usage"), NGX_HTTP_RTBUS_JSON },
     { ngx_string("startedAt"), NGX_HTTP_RTBUS_NUM },
-    { ngx_string("events"), NGX_HTTP_RTBUS_NUM }
+    { ngx_string("events"), NGX_HTTP_RTBUS_NUM },
+    { ngx_string("outputLost"), NGX_HTTP_RTBUS_NUM }
 };
 
 

@@ -47,6 +47,7 @@ static ngx_http_rtbus_submit_error_t  ngx_http_rtbus_submit_errors[] = {
     { "unavailable", NGX_HTTP_SERVICE_UNAVAILABLE },
     { "busy", NGX_HTTP_SERVICE_UNAVAILABLE },
     { "timeout", NGX_HTTP_GATEWAY_TIME_OUT },
+    { "bad reply", NGX_HTTP_BAD_GATEWAY },
     { NULL, NGX_HTTP_BAD_REQUEST }
 };
 

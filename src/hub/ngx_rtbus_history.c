@@ -1,11 +1,19 @@
 
 #include "ngx_rtbus_history.h"
+#include "rtbus_attachments.h"
 #include "rtbus_utf8.h"
 
 
 #define NGX_RTBUS_HISTORY_BATCH    131072  /* bytes, about */
 #define NGX_RTBUS_HISTORY_FIRST    32      /* events, of unknown size */
 #define NGX_RTBUS_HISTORY_MAX      512     /* events */
+
+
+/* what may be asked of a stream, see ngx_rtbus_history_position() */
+
+#define NGX_RTBUS_HISTORY_POSITION  0
+#define NGX_RTBUS_HISTORY_INFO      1
+#define NGX_RTBUS_HISTORY_EXISTS    2
 
 
 /* the key holds something else than a stream */
@@ -34,11 +42,18 @@ static ngx_rtbus_read_t *ngx_rtbus_history_create(ngx_rtbus_channel_t *ch,
     rtbus_pos_t pos);
 static void ngx_rtbus_history_free(ngx_rtbus_read_t *read);
 static ngx_int_t ngx_rtbus_history_range(ngx_rtbus_read_t *read);
-static ngx_int_t ngx_rtbus_history_info(ngx_rtbus_read_t *read);
+static ngx_int_t ngx_rtbus_history_position(ngx_rtbus_read_t *read);
+static ngx_int_t ngx_rtbus_history_ask(ngx_rtbus_read_t *read,
+    ngx_uint_t question);
 static void ngx_rtbus_history_range_handler(void *data, redisReply *reply);
+static void ngx_rtbus_history_position_handler(void *data, redisReply *reply);
 static void ngx_rtbus_history_info_handler(void *data, redisReply *reply);
-static ngx_int_t ngx_rtbus_history_last(ngx_rtbus_channel_t *ch,
-    redisReply *reply, rtbus_pos_t *pos);
+static void ngx_rtbus_history_exists_handler(void *data, redisReply *reply);
+static void ngx_rtbus_history_last(ngx_rtbus_read_t *read, rtbus_pos_t last,
+    uint64_t timestamp);
+static void ngx_rtbus_history_no_stream(ngx_rtbus_read_t *read);
+static ngx_int_t ngx_rtbus_history_info_last(redisReply *reply,
+    rtbus_pos_t *pos);
 static ngx_int_t ngx_rtbus_history_entry(ngx_rtbus_read_t *read,
     redisReply *entry);
 static void ngx_rtbus_history_compare(ngx_rtbus_read_t *read,
@@ -49,8 +64,10 @@ static void ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost,
     rtbus_pos_t pos);
 static void ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     redisReply *fields);
+static size_t ngx_rtbus_history_size(rtbus_event_t *event, rtbus_pos_t pos);
 static const char *ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub,
-    rtbus_event_t *event, redisReply *fields, u_char *name, u_char **text);
+    rtbus_event_t *event, redisReply *fields, u_char *name, u_char **text, rtbus_pos_t pos,
+    ngx_uint_t *lost);
 static const char *ngx_rtbus_history_text(ngx_rtbus_hub_t *hub,
     rtbus_event_t *event, redisReply *v, u_char **text);
 static rtbus_str_t *ngx_rtbus_history_mark(rtbus_event_t *event,
@@ -85,7 +102,7 @@ ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch)
     ch->read = read;
 
     rc = ch->placed ? ngx_rtbus_history_range(read)
-                    : ngx_rtbus_history_info(read);
+                    : ngx_rtbus_history_position(read);
 
     if (rc != NGX_OK) {
         ngx_rtbus_history_failed(read, NULL);
@@ -263,27 +280,69 @@ ngx_rtbus_history_range(ngx_rtbus_read_t *read)
 }
 
 
+/*
+ * Where the stream ends.  XINFO STREAM says it along with the first and the last
+ * entry, however long they are; the function keeps those in Redis.  Where
+ * it cannot be called, as without the library, or while the slot of a cluster
+ * is on its way, XINFO has to do.
+ */
+
 static ngx_int_t
-ngx_rtbus_history_info(ngx_rtbus_read_t *read)
+ngx_rtbus_history_position(ngx_rtbus_read_t *read)
 {
-    size_t                len[3];
-    u_char                key[NGX_RTBUS_HUB_MAX_KEY];
-    const char           *argv[3];
-    ngx_rtbus_hub_t      *hub;
-    ngx_rtbus_channel_t  *ch;
+    return ngx_rtbus_history_ask(read, NGX_RTBUS_HISTORY_POSITION);
+}
+
+
+static ngx_int_t
+ngx_rtbus_history_ask(ngx_rtbus_read_t *read, ngx_uint_t question)
+{
+    int                       argc;
+    size_t                    len[4];
+    u_char                    key[NGX_RTBUS_HUB_MAX_KEY];
+    const char               *argv[4], *suffix;
+    ngx_rtbus_hub_t          *hub;
+    ngx_rtbus_channel_t      *ch;
+    ngx_rtbus_redis_call_pt   handler;
 
     ch = read->ch;
     hub = ch->hub;
 
-    argv[0] = "XINFO";
-    len[0] = 5;
-    argv[1] = "STREAM";
-    len[1] = 6;
-    argv[2] = (char *) key;
-    len[2] = ngx_rtbus_hub_key(hub, key, &ch->name, ":events");
+    argc = 0;
+    suffix = ":events";
 
-    read->call = ngx_rtbus_redis_call(&hub->shards, 3, argv, len,
-                                      ngx_rtbus_history_info_handler, read);
+    switch (question) {
+
+    case NGX_RTBUS_HISTORY_POSITION:
+        argv[argc] = "FCALL_RO";
+        len[argc++] = 8;
+        argv[argc] = "rtbus_position";
+        len[argc++] = 14;
+        argv[argc] = "1";
+        len[argc++] = 1;
+        suffix = "";
+        handler = ngx_rtbus_history_position_handler;
+        break;
+
+    case NGX_RTBUS_HISTORY_INFO:
+        argv[argc] = "XINFO";
+        len[argc++] = 5;
+        argv[argc] = "STREAM";
+        len[argc++] = 6;
+        handler = ngx_rtbus_history_info_handler;
+        break;
+
+    default: /* NGX_RTBUS_HISTORY_EXISTS */
+        argv[argc] = "EXISTS";
+        len[argc++] = 6;
+        handler = ngx_rtbus_history_exists_handler;
+    }
+
+    argv[argc] = (char *) key;
+    len[argc++] = ngx_rtbus_hub_key(hub, key, &ch->name, suffix);
+
+    read->call = ngx_rtbus_redis_call(&hub->shards, argc, argv, len, handler,
+                                      read);
 
     return read->call ? NGX_OK : NGX_ERROR;
 }
@@ -317,7 +376,7 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
 
         /* trimmed to nothing, made anew, or gone: the stream knows its end */
 
-        if (ngx_rtbus_history_info(read) != NGX_OK) {
+        if (ngx_rtbus_history_position(read) != NGX_OK) {
             ngx_rtbus_history_failed(read, NULL);
         }
 
@@ -363,68 +422,194 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
 }
 
 
+/* [ position, timestamp ] */
+
+static void
+ngx_rtbus_history_position_handler(void *data, redisReply *reply)
+{
+    ngx_rtbus_read_t  *read = data;
+
+    ngx_int_t     n;
+    redisReply   *value;
+    rtbus_pos_t   last;
+
+    read->call = NULL;
+
+    if (reply == NULL) {
+        ngx_rtbus_history_failed(read, NULL);
+        return;
+    }
+
+    if (ngx_rtbus_history_wrong(reply)) {
+        ngx_rtbus_history_no_stream(read);
+        return;
+    }
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+
+        ngx_log_debug2(NGX_LOG_DEBUG_CORE, read->ch->hub->log, 0,
+                       "rtbus position of \"%V\": %s",
+                       &read->ch->name, reply->str);
+
+        if (ngx_rtbus_library_missing(reply)) {
+            ngx_rtbus_hub_library_lost(read->ch->hub);
+        }
+
+        if (ngx_rtbus_history_ask(read, NGX_RTBUS_HISTORY_INFO) != NGX_OK) {
+            ngx_rtbus_history_failed(read, NULL);
+        }
+
+        return;
+    }
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2
+        || reply->element[0]->type != REDIS_REPLY_STRING
+        || reply->element[1]->type != REDIS_REPLY_STRING
+        || rtbus_pos_parse(&last, (u_char *) reply->element[0]->str,
+                           reply->element[0]->len)
+           != RTBUS_OK)
+    {
+        ngx_rtbus_history_failed(read, reply);
+        return;
+    }
+
+    value = reply->element[1];
+    n = value->len ? ngx_atosz((u_char *) value->str, value->len) : 0;
+
+    ngx_rtbus_history_last(read, last, n > 0 ? n : 0);
+}
+
+
 static void
 ngx_rtbus_history_info_handler(void *data, redisReply *reply)
 {
     ngx_rtbus_read_t  *read = data;
 
-    rtbus_pos_t           last;
-    ngx_rtbus_channel_t  *ch;
+    rtbus_pos_t  last;
 
-    ch = read->ch;
     read->call = NULL;
 
-    if (reply == NULL || ngx_rtbus_history_last(ch, reply, &last) != NGX_OK) {
+    if (reply && ngx_rtbus_history_wrong(reply)) {
+        ngx_rtbus_history_no_stream(read);
+        return;
+    }
+
+    if (reply && reply->type == REDIS_REPLY_ERROR
+        && ngx_strncmp(reply->str, "ERR ", 4) == 0)
+    {
+        /* that there is no such key has no word of its own */
+
+        if (ngx_rtbus_history_ask(read, NGX_RTBUS_HISTORY_EXISTS) != NGX_OK) {
+            ngx_rtbus_history_failed(read, NULL);
+        }
+
+        return;
+    }
+
+    if (reply == NULL || ngx_rtbus_history_info_last(reply, &last) != NGX_OK) {
         ngx_rtbus_history_failed(read, reply);
         return;
     }
 
+    ngx_rtbus_history_last(read, last, 0);
+}
+
+
+static void
+ngx_rtbus_history_exists_handler(void *data, redisReply *reply)
+{
+    ngx_rtbus_read_t  *read = data;
+
+    rtbus_pos_t  none;
+
+    read->call = NULL;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_INTEGER
+        || reply->integer != 0)
+    {
+        ngx_rtbus_history_failed(read, reply);
+        return;
+    }
+
+    none.epoch = 0;
+    none.seq = 0;
+
+    ngx_rtbus_history_last(read, none, 0);
+}
+
+
+/* the stream ends there; the timestamp of that entry, or 0 */
+
+static void
+ngx_rtbus_history_last(ngx_rtbus_read_t *read, rtbus_pos_t last,
+    uint64_t timestamp)
+{
+    rtbus_pos_t           pos;
+    ngx_rtbus_channel_t  *ch;
+
+    ch = read->ch;
+
     if (!ch->placed) {
         ch->pos = last;
+        ch->timestamp = timestamp;
         ch->placed = 1;
+
+    } else if (last.epoch < read->pos.epoch && last.epoch) {
+
+        /* another life of the channel, if with a smaller epoch: it is read */
+
+        pos.epoch = last.epoch;
+        pos.seq = 0;
+
+        ngx_rtbus_history_gap(read, NGX_RTBUS_LOST_UNKNOWN, pos);
+
+        if (ngx_rtbus_history_range(read) != NGX_OK) {
+            ngx_rtbus_history_failed(read, NULL);
+        }
+
+        return;
 
     } else if (rtbus_pos_cmp(last, read->pos) != 0) {
 
         ngx_rtbus_history_gap(read, ngx_rtbus_history_lost(read->pos, last),
                               last);
+        ch->timestamp = timestamp;
     }
 
     ngx_rtbus_history_done(read);
 }
 
 
-/* the last id of the stream, from XINFO STREAM; "0-0" where there is none */
+static void
+ngx_rtbus_history_no_stream(ngx_rtbus_read_t *read)
+{
+    rtbus_pos_t       none;
+    ngx_rtbus_hub_t  *hub;
+
+    hub = read->ch->hub;
+
+    none.epoch = 0;
+    none.seq = 0;
+
+    if (hub->failed != ngx_time()) {
+        hub->failed = ngx_time();
+
+        ngx_log_error(NGX_LOG_ERR, hub->log, 0,
+                      "rtbus: the events key of channel \"%V\" is not a stream, "
+                      "there are live events only", &read->ch->name);
+    }
+
+    ngx_rtbus_history_last(read, none, 0);
+}
+
+
+/* the last id of the stream, from XINFO STREAM */
 
 static ngx_int_t
-ngx_rtbus_history_last(ngx_rtbus_channel_t *ch, redisReply *reply,
-    rtbus_pos_t *pos)
+ngx_rtbus_history_info_last(redisReply *reply, rtbus_pos_t *pos)
 {
     size_t       i;
     redisReply  *name, *value;
-
-    pos->epoch = 0;
-    pos->seq = 0;
-
-    if (reply->type == REDIS_REPLY_ERROR) {
-
-        if (ngx_strncmp(reply->str, "ERR no such key", 15) == 0) {
-            return NGX_OK;
-        }
-
-        if (ngx_rtbus_history_wrong(reply)) {
-
-            if (ch->hub->failed != ngx_time()) {
-                ch->hub->failed = ngx_time();
-
-                ngx_log_error(NGX_LOG_ERR, ch->hub->log, 0,
-                              "rtbus: the events key of channel \"%V\" is not "
-                              "a stream, there are live events only",
-                              &ch->name);
-            }
-
-            return NGX_OK;
-        }
-    }
 
     if (reply->type != REDIS_REPLY_ARRAY) {
         return NGX_ERROR;
@@ -662,15 +847,23 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     ngx_rtbus_frame_t    *frame;
     ngx_rtbus_channel_t  *ch;
     u_char               *text;
+    ngx_uint_t            lost;
     u_char                name[6 * RTBUS_EVENT_NAME_MAX + 2];
 
     ch = read->ch;
     text = NULL;
 
-    reason = ngx_rtbus_history_parse(ch->hub, &event, fields, name, &text);
+    lost = 0;
+    reason = ngx_rtbus_history_parse(ch->hub, &event, fields, name, &text,
+                                     pos, &lost);
 
     if (reason) {
         ngx_rtbus_hub_invalid(ch->hub, &ch->name, reason);
+    }
+
+    if (lost) {
+        ngx_rtbus_history_gap(read, 1, pos);
+        goto done;
     }
 
     if (reason
@@ -751,16 +944,44 @@ done:
 }
 
 
+/* the size of the message that has told of it, as rtbus_publish writes one */
+
+static size_t
+ngx_rtbus_history_size(rtbus_event_t *event, rtbus_pos_t pos)
+{
+    size_t  size;
+    u_char  number[2 * NGX_INT64_LEN];
+
+    size = sizeof("{\"event\":,\"data\":,\"id\":\"-\",\"timestamp\":}") - 1
+           + event->name_json.len + event->data.len + event->args.len;
+
+    size += ngx_sprintf(number, "%uL%uL", pos.epoch, pos.seq) - number;
+    size += ngx_sprintf(number, "%uL", event->timestamp) - number;
+
+    if (event->attachments.len) {
+        size += sizeof(",\"attachments\":") - 1 + event->attachments.len;
+    }
+
+    if (event->end.len) {
+        size += sizeof(",\"end\":\"\"") - 1 + event->end.len;
+    }
+
+    return size;
+}
+
+
 /*
  * The fields of a stream entry as an event; NULL, or why it is none.  *text is
- * memory that the event needs, to be freed after it, or NULL.
+ * memory that the event needs, to be freed after it, or NULL.  *lost is set if
+ * it is one for its producer, but none that clients can be given.
  */
 
 static const char *
 ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
-    redisReply *fields, u_char *name, u_char **text)
+    redisReply *fields, u_char *name, u_char **text, rtbus_pos_t pos,
+    ngx_uint_t *lost)
 {
-    size_t               i, n, size;
+    size_t               i, n;
     rtbus_str_t          raw, *slice;
     const char          *reason;
     redisReply          *f, *v;
@@ -774,7 +995,6 @@ ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
     }
 
     raw.len = 0;
-    size = 0;
 
     for (i = 0; i + 1 < fields->elements; i += 2) {
         f = fields->element[i];
@@ -783,8 +1003,6 @@ ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
         if (f->type != REDIS_REPLY_STRING || v->type != REDIS_REPLY_STRING) {
             return "bad stream entry";
         }
-
-        size += v->len;
 
         if (f->len == 5 && ngx_strncmp(f->str, "event", 5) == 0) {
 
@@ -870,15 +1088,25 @@ ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
         return "no event name";
     }
 
-    if (size > hub->max_event) {
-        return "too long";
-    }
-
     if (rtbus_event_name(event, &raw, &reason) != RTBUS_OK) {
+        *lost = rtbus_event_is_reserved(&event->name);
         return reason;
     }
 
-    return NULL;
+    reason = NULL;
+
+    if (ngx_rtbus_history_size(event, pos) > hub->max_event) {
+        reason = "too long";
+
+    } else if (event->attachments.len) {
+        reason = rtbus_attachments_check(&event->attachments,
+                                         event->args.len ? &event->args
+                                                         : &event->data);
+    }
+
+    *lost = (reason != NULL);
+
+    return reason;
 }
 
 

@@ -10,6 +10,10 @@
 #define NGX_RTBUS_HUB_RETRY     1000    /* ms */
 #define NGX_RTBUS_HUB_AGAIN     500     /* ms */
 
+/* of a message: a position is in it, if there is one */
+
+#define NGX_RTBUS_HUB_TAIL      2048    /* bytes */
+
 /* bytes of messages kept while their channel is read: of one, of all */
 #define NGX_RTBUS_HUB_KEEP      (4 * 1024 * 1024)
 #define NGX_RTBUS_HUB_KEEP_ALL  (64 * 1024 * 1024)
@@ -30,6 +34,10 @@ static void ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data,
     size_t len, ngx_uint_t filled);
+static void ngx_rtbus_hub_no_event(ngx_rtbus_channel_t *ch, u_char *data,
+    size_t len, const char *reason, ngx_uint_t filled);
+static ngx_uint_t ngx_rtbus_hub_double(ngx_rtbus_channel_t *ch,
+    rtbus_event_t *event, ngx_uint_t filled);
 static void ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch);
 static void ngx_rtbus_hub_drop_hold(ngx_rtbus_sub_t *sub);
 
@@ -697,12 +705,7 @@ ngx_rtbus_hub_message(ngx_rtbus_redis_sub_t *rs,
     hub = rs->data;
     ch = ngx_rtbus_hub_topic_channel(topic);
 
-    if (len > hub->max_event) {
-        ngx_rtbus_hub_invalid(hub, &ch->name, "too long");
-        return;
-    }
-
-    if (!ch->known) {
+    if (!ch->known && len <= hub->max_event) {
         ngx_rtbus_hub_keep(ch, NULL, data, len, 0);
         return;
     }
@@ -729,6 +732,33 @@ ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event, u_char *data,
 }
 
 
+/*
+ * A message that is no event.  If it looks like the wake-up of a durable one,
+ * the stream tells what clients have lost.
+ */
+
+static void
+ngx_rtbus_hub_no_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
+    const char *reason, ngx_uint_t filled)
+{
+    u_char  *tail;
+
+    ngx_rtbus_hub_invalid(ch->hub, &ch->name, reason);
+
+    tail = data + len - ngx_min(len, NGX_RTBUS_HUB_TAIL);
+
+    if (filled || !ch->known
+        || ngx_strlcasestrn(tail, data + len, (u_char *) "\"id\"", 4 - 1)
+           == NULL)
+    {
+        return;
+    }
+
+    ngx_rtbus_stat_add(ch->hub->stat, holes, 1);
+    ngx_rtbus_history_channel(ch);
+}
+
+
 /* filled: the stream was read after the message had come */
 
 static void
@@ -745,7 +775,7 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
     reason = ngx_rtbus_hub_parse(hub, &event, data, len);
 
     if (reason) {
-        ngx_rtbus_hub_invalid(hub, &ch->name, reason);
+        ngx_rtbus_hub_no_event(ch, data, len, reason, filled);
         return;
     }
 
@@ -757,8 +787,7 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
     } else if (!rtbus_pos_next(ch->pos, event.pos)) {
 
-        if (rtbus_pos_cmp(event.pos, ch->pos) <= 0) {
-            /* a double */
+        if (ngx_rtbus_hub_double(ch, &event, filled)) {
             return;
         }
 
@@ -804,6 +833,42 @@ ngx_rtbus_hub_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
     ngx_rtbus_hub_deliver(ch, &msg);
 
     ngx_rtbus_msg_done(&msg);
+}
+
+
+/*
+ * A message of an event that the channel has had already, or has read from the
+ * stream.  It is none if the channel is living again, with an epoch that may be
+ * smaller, or if events have got numbers a second time, as from an older copy of
+ * Redis: then it is later than the one that the channel has had last.
+ */
+
+static ngx_uint_t
+ngx_rtbus_hub_double(ngx_rtbus_channel_t *ch, rtbus_event_t *event,
+    ngx_uint_t filled)
+{
+    ngx_int_t  rc;
+
+    rc = rtbus_pos_cmp(event->pos, ch->pos);
+
+    if (rc > 0) {
+        return 0;
+    }
+
+    if (filled) {
+        return 1;
+    }
+
+    if (event->pos.epoch != ch->pos.epoch) {
+        return 0;
+    }
+
+    if (event->timestamp == 0 || ch->timestamp == 0) {
+        return 1;
+    }
+
+    return (rc == 0) ? event->timestamp == ch->timestamp
+                     : event->timestamp <= ch->timestamp;
 }
 
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "rtbus_event.h"
+#include "rtbus_attachments.h"
 #include "rtbus_number.h"
 
 
@@ -42,7 +43,6 @@ static const rtbus_str_t  rtbus_event_reserved[] = {
 
 
 static int rtbus_event_is_plain(const rtbus_str_t *raw);
-static int rtbus_event_is_reserved(const rtbus_str_t *name);
 static int rtbus_event_pos(rtbus_event_t *ev,
     const rtbus_json_value_t *value);
 static int rtbus_event_timestamp(rtbus_event_t *ev,
@@ -117,12 +117,16 @@ rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
 
     value = &members[RTBUS_EVENT_ATTACHMENTS].value;
 
-    if (value->type != RTBUS_JSON_NONE && !rtbus_event_strings(value)) {
-        *reason = "attachments is not an array of strings";
-        return RTBUS_ERROR;
-    }
-
     ev->attachments = value->raw;
+
+    if (value->type != RTBUS_JSON_NONE) {
+        *reason = rtbus_attachments_check(&ev->attachments,
+                                          ev->args.len ? &ev->args
+                                                       : &ev->data);
+        if (*reason) {
+            return RTBUS_ERROR;
+        }
+    }
 
     if (rtbus_event_pos(ev, &members[RTBUS_EVENT_ID].value) != RTBUS_OK) {
         *reason = "bad id";
@@ -289,13 +293,13 @@ rtbus_event_is_plain(const rtbus_str_t *raw)
 }
 
 
-static int
+int
 rtbus_event_is_reserved(const rtbus_str_t *name)
 {
     size_t              i;
     const rtbus_str_t  *reserved;
 
-    switch (name->data[0]) {
+    switch (name->len ? name->data[0] : '\0') {
 
     case 'c':
     case 'd':
@@ -318,28 +322,6 @@ rtbus_event_is_reserved(const rtbus_str_t *name)
     }
 
     return 0;
-}
-
-
-int
-rtbus_event_strings(const rtbus_json_value_t *value)
-{
-    const uint8_t       *pos;
-    rtbus_json_value_t   element;
-
-    if (value->type != RTBUS_JSON_ARRAY) {
-        return 0;
-    }
-
-    pos = NULL;
-
-    while (rtbus_json_next(&element, &pos, &value->raw) == RTBUS_OK) {
-        if (element.type != RTBUS_JSON_STRING) {
-            return 0;
-        }
-    }
-
-    return 1;
 }
 
 

@@ -10,7 +10,7 @@
  *              Socket.IO keeps for itself ("connect", "disconnect", ...)
  * data         any JSON, passed on byte for byte; "null" when absent
  * args         an array in place of data (several arguments)
- * attachments  an array of base64 strings
+ * attachments  an array of base64 strings, see rtbus_attachments.h
  * id           position of a durable event, a string; not "0-0"
  * timestamp    ms since 1970, a number; a fraction is dropped
  *
@@ -69,7 +69,7 @@ typedef struct {
  * UTF-8", "nested too deep", "not an object", "no event name", "event name is
  * not a string", "event name too long", "control character in event name",
  * "reserved event name", "bad id", "bad timestamp", "args is not an array",
- * "attachments is not an array of strings", "both data and args".
+ * "both data and args", or one of rtbus_attachments_check().
  */
 
 int rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
@@ -83,9 +83,9 @@ int rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
 int rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
     const char **reason);
 
-/* is the value an array of strings: 1 or 0 */
+/* is it a name that Socket.IO keeps for itself: 1 or 0 */
 
-int rtbus_event_strings(const rtbus_json_value_t *value);
+int rtbus_event_is_reserved(const rtbus_str_t *name);
 
 
 #endif /* _RTBUS_EVENT_H_INCLUDED_ */

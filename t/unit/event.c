@@ -93,8 +93,8 @@ static const good_t  good[] = {
       0, 0, 0 },
     { T("{\"event\":\"a\",\"attachments\":[]}"), "a", "\"a\"", "", "", "[]",
       0, 0, 0 },
-    { T("{\"event\":\"a\",\"args\":[0],\"attachments\":[ \"\" , \"]\" ]}"),
-      "a", "\"a\"", "", "[0]", "[ \"\" , \"]\" ]", 0, 0, 0 },
+    { T("{\"event\":\"a\",\"args\":[0],\"attachments\":[ \"\" , \"AA==\" ]}"),
+      "a", "\"a\"", "", "[0]", "[ \"\" , \"AA==\" ]", 0, 0, 0 },
 
     /* the last of two members counts */
 
@@ -235,6 +235,10 @@ static const struct {
     { T("{\"event\":\"a\",\"attachments\":[1]}"), BAD_ATTACH },
     { T("{\"event\":\"a\",\"attachments\":[\"AAEC\",null]}"), BAD_ATTACH },
     { T("{\"event\":\"a\",\"attachments\":[[\"AAEC\"]]}"), BAD_ATTACH },
+    { T("{\"event\":\"a\",\"attachments\":[\"AA_C\"]}"),
+      "attachment is not base64" },
+    { T("{\"event\":\"a\",\"args\":[{\"_placeholder\":true,\"num\":1}],"
+        "\"attachments\":[\"AAEC\"]}"), "bad placeholder" },
 
     { T("{\"event\":\"a\",\"data\":1,\"args\":[1]}"), BOTH },
 };
