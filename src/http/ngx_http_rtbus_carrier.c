@@ -182,6 +182,8 @@ ngx_http_rtbus_carrier_clear(ngx_http_rtbus_carrier_t *car, ngx_uint_t keep)
         car->inflight = 0;
     }
 
+    car->replayed = 0;
+
     ngx_rtbus_stat_add(car->worker->hub.stat, send_queue, car->unsent);
 
     while (link) {
@@ -248,7 +250,7 @@ ngx_http_rtbus_carrier_full(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame)
 {
     return car->unsent
-           && ngx_http_rtbus_carrier_queued(car) + frame->len
+           && ngx_http_rtbus_carrier_live(car) + frame->len
               > ngx_http_rtbus_carrier_limit(car);
 }
 
@@ -370,6 +372,7 @@ ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
     ngx_http_rtbus_link_t  *link;
 
     car->unsent -= n;
+    car->replayed -= ngx_min(car->replayed, n);
 
     ngx_rtbus_stat_sub(car->worker->hub.stat, send_queue, n);
 
@@ -572,11 +575,13 @@ ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
         *to->last = from->first;
         to->last = from->last;
         to->unsent += from->unsent;
+        to->replayed += from->replayed;
         to->nframes += from->nframes;
 
         from->first = NULL;
         from->last = &from->first;
         from->unsent = 0;
+        from->replayed = 0;
         from->nframes = 0;
     }
 

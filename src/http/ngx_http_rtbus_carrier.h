@@ -106,6 +106,8 @@ struct ngx_http_rtbus_carrier_s {
     size_t                             offset;    /* sent of the first one */
     size_t                             unsent;    /* bytes */
     uint32_t                           nframes;
+    size_t                             replayed;  /* of the unsent bytes, those
+                                                     of replays, about */
     off_t                              watched;   /* 1 more than what the
                                                      connection had taken by
                                                      then; 0: nothing waited */
@@ -142,6 +144,12 @@ struct ngx_http_rtbus_carrier_s {
 
 #define ngx_http_rtbus_carrier_queued(car)                                    \
     ((car)->unsent + (size_t) (car)->nframes * NGX_HTTP_RTBUS_FRAME_COST)
+
+/* the same without what a replay has put there, which asks for room itself */
+
+#define ngx_http_rtbus_carrier_live(car)                                      \
+    (ngx_http_rtbus_carrier_queued(car)                                       \
+     - ngx_min((car)->replayed, (car)->unsent))
 
 #define ngx_http_rtbus_carrier_limit(car)                                     \
     ((car)->quiet ? ngx_min((car)->conf->send_buffer, NGX_HTTP_RTBUS_QUIET)   \

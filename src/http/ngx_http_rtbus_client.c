@@ -39,6 +39,8 @@ static void ngx_http_rtbus_client_gap(ngx_rtbus_sub_t *sub, uint64_t lost,
     rtbus_pos_t pos);
 static ngx_uint_t ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub,
     size_t size);
+static ngx_uint_t ngx_http_rtbus_client_fits(ngx_rtbus_sub_t *sub,
+    size_t size, size_t limit);
 static void ngx_http_rtbus_client_ready(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_joined(ngx_rtbus_sub_t *sub);
 static void ngx_http_rtbus_client_failed(ngx_rtbus_sub_t *sub);
@@ -1007,6 +1009,10 @@ ngx_http_rtbus_client_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
     } else {
         /* a replay does not ask for more than there is room for */
         ngx_http_rtbus_carrier_push(car, frame);
+
+        if (!car->closing) {
+            car->replayed += frame->len;
+        }
     }
 
     if (!car->closing) {
@@ -1076,29 +1082,48 @@ ngx_http_rtbus_client_room(ngx_rtbus_sub_t *sub, size_t size)
 
     limit = ngx_http_rtbus_carrier_limit(car);
 
-    if (sub->joined) {
+    if (size) {
         /* the cursor is not in the size */
         size += cli->nsubs * (RTBUS_POSITION_MAX + 32);
+    }
 
-    } else {
+    if (!sub->joined) {
         limit /= 2;
     }
 
-    if (car->unsent && ngx_http_rtbus_carrier_queued(car) + size > limit
-        && !car->broken
+    if (!ngx_http_rtbus_client_fits(sub, size, limit) && !car->broken
         && car->transport->flush(car) != NGX_OK)
     {
         car->broken = 1;
         ngx_http_rtbus_carrier_mark(car);
     }
 
-    if (car->unsent && ngx_http_rtbus_carrier_queued(car) + size > limit) {
+    if (!ngx_http_rtbus_client_fits(sub, size, limit)) {
         cli->paused = 1;
         car->wanted = 1;
         return 0;
     }
 
     return 1;
+}
+
+
+/* one that is too long is sent all the same if nothing else waits */
+
+static ngx_uint_t
+ngx_http_rtbus_client_fits(ngx_rtbus_sub_t *sub, size_t size, size_t limit)
+{
+    size_t                     queued;
+    ngx_http_rtbus_sub_t      *s;
+    ngx_http_rtbus_carrier_t  *car;
+
+    s = sub->data;
+    car = s->cli->carrier;
+
+    queued = sub->joined ? ngx_http_rtbus_carrier_live(car)
+                         : ngx_http_rtbus_carrier_queued(car);
+
+    return car->unsent == 0 || queued + size <= limit;
 }
 
 

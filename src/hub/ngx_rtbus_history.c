@@ -5,7 +5,8 @@
 
 
 #define NGX_RTBUS_HISTORY_BATCH    131072  /* bytes, about */
-#define NGX_RTBUS_HISTORY_FIRST    32      /* events, of unknown size */
+#define NGX_RTBUS_HISTORY_BYTES    25165824  /* ... that may come all the same */
+#define NGX_RTBUS_HISTORY_FIRST    8       /* events, of unknown size */
 #define NGX_RTBUS_HISTORY_MAX      512     /* events */
 
 
@@ -129,10 +130,12 @@ ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub)
 
     ch = sub->ch;
 
-    if (!sub->handlers->room(sub, 0)) {
+    if (!sub->handlers->room(sub, sub->needs)) {
         sub->paused = 1;
         return;
     }
+
+    sub->needs = 0;
 
     if (rtbus_pos_cmp(sub->pos, ch->pos) == 0) {
         ngx_rtbus_hub_live(sub);
@@ -240,7 +243,7 @@ ngx_rtbus_history_free(ngx_rtbus_read_t *read)
 static ngx_int_t
 ngx_rtbus_history_range(ngx_rtbus_read_t *read)
 {
-    size_t                n, len[6];
+    size_t                n, max, len[6];
     u_char                key[NGX_RTBUS_HUB_MAX_KEY];
     u_char                from[RTBUS_POSITION_MAX], count[NGX_INT_T_LEN];
     const char           *argv[6];
@@ -250,13 +253,20 @@ ngx_rtbus_history_range(ngx_rtbus_read_t *read)
     ch = read->ch;
     hub = ch->hub;
 
-    if (ch->average) {
-        n = NGX_RTBUS_HISTORY_BATCH / ch->average;
-        read->count = ngx_max(1, ngx_min(n, NGX_RTBUS_HISTORY_MAX));
+    /* what is to come may be as long as any event, whatever has come so far */
 
-    } else {
-        read->count = NGX_RTBUS_HISTORY_FIRST;
+    n = NGX_RTBUS_HISTORY_BYTES / hub->max_event;
+
+    if (ch->average) {
+        n = ngx_min(n, NGX_RTBUS_HISTORY_BATCH / ch->average);
     }
+
+    max = ch->count ? ch->count * 2 : (size_t) NGX_RTBUS_HISTORY_FIRST;
+    max = ngx_min(max, NGX_RTBUS_HISTORY_MAX);
+    n = ngx_min(n, max);
+
+    read->count = ngx_max(n, 1);
+    ch->count = read->count;
 
     read->target = ch->pos;
 
@@ -890,7 +900,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
 
     size = event.data.len + event.args.len + event.attachments.len + 256;
 
-    ch->average = (ch->average * 7 + size) / 8;
+    ch->average = (size > ch->average) ? size : (ch->average * 7 + size) / 8;
 
     event.pos = pos;
 
@@ -912,11 +922,12 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
             next = ngx_queue_next(q);
             sub = ngx_queue_data(q, ngx_rtbus_sub_t, readers);
 
-            if (!sub->handlers->room(sub, 0)) {
+            if (!sub->handlers->room(sub, size)) {
                 /* events are larger than they were: it reads them later */
                 ngx_queue_remove(q);
                 sub->read = NULL;
                 sub->paused = 1;
+                sub->needs = size;
                 continue;
             }
 
@@ -1212,6 +1223,10 @@ ngx_rtbus_history_failed(ngx_rtbus_read_t *read, redisReply *reply)
 
     ch = read->ch;
     hub = ch->hub;
+
+    /* it may have been too much for the link */
+    ch->count = 0;
+    ch->average = NGX_RTBUS_HISTORY_BATCH;
 
     if (reply && hub->failed != ngx_time()) {
         hub->failed = ngx_time();

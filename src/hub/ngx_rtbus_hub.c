@@ -242,6 +242,7 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
     sub->stale = 0;
     sub->paused = 0;
     sub->replayed = 0;
+    sub->needs = 0;
     sub->read = NULL;
     sub->question = NULL;
 

@@ -126,6 +126,8 @@ struct ngx_rtbus_sub_s {
                                                     it is really behind pos */
     unsigned                         stale:1;    /* another event is at pos now */
     unsigned                         paused:1;   /* waits for _resume() */
+    size_t                           needs;      /* bytes, of the event that it
+                                                    had no room for */
     ngx_queue_t                      queue;      /* ch->subs or ch->waiting */
     ngx_queue_t                      readers;    /* of the read */
     ngx_rtbus_read_t                *read;       /* under way, or NULL */
@@ -204,6 +206,7 @@ struct ngx_rtbus_channel_s {
     ngx_rtbus_kept_t               **kept_last;
     size_t                           kept_size;  /* bytes */
     size_t                           average;    /* bytes of an event read */
+    ngx_uint_t                       count;      /* events asked for last */
     ngx_uint_t                       fills;      /* own reads started so far */
     ngx_uint_t                       holds;      /* of waiting that keep */
 
