@@ -483,6 +483,7 @@ ngx_http_rtbus_create_main_conf(ngx_conf_t *cf)
      *     rmcf->forward = NULL;
      *     rmcf->max_event = 0;
      *     rmcf->schema = NULL;
+     *     rmcf->captures = 0;
      *     rmcf->used = 0;
      *     rmcf->stat = NULL;
      */
@@ -1185,6 +1186,7 @@ ngx_http_rtbus_init_worker(ngx_cycle_t *cycle,
     worker->hub.functions = bus->functions;
     worker->hub.rules = rmcf->forward;
     worker->hub.schema = rmcf->schema;
+    worker->hub.captures = rmcf->captures;
 
     worker->hub.zone = rmcf->stat;
 

@@ -26,7 +26,7 @@ select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http http_v2 http_ssl proxy rewrite /)
 	->has_daemon('redis-server')->has_daemon('openssl')->has_daemon('curl')
-	->plan(32);
+	->plan(34);
 
 # nginx says at "alert" that a worker was killed
 
@@ -88,6 +88,15 @@ http {
 
         location /stop {
             rtbus_stop  chat:\$arg_id;
+        }
+
+        location /state {
+            rtbus_state  chat:\$arg_id;
+        }
+
+        location /events {
+            rtbus            sse;
+            rtbus_subscribe  chat:\$arg_id;
         }
     }
 }
@@ -193,6 +202,32 @@ $pid = $a->header('X-Pid');
 $b = replay_elsewhere('k', $pid);
 $b->wait_body(qr/\n\n/);
 
+# two more of it that nobody replays; one has subscribers, at both workers
+
+my @quiet;
+
+for my $i (1 .. 100) {
+	my $x = ask("/chat?id=q$i", method => 'POST', wait => 0);
+	my $y = $up->accept();
+
+	$y->head('text/event-stream');
+	$y->send($one);
+	$x->head();
+	$x->wait_body(qr/\n\n/);
+
+	if ($x->header('X-Pid') == $pid) {
+		push @quiet, [ "q$i", $x, $y ];
+		last if @quiet == 2;
+		next;
+	}
+
+	$y->send($two);
+	$y->end();
+	$x->finish();
+}
+
+my @subs = map { ask("/events?id=$quiet[1][0]") } 1 .. 20;
+
 kill 'KILL', $pid;
 $begin = time();
 
@@ -207,6 +242,13 @@ my $took = time() - $begin;
 cmp_ok($took, '<', 20, "in time");
 
 is($redis->cmd('HGET', '{chat:k}:state', 'status'), 'interrupted', 'state');
+
+is(json_decode(ask("/state?id=$quiet[0][0]")->finish())->{status},
+	'interrupted', 'who reads the state finds out as well');
+ok((wait_for {
+	$redis->cmd('HGET', "{chat:$quiet[1][0]}:state", 'status')
+		eq 'interrupted'
+} 'interrupted', 30), 'and who subscribes');
 
 # the channel is free
 

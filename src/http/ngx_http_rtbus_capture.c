@@ -1908,6 +1908,7 @@ ngx_http_rtbus_capture_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     rmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_rtbus_module);
     rmcf->used = 1;
+    rmcf->captures = 1;
 
     return NGX_CONF_OK;
 }

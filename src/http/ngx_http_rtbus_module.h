@@ -188,6 +188,7 @@ typedef struct {
     ngx_int_t                    user_index;  /* of $rtbus_user */
     ngx_int_t                    jwt_index;   /* of $rtbus_jwt_user */
 
+    ngx_uint_t                   captures;    /* rtbus_capture was seen */
     ngx_uint_t                   used;        /* a directive was seen */
     ngx_rtbus_stat_zone_t       *stat;        /* NULL: nothing is used */
 } ngx_http_rtbus_main_conf_t;

@@ -3,6 +3,7 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_user.h"
+#include "ngx_rtbus_job.h"
 
 
 #define ngx_http_rtbus_same(a, b)                                             \
@@ -18,6 +19,7 @@ typedef struct {
     unsigned                  owned:1;    /* for its owner only */
     unsigned                  answered:1;
     unsigned                  apart:1;    /* the key may be elsewhere */
+    unsigned                  judged:1;   /* whether its owner is still there */
 } ngx_http_rtbus_state_ctx_t;
 
 
@@ -44,6 +46,11 @@ static ngx_int_t ngx_http_rtbus_state_send(ngx_http_request_t *r, int argc,
     void *data);
 static ngx_int_t ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r,
     void *data, redisReply *reply);
+static ngx_uint_t ngx_http_rtbus_state_stale(ngx_http_rtbus_state_t *state);
+static ngx_int_t ngx_http_rtbus_state_judge(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx);
+static ngx_int_t ngx_http_rtbus_state_judged(ngx_http_request_t *r, void *data,
+    redisReply *reply);
 static ngx_int_t ngx_http_rtbus_state_pairs(ngx_pool_t *pool,
     redisReply *reply, ngx_http_rtbus_state_t *state);
 static ngx_int_t ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data,
@@ -378,6 +385,10 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
             return ngx_http_rtbus_state_missing(r, ctx);
         }
 
+        if (!ctx->judged && ngx_http_rtbus_state_stale(&ctx->state)) {
+            return ngx_http_rtbus_state_judge(r, ctx);
+        }
+
         return ngx_http_rtbus_state_reply(r, ctx);
     }
 
@@ -402,6 +413,64 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
     }
 
     return NGX_DONE;
+}
+
+
+/* does a job run whose owner should have been heard of, by our own clock */
+
+static ngx_uint_t
+ngx_http_rtbus_state_stale(ngx_http_rtbus_state_t *state)
+{
+    uint64_t     now;
+    ngx_int_t    until;
+    ngx_str_t   *status, *lease;
+    ngx_time_t  *tp;
+
+    static ngx_str_t  names[] = { ngx_string("status"), ngx_string("lease") };
+
+    status = ngx_http_rtbus_state_find(state, &names[0]);
+    lease = ngx_http_rtbus_state_find(state, &names[1]);
+
+    if (status == NULL || lease == NULL || status->len != 7
+        || ngx_strncmp(status->data, "running", 7) != 0)
+    {
+        return 0;
+    }
+
+    until = ngx_atosz(lease->data, lease->len);
+
+    tp = ngx_timeofday();
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    return until > 0 && (uint64_t) until < now;
+}
+
+
+/* Redis has a clock, too, and the last word; then the state is read again */
+
+static ngx_int_t
+ngx_http_rtbus_state_judge(ngx_http_request_t *r,
+    ngx_http_rtbus_state_ctx_t *ctx)
+{
+    ngx_rtbus_job_question_t    q;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    ctx->judged = 1;
+
+    ngx_rtbus_job_check(&rlcf->bus->worker->hub, &ctx->channel, &q);
+
+    return ngx_http_rtbus_state_send(r, q.argc, q.argv, q.len,
+                                     ngx_http_rtbus_state_judged, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_state_judged(ngx_http_request_t *r, void *data,
+    redisReply *reply)
+{
+    return ngx_http_rtbus_state_call(r, data);
 }
 
 

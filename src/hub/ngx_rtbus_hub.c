@@ -96,6 +96,7 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
 
     ngx_queue_init(&hub->lingering);
     ngx_queue_init(&hub->jobs);
+    ngx_queue_init(&hub->watched);
 
     hub->linger.handler = ngx_rtbus_hub_linger_handler;
     hub->linger.data = hub;
@@ -580,6 +581,8 @@ ngx_rtbus_hub_destroy(ngx_rtbus_channel_t *ch)
 
     shard = ngx_rtbus_redis_shard(&hub->shards, ch->name.data, ch->name.len);
 
+    ngx_rtbus_job_forget(ch);
+
     ngx_queue_remove(&ch->queue);
     ngx_rtbus_redis_sub_remove(&shard->sub, &ch->topic);
     ngx_rtbus_history_stop(ch);
@@ -617,6 +620,8 @@ ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch)
     ngx_rtbus_kept_t  *kept;
 
     hub = ch->hub;
+
+    ngx_rtbus_job_watch(ch);
 
     /* who waits for no position of its own gets what was kept, too */
 
@@ -982,6 +987,10 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
     }
 
     ch->pos = msg->pos;
+
+    if (ch->pos.epoch != ch->job_epoch) {
+        ngx_rtbus_job_watch(ch);
+    }
 
     frame = NULL;
     format = NULL;
@@ -1473,6 +1482,8 @@ ngx_rtbus_hub_beat(ngx_event_t *ev)
     again = NGX_RTBUS_STAT_PERIOD;
 
     hub->stat->heard = ngx_time();
+
+    ngx_rtbus_job_beat(hub);
 
     for (shard = ngx_rtbus_redis_shards_next(&hub->shards, NULL);
          shard;

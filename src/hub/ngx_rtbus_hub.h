@@ -210,6 +210,11 @@ struct ngx_rtbus_channel_s {
     ngx_uint_t                       fills;      /* own reads started so far */
     ngx_uint_t                       holds;      /* of waiting that keep */
 
+    uint64_t                         job_epoch;  /* asked for its job */
+    ngx_rtbus_redis_call_t          *job_call;   /* under way, or NULL */
+    ngx_queue_t                      job_queue;  /* hub->watched */
+
+    unsigned                         watched:1;  /* its job runs */
     unsigned                         lingering:1;
     unsigned                         placed:1;   /* pos is set */
     unsigned                         known:1;    /* ... and nothing is missing */
@@ -251,6 +256,7 @@ struct ngx_rtbus_hub_s {
     ngx_array_t                     *rules;      /* of ngx_rtbus_forward; NULL:
                                                     there are none */
     ngx_rtbus_hub_full_pt            full_handler;
+    ngx_uint_t                       captures;   /* jobs have owners */
     ngx_rtbus_hub_exiting_pt         exiting_handler;
     void                            *data;
 
@@ -266,6 +272,7 @@ struct ngx_rtbus_hub_s {
     ngx_rtbus_forward_t             *forward;    /* NULL: no rules */
     ngx_queue_t                      lingering;
     ngx_queue_t                      jobs;       /* that this worker owns */
+    ngx_queue_t                      watched;    /* channels whose job runs */
     ngx_event_t                      linger;
     ngx_event_t                      retry;      /* timer: unknown channels */
     ngx_event_t                      beat;       /* timer: canaries */

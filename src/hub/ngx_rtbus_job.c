@@ -47,6 +47,8 @@ static void ngx_rtbus_job_timer(ngx_event_t *ev);
 static void ngx_rtbus_job_mail(void *data, rtbus_json_value_t *value,
     rtbus_str_t *message);
 static void ngx_rtbus_job_told(void *data, redisReply *reply);
+static void ngx_rtbus_job_ask(ngx_rtbus_channel_t *ch);
+static void ngx_rtbus_job_asked(void *data, redisReply *reply);
 
 
 static const char *const  ngx_rtbus_job_busy[] = {
@@ -162,9 +164,9 @@ static ngx_int_t
 ngx_rtbus_job_copy(ngx_pool_t *pool, redisReply *reply, ngx_str_t *dst)
 {
     dst->len = reply->len;
-    dst->data = NULL;
+    dst->data = (u_char *) reply->str;
 
-    if (reply->len == 0) {
+    if (reply->len == 0 || pool == NULL) {
         return NGX_OK;
     }
 
@@ -1007,5 +1009,99 @@ ngx_rtbus_job_mail(void *data, rtbus_json_value_t *value, rtbus_str_t *message)
             ngx_rtbus_job_over(job, RTBUS_JOB_CANCELLED);
             return;
         }
+    }
+}
+
+
+void
+ngx_rtbus_job_watch(ngx_rtbus_channel_t *ch)
+{
+    if (!ch->hub->captures || ch->job_epoch == ch->pos.epoch) {
+        return;
+    }
+
+    ch->job_epoch = ch->pos.epoch;
+
+    if (ch->job_call == NULL) {
+        ngx_rtbus_job_ask(ch);
+    }
+}
+
+
+void
+ngx_rtbus_job_forget(ngx_rtbus_channel_t *ch)
+{
+    if (ch->job_call) {
+        ngx_rtbus_redis_cmd_cancel(ch->job_call);
+        ch->job_call = NULL;
+    }
+
+    if (ch->watched) {
+        ngx_queue_remove(&ch->job_queue);
+        ch->watched = 0;
+    }
+}
+
+
+void
+ngx_rtbus_job_beat(ngx_rtbus_hub_t *hub)
+{
+    ngx_queue_t          *q;
+    ngx_rtbus_channel_t  *ch;
+
+    for (q = ngx_queue_head(&hub->watched);
+         q != ngx_queue_sentinel(&hub->watched);
+         q = ngx_queue_next(q))
+    {
+        ch = ngx_queue_data(q, ngx_rtbus_channel_t, job_queue);
+
+        if (ch->job_call == NULL && !ch->lingering) {
+            ngx_rtbus_job_ask(ch);
+        }
+    }
+}
+
+
+/* if its owner is gone, the answer is preceded by the event that says so */
+
+static void
+ngx_rtbus_job_ask(ngx_rtbus_channel_t *ch)
+{
+    ngx_rtbus_job_question_t  q;
+
+    ngx_rtbus_job_check(ch->hub, &ch->name, &q);
+
+    ch->job_call = ngx_rtbus_redis_call(&ch->hub->shards, q.argc, q.argv,
+                                        q.len, ngx_rtbus_job_asked, ch);
+}
+
+
+static void
+ngx_rtbus_job_asked(void *data, redisReply *reply)
+{
+    ngx_rtbus_channel_t *ch = data;
+
+    ngx_rtbus_job_info_t  info;
+
+    ch->job_call = NULL;
+
+    if (ngx_rtbus_job_info(reply, NULL, &info) != NGX_OK) {
+
+        /* at the next time, if it is watched, or with the next position */
+
+        if (!ch->watched) {
+            ch->job_epoch = 0;
+        }
+
+        return;
+    }
+
+    if (info.running && !ch->watched) {
+        ngx_queue_insert_tail(&ch->hub->watched, &ch->job_queue);
+        ch->watched = 1;
+
+    } else if (!info.running && ch->watched) {
+        ngx_queue_remove(&ch->job_queue);
+        ch->watched = 0;
     }
 }

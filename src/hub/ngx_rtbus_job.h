@@ -53,7 +53,7 @@ void ngx_rtbus_job_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     ngx_rtbus_job_question_t *q);
 
 /*
- * The reply to that; strings are memory of the pool.  NGX_OK, NGX_DECLINED: it
+ * The reply to that; strings are memory of the pool, or (NULL) the reply's.  NGX_OK, NGX_DECLINED: it
  * is none, NGX_ERROR: no memory.
  */
 
@@ -201,10 +201,17 @@ ngx_int_t ngx_rtbus_job_flush(ngx_rtbus_job_t *job, ngx_uint_t status,
 void ngx_rtbus_job_leave(ngx_rtbus_job_t *job);
 
 
-/* for the hub */
+/*
+ * For the hub, all but the first two only where there are captures: a channel of
+ * another epoch is asked for its job, and one whose job runs at each beat, as long
+ * as somebody listens to it.
+ */
 
 void ngx_rtbus_job_init(ngx_rtbus_hub_t *hub);
 void ngx_rtbus_job_close(ngx_rtbus_hub_t *hub);
+void ngx_rtbus_job_watch(ngx_rtbus_channel_t *ch);
+void ngx_rtbus_job_forget(ngx_rtbus_channel_t *ch);
+void ngx_rtbus_job_beat(ngx_rtbus_hub_t *hub);
 
 
 #endif /* _NGX_RTBUS_JOB_H_INCLUDED_ */
