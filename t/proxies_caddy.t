@@ -1,0 +1,24 @@
+#!/usr/bin/perl
+
+# Caddy in front of nginx: it needs no settings.
+
+###############################################################################
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use Test::RTBus;
+use Test::Nginx;
+use Test::RTBus::Behind;
+use Test::RTBus::Redis;
+
+###############################################################################
+
+select STDERR; $| = 1;
+select STDOUT; $| = 1;
+
+Test::RTBus::Behind->suite('caddy');
+
+###############################################################################
