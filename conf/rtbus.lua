@@ -1616,6 +1616,15 @@ local function job_claim(keys, args)
         return { busy == 'attach' and 'attach' or 'busy', epoch, '' }
     end
 
+    local denied = not allowed('DEL', events, output) and 'DEL'
+                   or not allowed('XGROUP', 'CREATE', events, 'g', '$')
+                       and 'XGROUP'
+                   or not allowed('XSETID', events, '1-0') and 'XSETID'
+
+    if denied then
+        return no_permission(denied)
+    end
+
     if running then
         finish(names, now, 'cancelled', '')
     end

@@ -501,6 +501,43 @@ test_name(void)
 }
 
 
+/* of jobs; of a live event they are members that nobody knows */
+
+static void
+job_marks(void)
+{
+    const char     *reason;
+    rtbus_event_t   ev;
+
+    static const char  durable[] =
+        "{\"event\":\"e\",\"data\":\"[DONE]\",\"id\":\"1-2\",\"text\":1,"
+        "\"name\":\"n\",\"end\":\"failed\",\"capture\":\"ui\"}";
+    static const char  live[] =
+        "{\"event\":\"e\",\"data\":\"x\",\"text\":1,\"name\":\"n\","
+        "\"end\":\"failed\",\"capture\":\"ui\"}";
+    static const char  other[] =
+        "{\"event\":\"e\",\"data\":{},\"id\":\"1-2\",\"text\":1,\"name\":[],"
+        "\"end\":null,\"capture\":{}}";
+
+    ok(rtbus_event_parse(json, &ev, (const uint8_t *) durable,
+                         sizeof(durable) - 1, &reason) == RTBUS_OK, "durable");
+    ok(ev.text, "stands for text");
+    is_mem(ev.source.data, ev.source.len, "\"n\"", "name of the source");
+    is_mem(ev.end.data, ev.end.len, "\"failed\"", "end");
+    is_mem(ev.capture.data, ev.capture.len, "\"ui\"", "format");
+
+    ok(rtbus_event_parse(json, &ev, (const uint8_t *) live, sizeof(live) - 1,
+                         &reason) == RTBUS_OK, "live");
+    ok(!ev.text && ev.source.data == NULL && ev.end.data == NULL
+       && ev.capture.data == NULL, "live, no marks");
+
+    ok(rtbus_event_parse(json, &ev, (const uint8_t *) other,
+                         sizeof(other) - 1, &reason) == RTBUS_OK, "other types");
+    ok(!ev.text && ev.source.data == NULL && ev.end.data == NULL
+       && ev.capture.data == NULL, "other types, no marks");
+}
+
+
 int
 main(void)
 {
@@ -513,6 +550,7 @@ main(void)
     test_bad();
     test_depth();
     test_name();
+    job_marks();
 
     rtbus_json_destroy(json);
 
