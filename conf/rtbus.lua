@@ -63,7 +63,8 @@
 --                  message and entry have "end", the hash has the status
 --     SET          fields of the hash, up to 1000 of them, names and values
 --                  as they come.  It is the last option: all that follows is
---                  fields.  "epoch", "seq", "outputLength" and "outputLost" are
+--                  fields.  "epoch", "seq", "outputLength", "outputLost" and
+--                  "stateLost" are
 --                  set by the function alone
 --
 -- Options may be in lower case, and each may be given once.
@@ -112,9 +113,10 @@
 -- A state that has no userId gets this one.  One that is made by it lives for
 -- 86400 s, unless an event renews it.  Whoever the answer names is the owner.
 --
--- A channel that has events or an output, but no userId, is not given away: its
--- state may be lost, and the events somebody's.  The answer is "" then, and
--- nobody is the owner.
+-- A channel that has events or an output, but no state, or one that was made when
+-- there were such already, is not given away: its state may be lost, and the events
+-- somebody's.  The answer is "" then, and nobody is the owner.  An operator who
+-- knows better removes the field "stateLost", or sets "userId".
 --
 --
 -- FCALL rtbus_command 1 <stream> <dedupe-id> [MAXLEN <n>] <field> <value> ...
@@ -192,7 +194,10 @@ local RESERVED = {
 
 -- What is the function's own in the hash.
 
-local OWN = { epoch = true, seq = true, outputLength = true, outputLost = true }
+local OWN = {
+    epoch = true, seq = true, outputLength = true, outputLost = true,
+    stateLost = true
+}
 
 local TTL, TTL_MAX = 86400, 315360000
 local MAXLEN, MAXLEN_MAX = '10000', 1000000000
@@ -1037,6 +1042,10 @@ local function write(names, event, head, kind, data, options, args)
         end
     end
 
+    -- a state without an epoch is new, or what is made in place of a lost one
+
+    local lost = not epoch and call('EXISTS', events, output) > 0
+
     local next_id = names.next_id
 
     if not next_id then
@@ -1124,6 +1133,10 @@ local function write(names, event, head, kind, data, options, args)
 
         if not call('HGET', state, 'createdAt') then
             call('HSET', state, 'createdAt', now)
+        end
+
+        if lost then
+            call('HSET', state, 'stateLost', '1')
         end
     end
 
@@ -1401,11 +1414,13 @@ local function claim(keys, args)
 
     -- what is left of a channel that has lost its state may be anybody's
 
-    if call('EXISTS', names.events, names.output) > 0 then
+    local made = call('EXISTS', state) == 0
+
+    if call('HGET', state, 'stateLost')
+        or made and call('EXISTS', names.events, names.output) > 0
+    then
         return ''
     end
-
-    local made = call('EXISTS', state) == 0
 
     if made and not allowed('PEXPIRE', state, '1') then
         return no_permission('PEXPIRE')
@@ -1647,7 +1662,7 @@ local function job_claim(keys, args)
 
     call('HDEL', state, 'usage', 'error', 'completedAt', 'failedAt', 'end',
          'endedAt', 'capture:type', 'capture:format', 'capture:key', 'result',
-         'progress', 'outputLength', 'outputLost')
+         'progress', 'outputLength', 'outputLost', 'stateLost')
     call('HSET', state, 'status', 'running', 'userId', user, 'startedAt', now,
          'updatedAt', now, 'epoch', epoch, 'seq', '0', 'events', '0',
          'owner', owner, 'lease', format('%.0f', now + LEASE),

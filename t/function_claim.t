@@ -70,6 +70,12 @@ $redis->cmd('DEL', '{job:6}:state');
 is(claim('job:6', 'bob'), '', 'events, and no state');
 is(user('job:6'), undef, 'events, nobody\'s');
 
+publish('job:6', 'e', '2', 'APPEND', 'text');
+is(claim('job:6', 'bob'), '', 'events, and a state that was made since');
+
+publish('job:8', 'e', '1');
+is(claim('job:8', 'bob'), 'bob', 'events, and a state without a user');
+
 $redis->cmd('SET', '{job:7}:output', 'text');
 is(claim('job:7', 'bob'), '', 'an output, and no state');
 is($redis->cmd('EXISTS', '{job:7}:state'), 0, 'an output, no state made');

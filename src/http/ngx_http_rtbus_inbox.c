@@ -629,7 +629,11 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
         goto nomem;
     }
 
-    if (ask->owned && !ngx_http_rtbus_state_is(&state, &cli->user)) {
+    /* to join, as anywhere, the owner is who the hash names */
+
+    if (ask->owned
+        && (ask->text || !ngx_http_rtbus_state_is(&state, &cli->user)))
+    {
         ngx_http_rtbus_foreign(&ask->channel, cli->carrier->log);
 
         if (ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack) != NGX_OK) {
