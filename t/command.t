@@ -126,7 +126,7 @@ ask($ws, 'plain');
 my $c = $redis->take($main);
 
 is($c->{data}, 'null', 'no data');
-is($c->{args}, undef, 'no arguments');
+is($c->{args}, '[]', 'no arguments');
 
 $ws->send_text('{"event":"plain","data": [ "x" , {} ] ,"ack":'
 	. ++$n . '}');

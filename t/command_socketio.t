@@ -165,7 +165,7 @@ for my $case (
 
 	is_deeply($p->{data}, [ { ok => JSON::PP::true, id => $c->{id} } ],
 		'acknowledged');
-	is($c->{args}, @args > 1 ? $args : undef, 'args, if several');
+	is($c->{args}, @args != 1 ? $args : undef, 'args, unless it is one');
 	is($c->{data}, $data, 'data');
 }
 

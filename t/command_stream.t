@@ -85,7 +85,7 @@ my $n = 0;
 
 # data once
 
-for my $case ([ '["plain"]', 'null', undef ], [ '["plain",{"a":1}]', '{"a":1}',
+for my $case ([ '["plain"]', 'null', '[]' ], [ '["plain",{"a":1}]', '{"a":1}',
 	undef ], [ '["plain", [1,2] ]', '[1,2]', undef ],
 	[ '["plain",1,"two"]', '1', '[1,"two"]' ])
 {

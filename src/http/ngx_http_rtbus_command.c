@@ -51,7 +51,7 @@ static ngx_http_rtbus_parcel_t *ngx_http_rtbus_command_pack(
     ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
     ngx_http_rtbus_input_t *in, ngx_str_t *job, ngx_str_t *dedupe,
     uint64_t ack);
-static ngx_uint_t ngx_http_rtbus_command_several(u_char *p, size_t len);
+static ngx_uint_t ngx_http_rtbus_command_single(u_char *p, size_t len);
 static void ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel,
     const u_char *p, size_t len);
 static u_char *ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel,
@@ -589,13 +589,13 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
 
     *p++ = ']';
 
-    if (ngx_http_rtbus_command_several(start, p - start)) {
-        ngx_http_rtbus_parcel_word(parcel, "args");
-        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
-
-    } else {
+    if (ngx_http_rtbus_command_single(start, p - start)) {
         /* the data is all there is, and is not kept twice */
         p = start;
+
+    } else {
+        ngx_http_rtbus_parcel_word(parcel, "args");
+        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
     }
 
     if (in->attachments.len) {
@@ -642,10 +642,10 @@ ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
 }
 
 
-/* has the array more than one element */
+/* has the array just one element */
 
 static ngx_uint_t
-ngx_http_rtbus_command_several(u_char *p, size_t len)
+ngx_http_rtbus_command_single(u_char *p, size_t len)
 {
     rtbus_str_t          raw;
     const uint8_t       *pos;
@@ -656,7 +656,7 @@ ngx_http_rtbus_command_several(u_char *p, size_t len)
     pos = NULL;
 
     return rtbus_json_next(&value, &pos, &raw) == RTBUS_OK
-           && rtbus_json_next(&value, &pos, &raw) == RTBUS_OK;
+           && rtbus_json_next(&value, &pos, &raw) != RTBUS_OK;
 }
 
 

@@ -87,7 +87,7 @@ sub _answer {
 	my (%command) = @_;
 
 	my ($event, $reply) = @command{qw/ event reply /};
-	my $args = $command{args};
+	my $args = $command{args} // "[$command{data}]";
 	my @to = ("sid" => "\"$command{sid}\"");
 
 	if ($event eq '@connect') {
