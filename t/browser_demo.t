@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 
-# A person with a browser: conf/demo.conf as it is, the page, the keys and the
-# producer of demo/, Chromium in front.  What is checked in the page is in
-# browser/demo.js.
+# A person with a browser: conf/demo.conf as it is, the pages, the keys, the
+# producer and the model of demo/, Chromium in front.  What is checked in the
+# pages is in browser/demo.js and browser/chat.js.
 
 ###############################################################################
 
@@ -46,8 +46,8 @@ if (@missing) {
 	plan(skip_all => $why);
 }
 
-my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic /)
-	->has_daemon('redis-server')->plan(3);
+my $t = Test::Nginx->new()->has(qw/ http proxy rewrite access auth_basic /)
+	->has_daemon('redis-server')->plan(4);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 
@@ -58,6 +58,7 @@ my $conf = read_all("$top/conf/demo.conf");
 $conf =~ s/^load_module .*;$/%%TEST_GLOBALS%%\ndaemon off;/m;
 $conf =~ s/^http \{$/http {\n    %%TEST_GLOBALS_HTTP%%\n    rtbus_drain 500ms;/m;
 $conf =~ s!redis://127\.0\.0\.1:6379/0!$redis->url()!e;
+$conf =~ s!server 127\.0\.0\.1:3000!server unix:%%TESTDIR%%/model.sock!;
 
 $t->write_file_expand('nginx.conf', $conf);
 
@@ -79,42 +80,23 @@ $t->todo_alerts();
 $t->run();
 
 my $log = "$d/producer.log";
+my $model_log = "$d/model.log";
 
-$t->run_daemon(sub {
-	open STDERR, '>', $log or die "Can't write $log: $!\n";
-	exec $producer, '--redis', '127.0.0.1:' . $redis->port(),
-		'--rate', '100';
-	die "Can't exec $producer: $!\n";
-});
+run_program($log, $producer, '--redis', '127.0.0.1:' . $redis->port(),
+	'--rate', '100');
+run_program($model_log, $node, "$top/demo/model.js", "$d/model.sock", '50');
 
-wait_for { -e $log && read_all($log) =~ /takes commands/ } 'the producer'
+wait_for { says($log, 'takes commands') } 'the producer'
 	or die "No producer\n";
+wait_for { says($model_log, 'listens') } 'the model'
+	or die "No model\n";
 
 ###############################################################################
 
-# the browser's own tests, one by one
+# the browser's own tests, one by one; the workers live as long as the chat
 
-subtest 'the page' => sub {
-	open my $out, '-|', $node, "$top/t/browser/demo.js",
-		'http://127.0.0.1:' . port(8080) . '/', master($t)
-		or die "Can't run node: $!\n";
-
-	while (my $line = <$out>) {
-		chomp $line;
-
-		if ($line =~ /^(not )?ok \d+ - (.*)/) {
-			ok(!$1, $2);
-
-		} elsif ($line =~ s/^# //) {
-			diag($line);
-		}
-	}
-
-	ok(close($out), 'node has ended well')
-		or diag("exit status $?\n" . read_all($log));
-
-	done_testing();
-};
+subtest 'the chat' => sub { browser('chat.js') };
+subtest 'the page' => sub { browser('demo.js', master($t)) };
 
 # whatever happened to the connections meanwhile
 
@@ -132,6 +114,47 @@ is_deeply([ grep { $times{$_} != 1 } sort keys %times ], [],
 	'the producer has got each of them once');
 
 ###############################################################################
+
+sub browser {
+	my ($program, @args) = @_;
+
+	open my $out, '-|', $node, "$top/t/browser/$program",
+		'http://127.0.0.1:' . port(8080) . '/', @args
+		or die "Can't run node: $!\n";
+
+	while (my $line = <$out>) {
+		chomp $line;
+
+		if ($line =~ /^(not )?ok \d+ - (.*)/) {
+			ok(!$1, $2);
+
+		} elsif ($line =~ s/^# //) {
+			diag($line);
+		}
+	}
+
+	ok(close($out), 'node has ended well')
+		or diag("exit status $?\n" . read_all($log)
+			. read_all($model_log));
+
+	done_testing();
+}
+
+sub run_program {
+	my ($file, @command) = @_;
+
+	$t->run_daemon(sub {
+		open STDOUT, '>', $file or die "Can't write $file: $!\n";
+		open STDERR, '>&', \*STDOUT;
+		exec @command or die "Can't exec $command[0]: $!\n";
+	});
+}
+
+sub says {
+	my ($file, $text) = @_;
+
+	return -e $file && index(read_all($file), $text) >= 0;
+}
 
 sub copy_to {
 	my ($dir, @files) = @_;

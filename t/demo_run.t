@@ -34,7 +34,7 @@ my @missing = (
 	(-e $client ? () : 'node_modules'),
 	(map { my $name = $_;
 		(grep { -x "$_/$name" } split /:/, $ENV{PATH}) ? () : $name
-	} qw/ bash curl redis-cli redis-server /),
+	} qw/ bash curl node redis-cli redis-server /),
 );
 
 if (@missing) {
@@ -44,8 +44,8 @@ if (@missing) {
 	plan(skip_all => $why);
 }
 
-my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic /)
-	->plan(12);
+my $t = Test::Nginx->new()->has(qw/ http proxy rewrite access auth_basic /)
+	->plan(17);
 
 my $d = $t->testdir();
 my ($http, $redis) = (free_port(), free_port());
@@ -99,6 +99,26 @@ like(get(''), qr/<title>rtbus demo</, 'page');
 like(get('page.js'), qr/job:start:v1/, 'its program');
 like(get('socket.io/socket.io.js'), qr/Socket\.IO v4/, 'the stock client');
 like(get('status?format=json'), qr/"rtbus_workers":[1-9]/, 'numbers');
+
+# the chat, and its model
+
+like(get('chat.html'), qr/<title>rtbus demo: chat</, 'chat');
+like(get('chat.js'), qr!/v1/chat/completions!, 'its program');
+
+my $token = `curl -s -m 20 -u bob:bob http://127.0.0.1:$http/login`;
+my @bob = ('curl', '-s', '-m', '60', '-H', "Authorization: Bearer $token");
+
+my $answer = output(@bob, '-H', 'X-Chat-Id: c-1', '-H',
+	'Content-Type: application/json', '-d',
+	'{"stream":true,"messages":[{"role":"user","content":"why?"}]}',
+	"http://127.0.0.1:$http/v1/chat/completions");
+
+like($answer, qr/"content":"You".*^data: \[DONE\]\n\n\z/ms, 'it answers');
+is(output(@bob, "http://127.0.0.1:$http/chat/c-1/stream"), $answer,
+	'and once more');
+like(output(@bob, "http://127.0.0.1:$http/chat/c-1/state"),
+	qr/"userId":"bob","status":"completed".*"output":"You ask: “why\?”/,
+	'its state');
 
 # the manual's two terminals
 
@@ -157,6 +177,12 @@ sub until_said {
 	}
 
 	return $said;
+}
+
+sub output {
+	open my $out, '-|', @_ or die "Can't run $_[0]: $!\n";
+	local $/;
+	return <$out> // '';
 }
 
 sub get {
