@@ -301,7 +301,8 @@ for my $case (
 	my ($name, $cursor) = @$case;
 
 	my @got = map { $_->status() . ($_->body() || '') }
-		ws($cursor), sse($cursor), sse_header($cursor);
+		ws($cursor), sse($cursor),
+		sse_header($cursor =~ s/%20/ /r);	# a header is not decoded
 
 	is_deeply(\@got, [ ('400{"error":"bad cursor"}') x 3 ], $name);
 }
