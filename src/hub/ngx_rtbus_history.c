@@ -942,6 +942,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
             frame = ngx_rtbus_msg_frame(&msg, sub->format);
 
             sub->handlers->deliver(sub, frame);
+            ngx_rtbus_hub_spend(ch->hub, 1);
         }
     }
 

@@ -10,6 +10,11 @@
 #define NGX_RTBUS_HUB_RETRY     1000    /* ms */
 #define NGX_RTBUS_HUB_AGAIN     500     /* ms */
 
+/* turns of the loop that are full: none for so long is calm, so long is busy */
+
+#define NGX_RTBUS_HUB_CALM      1000    /* ms */
+#define NGX_RTBUS_HUB_BUSY      2000    /* ms */
+
 /* of a message: a position is in it, if there is one */
 
 #define NGX_RTBUS_HUB_TAIL      2048    /* bytes */
@@ -963,9 +968,47 @@ ngx_rtbus_hub_drop_kept(ngx_rtbus_channel_t *ch)
 }
 
 
+/*
+ * More deliveries than a turn of the loop may have are no trouble, as long as
+ * that is not so all the time.
+ */
+
+void
+ngx_rtbus_hub_spend(ngx_rtbus_hub_t *hub, ngx_uint_t deliveries)
+{
+    if (!ngx_rtbus_redis_conn_spend(deliveries)) {
+        return;
+    }
+
+    ngx_rtbus_stat_add(hub->stat, full_turns, 1);
+
+    if (ngx_current_msec - hub->full_last > NGX_RTBUS_HUB_CALM) {
+        hub->full_since = ngx_current_msec;
+    }
+
+    hub->full_last = ngx_current_msec;
+
+    if (hub->full_last - hub->full_since < NGX_RTBUS_HUB_BUSY
+        || ngx_time() < hub->full_logged + 60)
+    {
+        return;
+    }
+
+    hub->full_logged = ngx_time();
+
+    ngx_log_error(NGX_LOG_WARN, hub->log, 0,
+                  "rtbus: for %M ms this worker has had more to deliver than it "
+                  "can, events wait in Redis; more workers or larger events in "
+                  "place of many small ones would help",
+                  hub->full_last - hub->full_since);
+}
+
+
+
 void
 ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 {
+    ngx_uint_t                 n;
     ngx_queue_t               *q;
     ngx_rtbus_sub_t           *sub;
     ngx_rtbus_stat_t          *stat;
@@ -994,6 +1037,7 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 
     frame = NULL;
     format = NULL;
+    n = 1;
 
     for (q = ngx_queue_head(&ch->subs);
          q != ngx_queue_sentinel(&ch->subs);
@@ -1007,7 +1051,10 @@ ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
         }
 
         sub->handlers->deliver(sub, frame);
+        n++;
     }
+
+    ngx_rtbus_hub_spend(ch->hub, n);
 
     if (ch->holds == 0) {
         return;

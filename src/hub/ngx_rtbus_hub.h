@@ -281,6 +281,9 @@ struct ngx_rtbus_hub_s {
     ngx_msec_t                       connected;  /* last, to a server */
     time_t                           checked;    /* the library was, when */
     time_t                           failed;     /* a read was logged, when */
+    ngx_msec_t                       full_since; /* turns of the loop are */
+    ngx_msec_t                       full_last;
+    time_t                           full_logged;
     time_t                           complained; /* of invalid events, when */
     ngx_uint_t                       invalid;    /* ... not logged since */
 };
@@ -405,6 +408,10 @@ void ngx_rtbus_hub_away(ngx_rtbus_channel_t *ch);
 /* the subscriber stands where the channel does: from now on it is live */
 
 void ngx_rtbus_hub_live(ngx_rtbus_sub_t *sub);
+
+/* so many deliveries were made of what Redis has sent */
+
+void ngx_rtbus_hub_spend(ngx_rtbus_hub_t *hub, ngx_uint_t deliveries);
 
 /* an event that cannot be handed out: logged at a limited rate */
 

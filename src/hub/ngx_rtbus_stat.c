@@ -294,6 +294,11 @@ const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
         "Holes in what was received that were filled from the stream.",
         COUNTER, sum.holes),
 
+    ngx_rtbus_metric("full_turns_total",
+        "Turns of the event loop that began with events that the one before could "
+        "not deliver, and could not deliver all either.",
+        COUNTER, sum.full_turns),
+
     ngx_rtbus_metric_label("commands_total",
         "Commands of clients.",
         COUNTER, sum.commands, "result", ngx_rtbus_stat_results),

@@ -177,6 +177,7 @@ typedef struct {
     ngx_atomic_t    replayed;
     ngx_atomic_t    gaps;
     ngx_atomic_t    holes;
+    ngx_atomic_t    full_turns;
     ngx_atomic_t    opened[NGX_RTBUS_STAT_TRANSPORTS];
     ngx_atomic_t    closed[NGX_RTBUS_STAT_CLOSEDS];
     ngx_atomic_t    refused[NGX_RTBUS_STAT_REFUSEDS];

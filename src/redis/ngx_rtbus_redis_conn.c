@@ -13,6 +13,10 @@
 #define NGX_RTBUS_REDIS_READS        16
 #define NGX_RTBUS_REDIS_READ_SIZE    65536
 
+/* deliveries that one read may make: some 20 ms of work, with the writes */
+
+#define NGX_RTBUS_REDIS_TURN         32768
+
 /*
  * The reader moves what is left of its buffer to the front with each KiB of
  * replies taken from it: with little bytes at a time there is little to move.
@@ -63,6 +67,9 @@ static void ngx_rtbus_redis_conn_greeted(ngx_rtbus_redis_conn_t *rc,
 static void ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev);
 static void ngx_rtbus_redis_conn_rest(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_conn_rested(ngx_event_t *ev);
+static ngx_int_t ngx_rtbus_redis_conn_resume(ngx_rtbus_redis_conn_t *rc);
+static ngx_int_t ngx_rtbus_redis_conn_hold(ngx_rtbus_redis_conn_t *rc,
+    u_char *buf, size_t len);
 static ngx_int_t ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc,
     u_char *buf, size_t len);
 static size_t ngx_rtbus_redis_conn_portion(ngx_rtbus_redis_conn_t *rc,
@@ -87,7 +94,12 @@ static u_char *ngx_rtbus_redis_conn_log_error(ngx_log_t *log, u_char *buf,
     size_t len);
 
 
-static u_char  ngx_rtbus_redis_conn_buf[NGX_RTBUS_REDIS_READ_SIZE];
+static u_char      ngx_rtbus_redis_conn_buf[NGX_RTBUS_REDIS_READ_SIZE];
+
+/* deliveries of the read that is under way, and does it resume an earlier one */
+
+static ngx_uint_t  ngx_rtbus_redis_conn_spent;
+static ngx_uint_t  ngx_rtbus_redis_conn_resumes;
 
 
 ngx_int_t
@@ -134,6 +146,7 @@ ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
     rc->reader = NULL;
     rc->broken = NULL;
     rc->heard = 0;
+    ngx_str_null(&rc->held);
     rc->refused = 0;
     rc->since = 0;
     rc->delay = 0;
@@ -789,8 +802,16 @@ ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev)
 
     rc->log.action = rc->up ? "reading from Redis" : "greeting Redis";
 
-    for (i = 0; rev->ready && i < NGX_RTBUS_REDIS_READS; i++) {
+    ngx_rtbus_redis_conn_spent = 0;
 
+    if (rc->held.len && ngx_rtbus_redis_conn_resume(rc) != NGX_OK) {
+        return;
+    }
+
+    for (i = 0;
+         rev->ready && i < NGX_RTBUS_REDIS_READS && rc->held.len == 0;
+         i++)
+    {
         n = c->recv(c, ngx_rtbus_redis_conn_buf, NGX_RTBUS_REDIS_READ_SIZE);
 
         if (n == NGX_AGAIN) {
@@ -817,12 +838,12 @@ ngx_rtbus_redis_conn_read_handler(ngx_event_t *rev)
         }
     }
 
-    if (rc->rest && rc->up && i) {
+    if (rc->rest && rc->up && i && rc->held.len == 0) {
         ngx_rtbus_redis_conn_rest(rc);
         return;
     }
 
-    if (rev->ready) {
+    if (rev->ready || rc->held.len) {
         ngx_post_event(rev, &ngx_posted_next_events);
         return;
     }
@@ -869,6 +890,71 @@ ngx_rtbus_redis_conn_rested(ngx_event_t *ev)
 }
 
 
+/*
+ * What one read has brought may be work for seconds: an event is delivered to
+ * each client of its channel.  Others have their turn in between.
+ */
+
+ngx_uint_t
+ngx_rtbus_redis_conn_spend(ngx_uint_t deliveries)
+{
+    ngx_uint_t  before;
+
+    before = ngx_rtbus_redis_conn_spent;
+    ngx_rtbus_redis_conn_spent += deliveries;
+
+    return ngx_rtbus_redis_conn_resumes
+           && before < NGX_RTBUS_REDIS_TURN
+           && ngx_rtbus_redis_conn_spent >= NGX_RTBUS_REDIS_TURN;
+}
+
+
+/* the rest of a read; NGX_ERROR: the connection is gone */
+
+static ngx_int_t
+ngx_rtbus_redis_conn_resume(ngx_rtbus_redis_conn_t *rc)
+{
+    ngx_int_t  n;
+    ngx_str_t  held;
+
+    held = rc->held;
+    ngx_str_null(&rc->held);
+
+    /* it is not Redis that is silent */
+
+    rc->heard = ngx_current_msec;
+
+    ngx_rtbus_redis_conn_resumes = 1;
+
+    n = ngx_rtbus_redis_conn_parse(rc, held.data, held.len);
+
+    ngx_rtbus_redis_conn_resumes = 0;
+
+    ngx_free(held.data);
+
+    return n;
+}
+
+
+static ngx_int_t
+ngx_rtbus_redis_conn_hold(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
+{
+    rc->held.data = ngx_alloc(len, &rc->log);
+    if (rc->held.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(rc->held.data, buf, len);
+    rc->held.len = len;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis read is held, deliveries:%ui left:%uz",
+                   ngx_rtbus_redis_conn_spent, len);
+
+    return NGX_OK;
+}
+
+
 /* NGX_ERROR: the connection is gone */
 
 static ngx_int_t
@@ -885,6 +971,12 @@ ngx_rtbus_redis_conn_parse(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
     rc->reading = 1;
 
     while (len) {
+
+        if (ngx_rtbus_redis_conn_spent >= NGX_RTBUS_REDIS_TURN
+            && ngx_rtbus_redis_conn_hold(rc, buf, len) == NGX_OK)
+        {
+            break;
+        }
 
         if (rc->raw_handler && rc->up && !rc->partial) {
 
@@ -1515,6 +1607,11 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
 
     if (rc->flush.posted) {
         ngx_delete_posted_event(&rc->flush);
+    }
+
+    if (rc->held.len) {
+        ngx_free(rc->held.data);
+        ngx_str_null(&rc->held);
     }
 
     if (rc->peer.connection) {

@@ -187,6 +187,8 @@ struct ngx_rtbus_redis_conn_s {
                                                    PING, SETNAME and the check
                                                    to come */
     redisReader                    *reader;
+    ngx_str_t                       held;       /* malloc'ed, read, and for the
+                                                   next turn of the loop */
     ngx_buf_t                       out;        /* malloc'ed, bytes to send */
     const char                     *broken;     /* why to fail when flushed */
     ngx_msec_t                      heard;      /* when Redis has sent bytes, or
@@ -206,6 +208,15 @@ struct ngx_rtbus_redis_conn_s {
  */
 
 ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
+
+/*
+ * Tells what came of a reply, in deliveries to clients.  With too many of them
+ * the rest of a read waits for the next turn of the event loop, and what has
+ * not been read, in the socket.  1 if it was this that made it too many, in a turn
+ * that had begun with such a rest.
+ */
+
+ngx_uint_t ngx_rtbus_redis_conn_spend(ngx_uint_t deliveries);
 
 /*
  * A place is kept also before init and after close, until it is given up; rc is
