@@ -134,6 +134,7 @@ $(BUILD)/bench/%: bench/%.c bench/io.c bench/proto.c $(wildcard bench/*.h)
 		$(filter %.c,$^) -lhiredis $(BENCH_LIBS) && mv $@.$$$$ $@
 
 $(BUILD)/bench/check: bench/watch.c bench/http.c bench/poll.c
+$(BUILD)/bench/answers: bench/http.c
 $(BUILD)/bench/floor: BENCH_LIBS = -lcrypto
 
 

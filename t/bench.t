@@ -29,7 +29,7 @@ my $module = module_file();
 plan(skip_all => 'the module is not built') unless $module;
 plan(skip_all => 'no redis-server') if system('which redis-server >/dev/null');
 
-plan(tests => 12);
+plan(tests => 16);
 
 # the nginx under test
 
@@ -63,6 +63,23 @@ like($table, qr/^fanout +floor .* 6 missing/m, 'how many');
 ($status, $table) = bench(qw/ --protocol floor --double 100 /);
 
 like($table, qr/^fanout +floor .* 6 doubled/m, 'doubled events are found');
+
+# answers that are captured, beside those that are not
+
+$json = File::Temp->new();
+
+($status, $table) = bench(qw/ --scenario capture /, '--json', $json);
+
+@runs = map { decode_json($_) } <$json>;
+
+is($status, 0, 'all answers were whole') or diag($table);
+is(join(', ', map { "$_->{server} $_->{events}" } @runs),
+	'proxy_pass 400, rtbus_capture 400, proxy_pass, 16 events 400, '
+	. 'rtbus_capture, 16 events 400', 'their events');
+is((grep { $_->{cost} > 0 && $_->{latency}{p50} > 0 } @runs), 4,
+	'what they cost');
+is((grep { $_->{ratio} && $_->{redis} > 0 } @runs), 2,
+	'the captured ones beside the others');
 
 ###############################################################################
 
