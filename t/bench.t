@@ -74,8 +74,8 @@ $json = File::Temp->new();
 
 is($status, 0, 'all answers were whole') or diag($table);
 is(join(', ', map { "$_->{server} $_->{events}" } @runs),
-	'proxy_pass 400, rtbus_capture 400, proxy_pass, 16 events 400, '
-	. 'rtbus_capture, 16 events 400', 'their events');
+	'proxy_pass 400, rtbus_capture 400, proxy_pass, by 16 400, '
+	. 'rtbus_capture, by 16 400', 'their events');
 is((grep { $_->{cost} > 0 && $_->{latency}{p50} > 0 } @runs), 4,
 	'what they cost');
 is((grep { $_->{ratio} && $_->{redis} > 0 } @runs), 2,
