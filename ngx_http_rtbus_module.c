@@ -972,8 +972,9 @@ ngx_http_rtbus_same_server(ngx_rtbus_redis_conf_t *one,
     ngx_rtbus_redis_node_t  *n1, *n2;
 
     if (one->kind != two->kind || one->master.len != two->master.len
-        || ngx_strncmp(one->master.data, two->master.data, one->master.len)
-           != 0)
+        || (one->master.len
+            && ngx_memcmp(one->master.data, two->master.data, one->master.len)
+               != 0))
     {
         return 0;
     }

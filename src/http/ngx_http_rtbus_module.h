@@ -153,6 +153,7 @@ typedef struct {
     u_char                      *out;         /* likewise */
     size_t                       share;       /* of input, left in this turn */
     ngx_event_t                  turn;        /* posted: it is over */
+    ngx_event_t                  room;        /* posted: a client has left it */
 
     unsigned                     draining:1;
 } ngx_http_rtbus_worker_t;

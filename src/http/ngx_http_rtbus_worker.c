@@ -14,6 +14,7 @@
 static void ngx_http_rtbus_worker_turn(ngx_event_t *ev);
 static void ngx_http_rtbus_worker_full(void *data);
 static void ngx_http_rtbus_worker_room(void *data);
+static void ngx_http_rtbus_worker_room_handler(ngx_event_t *ev);
 static void ngx_http_rtbus_worker_exiting(void *data);
 static void ngx_http_rtbus_worker_late(ngx_event_t *ev);
 static void ngx_http_rtbus_worker_goodbye(ngx_event_t *ev);
@@ -32,6 +33,10 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     worker->turn.handler = ngx_http_rtbus_worker_turn;
     worker->turn.data = worker;
     worker->turn.log = cycle->log;
+
+    worker->room.handler = ngx_http_rtbus_worker_room_handler;
+    worker->room.data = worker;
+    worker->room.log = cycle->log;
 
     worker->drain.handler = ngx_http_rtbus_worker_goodbye;
     worker->drain.data = worker;
@@ -150,12 +155,24 @@ ngx_http_rtbus_worker_full(void *data)
 }
 
 
-/* others wait for this place as well */
+/*
+ * Who has closed the connection may still look at it, and must not find there
+ * what is taken in its place.  Others wait for that as well, so it is soon.
+ */
 
 static void
 ngx_http_rtbus_worker_room(void *data)
 {
     ngx_http_rtbus_worker_t *worker = data;
+
+    ngx_post_event(&worker->room, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_rtbus_worker_room_handler(ngx_event_t *ev)
+{
+    ngx_http_rtbus_worker_t *worker = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, worker->hub.log, 0,
                    "rtbus worker has room, free:%ui",
