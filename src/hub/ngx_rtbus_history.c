@@ -9,6 +9,11 @@
 #define NGX_RTBUS_HISTORY_FIRST    8       /* events, of unknown size */
 #define NGX_RTBUS_HISTORY_MAX      512     /* events */
 
+/* for subscribers, at a time: reads, and bytes that they bring, about */
+
+#define NGX_RTBUS_HISTORY_READS    16
+#define NGX_RTBUS_HISTORY_BUDGET   16777216
+
 
 /* what may be asked of a stream, see ngx_rtbus_history_position() */
 
@@ -35,13 +40,20 @@ struct ngx_rtbus_read_s {
     rtbus_pos_t                   target;  /* of the channel when it was sent:
                                               so far the stream has to go */
     ngx_uint_t                    count;   /* events asked for */
+    ngx_queue_t                   turn;    /* hub->reads, while it waits */
+    size_t                        bytes;   /* that it is counted with */
     unsigned                      own:1;   /* the channel's */
+    unsigned                      waiting:1;
+    unsigned                      counted:1;
 };
 
 
 static ngx_rtbus_read_t *ngx_rtbus_history_create(ngx_rtbus_channel_t *ch,
     rtbus_pos_t pos);
 static void ngx_rtbus_history_free(ngx_rtbus_read_t *read);
+static ngx_uint_t ngx_rtbus_history_admit(ngx_rtbus_read_t *read, size_t bytes);
+static void ngx_rtbus_history_release(ngx_rtbus_read_t *read);
+static void ngx_rtbus_history_next(ngx_event_t *ev);
 static ngx_int_t ngx_rtbus_history_range(ngx_rtbus_read_t *read);
 static ngx_int_t ngx_rtbus_history_position(ngx_rtbus_read_t *read);
 static ngx_int_t ngx_rtbus_history_ask(ngx_rtbus_read_t *read,
@@ -67,8 +79,8 @@ static void ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     redisReply *fields);
 static size_t ngx_rtbus_history_size(rtbus_event_t *event, rtbus_pos_t pos);
 static const char *ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub,
-    rtbus_event_t *event, redisReply *fields, u_char *name, u_char **text, rtbus_pos_t pos,
-    ngx_uint_t *lost);
+    rtbus_event_t *event, redisReply *fields, u_char *name, u_char **text,
+    rtbus_pos_t pos, ngx_uint_t *lost);
 static const char *ngx_rtbus_history_text(ngx_rtbus_hub_t *hub,
     rtbus_event_t *event, redisReply *v, u_char **text);
 static rtbus_str_t *ngx_rtbus_history_mark(rtbus_event_t *event,
@@ -76,6 +88,17 @@ static rtbus_str_t *ngx_rtbus_history_mark(rtbus_event_t *event,
 static void ngx_rtbus_history_done(ngx_rtbus_read_t *read);
 static void ngx_rtbus_history_failed(ngx_rtbus_read_t *read,
     redisReply *reply);
+
+
+void
+ngx_rtbus_history_init(ngx_rtbus_hub_t *hub)
+{
+    ngx_queue_init(&hub->reads);
+
+    hub->read_next.handler = ngx_rtbus_history_next;
+    hub->read_next.data = hub;
+    hub->read_next.log = hub->log;
+}
 
 
 void
@@ -193,8 +216,15 @@ ngx_rtbus_history_leave(ngx_rtbus_sub_t *sub)
     ngx_queue_remove(&sub->readers);
     sub->read = NULL;
 
-    if (ngx_queue_empty(&read->subs) && read->call) {
+    if (!ngx_queue_empty(&read->subs)) {
+        return;
+    }
+
+    if (read->call) {
         ngx_rtbus_redis_cmd_cancel(read->call);
+        ngx_rtbus_history_free(read);
+
+    } else if (read->waiting) {
         ngx_rtbus_history_free(read);
     }
 }
@@ -229,9 +259,106 @@ ngx_rtbus_history_free(ngx_rtbus_read_t *read)
 
     } else {
         ngx_queue_remove(&read->queue);
+        ngx_rtbus_history_release(read);
     }
 
     ngx_free(read);
+}
+
+
+/* may a read that brings so many bytes begin; else it waits */
+
+static ngx_uint_t
+ngx_rtbus_history_admit(ngx_rtbus_read_t *read, size_t bytes)
+{
+    ngx_rtbus_hub_t  *hub;
+
+    hub = read->ch->hub;
+
+    if (hub->reading == 0
+        || (hub->reading < NGX_RTBUS_HISTORY_READS
+            && hub->read_bytes + bytes <= NGX_RTBUS_HISTORY_BUDGET))
+    {
+        read->bytes = bytes;
+        read->counted = 1;
+
+        hub->reading++;
+        hub->read_bytes += bytes;
+
+        return 1;
+    }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: history of \"%V\" waits, reading:%ui bytes:%uz",
+                   &read->ch->name, hub->reading, hub->read_bytes);
+
+    read->waiting = 1;
+    ngx_queue_insert_tail(&hub->reads, &read->turn);
+
+    return 0;
+}
+
+
+static void
+ngx_rtbus_history_release(ngx_rtbus_read_t *read)
+{
+    ngx_rtbus_hub_t  *hub;
+
+    hub = read->ch->hub;
+
+    if (read->waiting) {
+        ngx_queue_remove(&read->turn);
+        read->waiting = 0;
+    }
+
+    if (!read->counted) {
+        return;
+    }
+
+    read->counted = 0;
+
+    hub->reading--;
+    hub->read_bytes -= read->bytes;
+
+    if (!ngx_queue_empty(&hub->reads)) {
+        ngx_post_event(&hub->read_next, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_rtbus_history_next(ngx_event_t *ev)
+{
+    ngx_rtbus_hub_t *hub = ev->data;
+
+    ngx_queue_t       *q;
+    ngx_rtbus_read_t  *read;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: history next, reading:%ui bytes:%uz",
+                   hub->reading, hub->read_bytes);
+
+    while (!ngx_queue_empty(&hub->reads)) {
+        q = ngx_queue_head(&hub->reads);
+        read = ngx_queue_data(q, ngx_rtbus_read_t, turn);
+
+        ngx_queue_remove(q);
+        read->waiting = 0;
+
+        if (ngx_rtbus_history_range(read) != NGX_OK) {
+            ngx_rtbus_history_failed(read, NULL);
+            return;
+        }
+
+        if (read->waiting) {
+
+            /* it stays the first one */
+
+            ngx_queue_remove(&read->turn);
+            ngx_queue_insert_head(&hub->reads, &read->turn);
+            return;
+        }
+    }
 }
 
 
@@ -266,6 +393,15 @@ ngx_rtbus_history_range(ngx_rtbus_read_t *read)
     n = ngx_min(n, max);
 
     read->count = ngx_max(n, 1);
+
+    if (!read->own
+        && !ngx_rtbus_history_admit(read, read->count
+                                    * (ch->average ? 2 * ch->average
+                                                   : NGX_RTBUS_HISTORY_BATCH)))
+    {
+        return NGX_OK;
+    }
+
     ch->count = read->count;
 
     read->target = ch->pos;
@@ -990,8 +1126,8 @@ ngx_rtbus_history_size(rtbus_event_t *event, rtbus_pos_t pos)
 
 static const char *
 ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
-    redisReply *fields, u_char *name, u_char **text, rtbus_pos_t pos,
-    ngx_uint_t *lost)
+    redisReply *fields, u_char *name, u_char **text,
+    rtbus_pos_t pos, ngx_uint_t *lost)
 {
     size_t               i, n;
     rtbus_str_t          raw, *slice;

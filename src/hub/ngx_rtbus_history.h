@@ -8,7 +8,9 @@
  * does not, a gap is told, and the reader goes on behind it.
  *
  * Subscribers that stand at the same position of a channel share the read.  No
- * more is read for a subscriber than it has room for.
+ * more is read for a subscriber than it has room for, and for all of them together
+ * no more at a time than some reads, and bytes: the others wait, in order.  What a
+ * channel reads for itself does not wait.
  */
 
 
@@ -18,6 +20,8 @@
 
 #include "ngx_rtbus_hub.h"
 
+
+void ngx_rtbus_history_init(ngx_rtbus_hub_t *hub);
 
 /*
  * Makes a channel whose topic is ready known: finds its position at first, reads

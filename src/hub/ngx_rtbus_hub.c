@@ -103,6 +103,8 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     ngx_queue_init(&hub->jobs);
     ngx_queue_init(&hub->watched);
 
+    ngx_rtbus_history_init(hub);
+
     hub->linger.handler = ngx_rtbus_hub_linger_handler;
     hub->linger.data = hub;
     hub->linger.log = log;
@@ -183,6 +185,10 @@ ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub)
 
     if (hub->retry.timer_set) {
         ngx_del_timer(&hub->retry);
+    }
+
+    if (hub->read_next.posted) {
+        ngx_delete_posted_event(&hub->read_next);
     }
 
     while (!ngx_queue_empty(&hub->lingering)) {

@@ -281,6 +281,11 @@ struct ngx_rtbus_hub_s {
     ngx_msec_t                       connected;  /* last, to a server */
     time_t                           checked;    /* the library was, when */
     time_t                           failed;     /* a read was logged, when */
+    ngx_queue_t                      reads;      /* that wait for their turn,
+                                                   see ngx_rtbus_history.h */
+    ngx_uint_t                       reading;    /* under way */
+    size_t                           read_bytes; /* ... that they may bring */
+    ngx_event_t                      read_next;  /* posted */
     ngx_msec_t                       full_since; /* turns of the loop are */
     ngx_msec_t                       full_last;
     time_t                           full_logged;
