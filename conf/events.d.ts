@@ -208,15 +208,6 @@ export interface JobResumedV1 {
     timestamp?: number;
 }
 
-/** A piece of an answer that was captured, as its model has sent it. */
-export type Message = { [member: string]: unknown } | string;
-
-/** An answer that was captured is over. */
-export interface CaptureEnd {
-    status: string;
-    events?: number;
-}
-
 /** The job was ended before it was done. */
 export interface JobCancelledV1 {
     jobId: string;
@@ -320,8 +311,6 @@ export interface Events {
     "job:checkpointed:v1": JobCheckpointedV1;
     "job:paused:v1": JobPausedV1;
     "job:resumed:v1": JobResumedV1;
-    "message": Message;
-    "capture:end": CaptureEnd;
     "job:cancelled:v1": JobCancelledV1;
     "job:completed:v1": JobCompletedV1;
     "job:failed:v1": JobFailedV1;
