@@ -320,6 +320,7 @@ static struct {
     const char          *dir;
     const char          *aof;
     const char          *faults;
+    size_t               large;         /* bytes, of one event in a thousand */
     double               every;         /* seconds, 0: at random */
     const char          *log;
     int                  soak;
@@ -1071,6 +1072,11 @@ make_data(buf_t *b, int chan, int producer, uint32_t n, int token)
         /* in the calm nobody's buffer is to be full */
 
         len = (g.phase == RUNNING) ? 2000 + below(&g.rng, 12000) : 0;
+
+        if (len && g.large && below(&g.rng, 10) == 0) {
+            len = g.large / 2 + below(&g.rng, g.large / 2);
+        }
+
         break;
 
     case 1:
@@ -5438,8 +5444,9 @@ options(int argc, char **argv)
         { "nginx", 1, NULL, 'n' }, { "redis", 1, NULL, 'R' },
         { "dir", 1, NULL, 'd' }, { "aof", 1, NULL, 'a' },
         { "faults", 1, NULL, 'f' }, { "log", 1, NULL, 'l' },
-        { "every", 1, NULL, 'e' }, { "soak", 0, NULL, 'S' },
-        { "verbose", 0, NULL, 'v' }, { NULL, 0, NULL, 0 }
+        { "every", 1, NULL, 'e' }, { "large", 1, NULL, 'L' },
+        { "soak", 0, NULL, 'S' }, { "verbose", 0, NULL, 'v' },
+        { NULL, 0, NULL, 0 }
     };
 
     g.seed = 1;
@@ -5473,6 +5480,7 @@ options(int argc, char **argv)
         case 'f': g.faults = optarg; break;
         case 'l': g.log = optarg; break;
         case 'e': g.every = atof(optarg); break;
+        case 'L': g.large = strtoul(optarg, NULL, 10); break;
         case 'S': g.soak = 1; break;
         case 'v': g.verbose = 1; break;
         default: exit(2);

@@ -36,7 +36,7 @@ plan(tests => 10);
 $ENV{NGINX} = $ENV{TEST_NGINX_BINARY};
 
 my $sockets = start('--kinds', 'websocket,sse,socketio',
-	qw/ --seed 7 --clients 20 --rate 600 /);
+	qw/ --seed 7 --clients 20 --rate 600 --large 300000 /);
 my $polls = start('--kinds', 'polling,websocket,polling,sse,upgrade,socketio',
 	qw/ --seed 8 --clients 8 --rate 200 --nodes 2 --workers 2 /);
 
