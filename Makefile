@@ -15,7 +15,7 @@
 #   make unit    unit tests of src/wire
 #   make fuzz    fuzzers of src/wire, src/redis and src/hub, TIME seconds each,
 #                and packets of Socket.IO beside npm's socket.io-parser
-#   make layers  includes between the folders of src
+#   make layers  includes and calls between the folders of src, and circles
 #   make bench   what it costs, in CPU time and memory (BENCH: options)
 #   make types   TYPES, TypeScript declarations of the events in SCHEMA
 #   make deps    only installs
@@ -67,7 +67,8 @@ FULL_CONFIGURE := --with-compat --with-debug --with-threads \
                   --with-http_stub_status_module --with-http_sub_module
 
 WIRE := $(wildcard src/wire/*.c)
-HEADERS := $(wildcard src/*/*.h)
+SOURCES := $(wildcard src/*/*.c src/*/*/*.c)
+HEADERS := $(wildcard src/*/*.h src/*/*/*.h)
 UNITS := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*.c))
 FUZZERS := $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard t/fuzz/*.c))
 
@@ -90,7 +91,7 @@ node_modules: package.json package-lock.json
 build: $(BUILD)/ngx_http_rtbus_module.so
 
 $(BUILD)/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
-		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
+		conf/rtbus.lua $(SOURCES) $(HEADERS)
 	@NGINX_SRC="$(NGINX_SRC)" CC="$(CC)" ./.ci/build $(BUILD)
 
 # a whole nginx with AddressSanitizer, each allocation on its own: pools would
@@ -105,7 +106,7 @@ $(BUILD)/asan/sbin/nginx: .ci/build .ci/nginx-source Makefile
 		./.ci/build $(BUILD)/asan/sbin nginx
 
 $(BUILD)/asan/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
-		conf/rtbus.lua $(wildcard src/*/*.c) $(HEADERS)
+		conf/rtbus.lua $(SOURCES) $(HEADERS)
 	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
 		NGINX_SRC=$$src NGINX_CONFIGURE="$(FULL_CONFIGURE)" CC="$(CC)" \
 		RTBUS_CFLAGS="$(SANITIZE) -DNGX_DEBUG_PALLOC=1 -O1 -g" \
@@ -115,7 +116,7 @@ $(BUILD)/asan/ngx_http_rtbus_module.so: config ngx_http_rtbus_module.c \
 
 $(BUILD)/valgrind/nginx: .ci/build .ci/nginx-source Makefile config \
 		ngx_http_rtbus_module.c conf/rtbus.lua \
-		$(wildcard src/*/*.c) $(HEADERS)
+		$(SOURCES) $(HEADERS)
 	@src=$$(NGINX_SRC="$(NGINX_SRC)" ./.ci/nginx-source $(BUILD)/source) && \
 		NGINX_SRC=$$src NGINX_CONFIGURE="$(FULL_CONFIGURE)" CC="$(CC)" \
 		RTBUS_CFLAGS="-DNGX_DEBUG_PALLOC=1 -O1 -g" \
@@ -286,8 +287,8 @@ $(BUILD)/fuzz/redis: t/fuzz/redis.c $(WIRE) $(HEADERS) \
 
 # wire <- redis <- hub <- http: an include that points up is an error
 
-layers:
-	@./.ci/layers
+layers: build
+	@./.ci/layers $(BUILD)/objs
 
 bench: deps build
 	@BUILD=$(BUILD) ./bench/bench $(BENCH)

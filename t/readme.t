@@ -24,7 +24,7 @@ select STDOUT; $| = 1;
 my $top = abs_path(dirname(__FILE__) . '/..');
 
 my $source = read_all("$top/ngx_http_rtbus_module.c");
-my $all = join '', $source, map { read_all($_) } glob "$top/src/http/*.c";
+my $all = join '', $source, map { read_all($_) } glob "$top/src/http/*.c $top/src/http/*/*.c";
 my $readme = read_all("$top/README.md");
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic proxy
