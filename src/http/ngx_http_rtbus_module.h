@@ -82,6 +82,7 @@ typedef struct {
 } ngx_http_rtbus_field_t;
 
 
+typedef struct ngx_http_rtbus_worker_s   ngx_http_rtbus_worker_t;
 typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;
 typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
 typedef struct ngx_http_rtbus_relay_s    ngx_http_rtbus_relay_t;
@@ -111,7 +112,7 @@ typedef struct {
 
 /* what a worker has of a bus while it lives; in cycle->pool */
 
-typedef struct {
+struct ngx_http_rtbus_worker_s {
     ngx_rtbus_hub_t              hub;
 
     ngx_queue_t                  carriers;    /* all of them */
@@ -155,8 +156,13 @@ typedef struct {
     ngx_event_t                  turn;        /* posted: it is over */
     ngx_event_t                  room;        /* posted: a client has left it */
 
+    void                       (*drain_handler)(
+                                     ngx_http_rtbus_worker_t *worker);
+    void                       (*late_handler)(
+                                     ngx_http_rtbus_worker_t *worker);
+
     unsigned                     draining:1;
-} ngx_http_rtbus_worker_t;
+};
 
 
 /* a Redis of the configuration, and what is there for its clients */

@@ -1,7 +1,7 @@
 
 #include "ngx_http_rtbus_poll.h"
 #include "ngx_http_rtbus_reply.h"
-#include "ngx_http_rtbus_worker.h"
+#include "ngx_http_rtbus_carriers.h"
 #include "rtbus_utf8.h"
 #include "rtbus_ws.h"
 
@@ -764,7 +764,7 @@ ngx_http_rtbus_poll_connection_handler(ngx_event_t *rev)
         c->close = 0;
 
         rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
-        ngx_http_rtbus_worker_drain(rlcf->bus->worker);
+        ngx_http_rtbus_carriers_drain(rlcf->bus->worker);
     }
 
     pr->handler(rev);

@@ -4,7 +4,7 @@
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_origin.h"
 #include "ngx_http_rtbus_reply.h"
-#include "ngx_http_rtbus_worker.h"
+#include "ngx_http_rtbus_carriers.h"
 #include "rtbus_utf8.h"
 
 
@@ -685,7 +685,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
         /* the worker leaves, clients go one after the other */
 
         c->close = 0;
-        ngx_http_rtbus_worker_drain(ws->carrier.worker);
+        ngx_http_rtbus_carriers_drain(ws->carrier.worker);
     }
 
     timedout = rev->timedout;
@@ -737,7 +737,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 
         /* more than that has to be shared, or those who flood keep the loop */
 
-        size = more ? ngx_http_rtbus_worker_share(ws->carrier.worker)
+        size = more ? ngx_http_rtbus_carriers_share(ws->carrier.worker)
                     : NGX_HTTP_RTBUS_WS_FIRST;
 
         if (size == 0) {

@@ -3,7 +3,6 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_carrier.h"
 #include "ngx_http_rtbus_reply.h"
-#include "ngx_http_rtbus_worker.h"
 #include "ngx_rtbus_job.h"
 #include "rtbus_llm.h"
 #include "rtbus_number.h"

@@ -2,7 +2,7 @@
 #include "ngx_http_rtbus_sse.h"
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_entry.h"
-#include "ngx_http_rtbus_worker.h"
+#include "ngx_http_rtbus_carriers.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 #include "rtbus_sse.h"
@@ -313,7 +313,7 @@ ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev)
 
     if (c->close && !c->error) {
         c->close = 0;
-        ngx_http_rtbus_worker_drain(sse->carrier.worker);
+        ngx_http_rtbus_carriers_drain(sse->carrier.worker);
     }
 
     sse->handler(rev);

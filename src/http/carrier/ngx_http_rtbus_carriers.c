@@ -1,9 +1,6 @@
 
-#include "ngx_http_rtbus_worker.h"
+#include "ngx_http_rtbus_carriers.h"
 #include "ngx_http_rtbus_carrier.h"
-#include "ngx_http_rtbus_command.h"
-#include "ngx_http_rtbus_sender.h"
-#include "ngx_http_rtbus_session.h"
 #include "rtbus_ws.h"
 
 
@@ -11,17 +8,16 @@
 #define NGX_HTTP_RTBUS_SHARE       16384 /* bytes of input in a loop turn */
 
 
-static void ngx_http_rtbus_worker_turn(ngx_event_t *ev);
-static void ngx_http_rtbus_worker_full(void *data);
-static void ngx_http_rtbus_worker_room(void *data);
-static void ngx_http_rtbus_worker_room_handler(ngx_event_t *ev);
-static void ngx_http_rtbus_worker_exiting(void *data);
-static void ngx_http_rtbus_worker_late(ngx_event_t *ev);
-static void ngx_http_rtbus_worker_goodbye(ngx_event_t *ev);
+static void ngx_http_rtbus_carriers_turn(ngx_event_t *ev);
+static void ngx_http_rtbus_carriers_room(void *data);
+static void ngx_http_rtbus_carriers_room_handler(ngx_event_t *ev);
+static void ngx_http_rtbus_carriers_late(ngx_event_t *ev);
+static void ngx_http_rtbus_carriers_goodbye(ngx_event_t *ev);
 
 
 ngx_int_t
-ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
+ngx_http_rtbus_carriers_init(ngx_http_rtbus_worker_t *worker,
+    ngx_cycle_t *cycle)
 {
     ngx_queue_init(&worker->carriers);
     ngx_queue_init(&worker->dirty);
@@ -30,19 +26,19 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     worker->flush.data = worker;
     worker->flush.log = cycle->log;
 
-    worker->turn.handler = ngx_http_rtbus_worker_turn;
+    worker->turn.handler = ngx_http_rtbus_carriers_turn;
     worker->turn.data = worker;
     worker->turn.log = cycle->log;
 
-    worker->room.handler = ngx_http_rtbus_worker_room_handler;
+    worker->room.handler = ngx_http_rtbus_carriers_room_handler;
     worker->room.data = worker;
     worker->room.log = cycle->log;
 
-    worker->drain.handler = ngx_http_rtbus_worker_goodbye;
+    worker->drain.handler = ngx_http_rtbus_carriers_goodbye;
     worker->drain.data = worker;
     worker->drain.log = cycle->log;
 
-    worker->late.handler = ngx_http_rtbus_worker_late;
+    worker->late.handler = ngx_http_rtbus_carriers_late;
     worker->late.data = worker;
     worker->late.log = cycle->log;
     worker->late.cancelable = 1;
@@ -54,44 +50,25 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    worker->hub.full_handler = ngx_http_rtbus_worker_full;
-    worker->hub.exiting_handler = ngx_http_rtbus_worker_exiting;
-    worker->hub.data = worker;
-
-    if (ngx_rtbus_hub_init(&worker->hub, cycle->log) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_http_rtbus_command_init(worker);
-    ngx_http_rtbus_sender_init(worker);
-
-    return ngx_http_rtbus_session_init(worker, cycle);
+    return NGX_OK;
 }
 
 
 void
-ngx_http_rtbus_worker_close(ngx_http_rtbus_worker_t *worker)
+ngx_http_rtbus_carriers_close(ngx_http_rtbus_worker_t *worker)
 {
     ngx_http_rtbus_link_t  *link;
-
-    ngx_http_rtbus_session_close(worker);
-    ngx_http_rtbus_sender_close(worker);
-
-    ngx_rtbus_hub_close(&worker->hub);
-    ngx_http_rtbus_command_close(worker);
 
     while (worker->links) {
         link = worker->links;
         worker->links = link->next;
         ngx_free(link);
     }
-
-    ngx_rtbus_stat_detach(worker->hub.stat);
 }
 
 
 size_t
-ngx_http_rtbus_worker_share(ngx_http_rtbus_worker_t *worker)
+ngx_http_rtbus_carriers_share(ngx_http_rtbus_worker_t *worker)
 {
     if (!worker->turn.posted) {
         worker->share = NGX_HTTP_RTBUS_SHARE;
@@ -103,23 +80,20 @@ ngx_http_rtbus_worker_share(ngx_http_rtbus_worker_t *worker)
 
 
 static void
-ngx_http_rtbus_worker_turn(ngx_event_t *ev)
+ngx_http_rtbus_carriers_turn(ngx_event_t *ev)
 {
     /* that it is no longer posted is all */
 }
 
 
 /*
- * Without Redis none of them is of use.  Of those whose connection is their
- * own, the one that has been there for the longest time goes, and comes back to
- * where there is room.
+ * The client that goes is the one that has been there for the longest time.  It
+ * comes back to a worker that has room.
  */
 
-static void
-ngx_http_rtbus_worker_full(void *data)
+void
+ngx_http_rtbus_carriers_full(ngx_http_rtbus_worker_t *worker)
 {
-    ngx_http_rtbus_worker_t *worker = data;
-
     ngx_queue_t               *q;
     ngx_pool_cleanup_t        *cln;
     ngx_http_rtbus_carrier_t  *car;
@@ -141,7 +115,7 @@ ngx_http_rtbus_worker_full(void *data)
             return;
         }
 
-        cln->handler = ngx_http_rtbus_worker_room;
+        cln->handler = ngx_http_rtbus_carriers_room;
         cln->data = worker;
 
         ngx_log_error(NGX_LOG_WARN, worker->hub.log, 0,
@@ -161,7 +135,7 @@ ngx_http_rtbus_worker_full(void *data)
  */
 
 static void
-ngx_http_rtbus_worker_room(void *data)
+ngx_http_rtbus_carriers_room(void *data)
 {
     ngx_http_rtbus_worker_t *worker = data;
 
@@ -170,7 +144,7 @@ ngx_http_rtbus_worker_room(void *data)
 
 
 static void
-ngx_http_rtbus_worker_room_handler(ngx_event_t *ev)
+ngx_http_rtbus_carriers_room_handler(ngx_event_t *ev)
 {
     ngx_http_rtbus_worker_t *worker = ev->data;
 
@@ -182,15 +156,8 @@ ngx_http_rtbus_worker_room_handler(ngx_event_t *ev)
 }
 
 
-static void
-ngx_http_rtbus_worker_exiting(void *data)
-{
-    ngx_http_rtbus_worker_drain(data);
-}
-
-
 void
-ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
+ngx_http_rtbus_carriers_drain(ngx_http_rtbus_worker_t *worker)
 {
     ngx_msec_t        time;
     ngx_core_conf_t  *ccf;
@@ -218,7 +185,7 @@ ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
 
     worker->drain_until = ngx_current_msec + time;
 
-    worker->relay->drain_handler(worker);
+    worker->drain_handler(worker);
 
     if (worker->ncarriers) {
 
@@ -232,7 +199,7 @@ ngx_http_rtbus_worker_drain(ngx_http_rtbus_worker_t *worker)
 /* what is left is not waited for */
 
 static void
-ngx_http_rtbus_worker_late(ngx_event_t *ev)
+ngx_http_rtbus_carriers_late(ngx_event_t *ev)
 {
     ngx_http_rtbus_worker_t  *worker = ev->data;
 
@@ -241,7 +208,7 @@ ngx_http_rtbus_worker_late(ngx_event_t *ev)
 
     worker->drain.cancelable = 1;
 
-    ngx_http_rtbus_commands_late(worker);
+    worker->late_handler(worker);
 }
 
 
@@ -251,7 +218,7 @@ ngx_http_rtbus_worker_late(ngx_event_t *ev)
  */
 
 static void
-ngx_http_rtbus_worker_goodbye(ngx_event_t *ev)
+ngx_http_rtbus_carriers_goodbye(ngx_event_t *ev)
 {
     ngx_uint_t                 n, ticks;
     ngx_queue_t               *q;
