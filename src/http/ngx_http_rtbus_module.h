@@ -170,7 +170,7 @@ struct ngx_http_rtbus_worker_s {
 typedef struct {
     ngx_str_t                    name;
     ngx_rtbus_redis_conf_t       redis;       /* no nodes: not configured */
-    ngx_uint_t                   functions;   /* unsigned  functions:1; */
+    ngx_flag_t                   functions;
     ngx_uint_t                   used;        /* by a location */
     ngx_http_rtbus_worker_t     *worker;      /* NULL before the worker starts,
                                                  and if the bus is not used */
@@ -252,16 +252,6 @@ typedef struct {
 
 
 extern ngx_module_t  ngx_http_rtbus_module;
-
-
-/* content handlers */
-
-ngx_int_t ngx_http_rtbus_state_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_rtbus_publish_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_rtbus_submit_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_rtbus_stop_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_rtbus_status_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_rtbus_health_handler(ngx_http_request_t *r);
 
 
 #endif /* _NGX_HTTP_RTBUS_MODULE_H_INCLUDED_ */

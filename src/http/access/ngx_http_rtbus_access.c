@@ -16,6 +16,8 @@ static ngx_int_t ngx_http_rtbus_name_encode(ngx_http_request_t *r,
     ngx_http_rtbus_name_part_t *part, ngx_str_t *value);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
+static ngx_http_rtbus_name_t *ngx_http_rtbus_name_push(ngx_conf_t *cf,
+    ngx_array_t **names, ngx_str_t *text, ngx_uint_t wildcard);
 
 
 ngx_int_t
@@ -1016,4 +1018,83 @@ ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value)
     value->len = dst - value->data;
 
     return NGX_OK;
+}
+
+
+char *
+ngx_http_rtbus_conf_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+        if (ngx_http_rtbus_name_push(cf, &rlcf->subscribe, &value[i], 0) == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_rtbus_conf_allow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t              *value;
+    ngx_http_rtbus_name_t  *name;
+
+    value = cf->args->elts;
+
+    name = ngx_http_rtbus_name_push(cf, &rlcf->allow, &value[1], 1);
+    if (name == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strcmp(value[2].data, "owner") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", it must be "
+                               "\"owner\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        name->owner = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* adds a name to a list of the configuration; NULL: logged */
+
+static ngx_http_rtbus_name_t *
+ngx_http_rtbus_name_push(ngx_conf_t *cf, ngx_array_t **names, ngx_str_t *text,
+    ngx_uint_t wildcard)
+{
+    ngx_http_rtbus_name_t  *name;
+
+    if (*names == NGX_CONF_UNSET_PTR) {
+        *names = ngx_array_create(cf->pool, 2, sizeof(ngx_http_rtbus_name_t));
+        if (*names == NULL) {
+            return NULL;
+        }
+    }
+
+    name = ngx_array_push(*names);
+    if (name == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_rtbus_name_compile(cf, text, wildcard, name) != NGX_OK) {
+        return NULL;
+    }
+
+    return name;
 }

@@ -161,5 +161,11 @@ ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
 
 ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value);
 
+/* rtbus_subscribe, rtbus_allow */
+
+char *ngx_http_rtbus_conf_subscribe(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_rtbus_conf_allow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
 
 #endif /* _NGX_HTTP_RTBUS_ACCESS_H_INCLUDED_ */

@@ -751,3 +751,31 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
         }
     }
 }
+
+
+char *
+ngx_http_rtbus_conf_ping(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rlcf->ping_interval != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->ping_interval = ngx_parse_time(&value[1], 0);
+    rlcf->ping_timeout = ngx_parse_time(&value[2], 0);
+
+    if (rlcf->ping_interval == (ngx_msec_t) NGX_ERROR
+        || rlcf->ping_interval == 0
+        || rlcf->ping_timeout == (ngx_msec_t) NGX_ERROR
+        || rlcf->ping_timeout == 0)
+    {
+        return "has an invalid time";
+    }
+
+    return NGX_CONF_OK;
+}

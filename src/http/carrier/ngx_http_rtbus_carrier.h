@@ -284,5 +284,9 @@ ngx_http_rtbus_carrier_t *ngx_http_rtbus_carrier_of(ngx_http_request_t *r);
 
 void ngx_http_rtbus_carrier_flush(ngx_event_t *ev);
 
+/* rtbus_ping */
+
+char *ngx_http_rtbus_conf_ping(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
 
 #endif /* _NGX_HTTP_RTBUS_CARRIER_H_INCLUDED_ */

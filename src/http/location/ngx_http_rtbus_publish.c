@@ -1,5 +1,7 @@
 
+#include "ngx_http_rtbus_publish.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_body.h"
 #include "ngx_http_rtbus_reply.h"
 
@@ -588,4 +590,44 @@ ngx_http_rtbus_publish_bad(ngx_http_request_t *r, const char *reason)
                   "client sent bad event: %s", reason);
 
     return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, reason, NULL, NULL);
+}
+
+
+char *
+ngx_http_rtbus_conf_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rlcf->publish) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->publish = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    if (rlcf->publish == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->publish)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strcmp(value[2].data, "live") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        rlcf->live = 1;
+    }
+
+    return (ngx_http_rtbus_handler_set(cf, ngx_http_rtbus_publish_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

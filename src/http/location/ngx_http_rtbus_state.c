@@ -1,5 +1,6 @@
 
 #include "ngx_http_rtbus_state.h"
+#include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_user.h"
@@ -1156,4 +1157,49 @@ ngx_http_rtbus_state_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_rtbus_conf_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t  *value, s;
+
+    if (rlcf->state) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->state = ngx_palloc(cf->pool, 2 * sizeof(ngx_http_rtbus_name_t));
+    if (rlcf->state == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->state) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (value[2].len < 5 || ngx_strncmp(value[2].data, "key=", 4) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        s.data = value[2].data + 4;
+        s.len = value[2].len - 4;
+
+        rlcf->state_key = rlcf->state + 1;
+
+        if (ngx_http_rtbus_name_cut(cf, &s, rlcf->state_key) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return (ngx_http_rtbus_handler_set(cf, ngx_http_rtbus_state_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

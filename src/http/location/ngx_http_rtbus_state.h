@@ -71,5 +71,11 @@ ngx_array_t *ngx_http_rtbus_state_default_fields(ngx_conf_t *cf);
 char *ngx_http_rtbus_state_fields(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+/* rtbus_state, and its content handler */
+
+char *ngx_http_rtbus_conf_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+ngx_int_t ngx_http_rtbus_state_handler(ngx_http_request_t *r);
+
 
 #endif /* _NGX_HTTP_RTBUS_STATE_H_INCLUDED_ */

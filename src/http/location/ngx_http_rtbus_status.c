@@ -5,7 +5,9 @@
  */
 
 
+#include "ngx_http_rtbus_status.h"
 #include "ngx_http_rtbus_module.h"
+#include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 
@@ -734,4 +736,20 @@ ngx_http_rtbus_health_json(u_char *p, ngx_str_t *bus,
                     total->workers, total->failing);
 
     return ngx_http_rtbus_status_seconds(p, total->age);
+}
+
+
+char *
+ngx_http_rtbus_conf_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return (ngx_http_rtbus_handler_set(cf, ngx_http_rtbus_status_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_rtbus_conf_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return (ngx_http_rtbus_handler_set(cf, ngx_http_rtbus_health_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

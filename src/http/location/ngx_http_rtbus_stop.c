@@ -1,5 +1,7 @@
 
+#include "ngx_http_rtbus_stop.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_rtbus_job.h"
 
@@ -232,4 +234,31 @@ ngx_http_rtbus_stop_none(ngx_http_request_t *r, ngx_http_rtbus_stop_t *stop)
 {
     return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "no such job",
                                 "channel", &stop->channel);
+}
+
+
+char *
+ngx_http_rtbus_conf_stop(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rlcf->stop) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    rlcf->stop = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    if (rlcf->stop == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->stop) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return (ngx_http_rtbus_handler_set(cf, ngx_http_rtbus_stop_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

@@ -1,5 +1,7 @@
 
+#include "ngx_http_rtbus_submit.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_body.h"
 #include "ngx_http_rtbus_command.h"
 #include "ngx_http_rtbus_reply.h"
@@ -333,4 +335,37 @@ ngx_http_rtbus_submit_cleanup(void *data)
         ngx_http_rtbus_command_leave(submit->cmd);
         submit->cmd = NULL;
     }
+}
+
+
+char *
+ngx_http_rtbus_conf_submit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rlcf->submit) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0 || value[1].data[0] == '@') {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid event \"%V\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    rlcf->submit = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    if (rlcf->submit == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_rtbus_name_cut(cf, &value[1], rlcf->submit) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return (ngx_http_rtbus_handler_set(cf, ngx_http_rtbus_submit_handler)
+            == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

@@ -3,6 +3,7 @@
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_capture.h"
 #include "ngx_http_rtbus_origin.h"
+#include "ngx_http_rtbus_status.h"
 #include "ngx_http_rtbus_reply.h"
 
 

@@ -2099,3 +2099,122 @@ ngx_http_rtbus_sio_own_event(ngx_http_rtbus_client_t *cli,
 
     return ngx_http_rtbus_sio_emit(socket->nsp, event, cursor);
 }
+
+
+char *
+ngx_http_rtbus_conf_namespaces(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    u_char                *p;
+    ngx_str_t             *value;
+    ngx_uint_t             i, j;
+    ngx_http_rtbus_nsp_t  *nsp, *other;
+
+    if (rlcf->namespaces != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    rlcf->namespaces = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                        sizeof(ngx_http_rtbus_nsp_t));
+    if (rlcf->namespaces == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (value[i].len == 0 || value[i].data[0] != '/'
+            || value[i].len > RTBUS_SIO_MAX_NSP)
+        {
+            goto invalid;
+        }
+
+        for (p = value[i].data; p < value[i].data + value[i].len; p++) {
+            if (*p <= ' ' || *p >= 0x7f || *p == ',' || *p == '?'
+                || *p == '"' || *p == '\\')
+            {
+                goto invalid;
+            }
+        }
+
+        other = rlcf->namespaces->elts;
+
+        for (j = 0; j < rlcf->namespaces->nelts; j++) {
+            if (other[j].name.len == value[i].len
+                && ngx_strncmp(other[j].name.data, value[i].data,
+                               value[i].len)
+                   == 0)
+            {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "duplicate namespace \"%V\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        nsp = ngx_array_push(rlcf->namespaces);
+        if (nsp == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        nsp->name = value[i];
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid namespace \"%V\", it must begin with \"/\"",
+                       &value[i]);
+    return NGX_CONF_ERROR;
+}
+
+
+/* a location's own copy, since how events are written is the location's */
+
+ngx_int_t
+ngx_http_rtbus_sio_merge(ngx_conf_t *cf,
+    ngx_http_rtbus_loc_conf_t *conf)
+{
+    ngx_uint_t             i;
+    ngx_array_t           *from;
+    ngx_http_rtbus_nsp_t  *nsp, *src;
+
+    from = conf->namespaces;
+
+    conf->namespaces = ngx_array_create(cf->pool, 1,
+                                        sizeof(ngx_http_rtbus_nsp_t));
+    if (conf->namespaces == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (from == NGX_CONF_UNSET_PTR) {
+
+        nsp = ngx_array_push(conf->namespaces);
+        if (nsp == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_str_set(&nsp->name, "/");
+        ngx_http_rtbus_sio_nsp(nsp, conf->recovery);
+
+        return NGX_OK;
+    }
+
+    src = from->elts;
+
+    for (i = 0; i < from->nelts; i++) {
+
+        nsp = ngx_array_push(conf->namespaces);
+        if (nsp == NULL) {
+            return NGX_ERROR;
+        }
+
+        nsp->name = src[i].name;
+        ngx_http_rtbus_sio_nsp(nsp, conf->recovery);
+    }
+
+    return NGX_OK;
+}

@@ -34,5 +34,18 @@ ngx_int_t ngx_http_rtbus_sio_handler(ngx_http_request_t *r);
 
 void ngx_http_rtbus_sio_nsp(ngx_http_rtbus_nsp_t *nsp, ngx_uint_t recovery);
 
+/* rtbus_namespaces */
+
+char *ngx_http_rtbus_conf_namespaces(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * A location of Socket.IO gets a copy of conf->namespaces of its own, or the
+ * default one: NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_sio_merge(ngx_conf_t *cf,
+    ngx_http_rtbus_loc_conf_t *conf);
+
 
 #endif /* _NGX_HTTP_RTBUS_SIO_H_INCLUDED_ */

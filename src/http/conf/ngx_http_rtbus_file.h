@@ -1,6 +1,6 @@
 
 /*
- * Files that the configuration names, read when it is.
+ * Files that the configuration names.  They are read while it is read.
  */
 
 
@@ -19,6 +19,14 @@
 
 ssize_t ngx_http_rtbus_file_read(ngx_conf_t *cf, ngx_str_t *name, u_char *buf,
     size_t size);
+
+/*
+ * Reads the first line of a file, which is a password or a secret, into memory
+ * of cf->pool.  An empty line is an error.  NGX_OK, or NGX_ERROR: logged.
+ */
+
+ngx_int_t ngx_http_rtbus_file_line(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_str_t *line);
 
 
 #endif /* _NGX_HTTP_RTBUS_FILE_H_INCLUDED_ */
