@@ -53,7 +53,6 @@ static void ngx_http_rtbus_relay_checked(void *data, redisReply *reply);
 static void ngx_http_rtbus_relay_fail(ngx_http_rtbus_relay_peer_t *peer,
     ngx_int_t rc);
 static void ngx_http_rtbus_relay_told(void *data, redisReply *reply);
-static ngx_uint_t ngx_http_rtbus_relay_is(ngx_str_t *kind, const char *name);
 
 
 ngx_int_t
@@ -717,7 +716,36 @@ ngx_http_rtbus_relay_answer(ngx_http_rtbus_relay_t *relay,
 }
 
 
-static ngx_uint_t
+void
+ngx_http_rtbus_relay_refuse(ngx_http_rtbus_relay_t *relay,
+    ngx_http_rtbus_relay_from_t *to, ngx_uint_t error)
+{
+    ngx_http_rtbus_text_t  text;
+
+    if (to->ref == 0) {
+        return;
+    }
+
+    ngx_http_rtbus_relay_begin(relay, &text, "answer");
+
+    ngx_http_rtbus_text_lit(&text, ",\"error\":");
+    ngx_http_rtbus_text_number(&text, error);
+
+    (void) ngx_http_rtbus_relay_answer(relay, to, &text, NULL, NULL);
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_relay_same(ngx_http_rtbus_relay_from_t *one,
+    ngx_http_rtbus_relay_from_t *other)
+{
+    return one->ref == other->ref
+           && ngx_memcmp(one->from, other->from, NGX_RTBUS_MAILBOX_ID_LEN)
+              == 0;
+}
+
+
+ngx_uint_t
 ngx_http_rtbus_relay_is(ngx_str_t *kind, const char *name)
 {
     return kind->len == ngx_strlen(name)

@@ -143,5 +143,17 @@ ngx_int_t ngx_http_rtbus_relay_answer(ngx_http_rtbus_relay_t *relay,
     ngx_http_rtbus_relay_from_t *to, ngx_http_rtbus_text_t *text,
     ngx_rtbus_redis_call_pt handler, void *data);
 
+/* answers a question, if it wants an answer, with the number of an error */
+
+void ngx_http_rtbus_relay_refuse(ngx_http_rtbus_relay_t *relay,
+    ngx_http_rtbus_relay_from_t *to, ngx_uint_t error);
+
+/* are both the same question of the same worker */
+
+ngx_uint_t ngx_http_rtbus_relay_same(ngx_http_rtbus_relay_from_t *one,
+    ngx_http_rtbus_relay_from_t *other);
+
+ngx_uint_t ngx_http_rtbus_relay_is(ngx_str_t *kind, const char *name);
+
 
 #endif /* _NGX_HTTP_RTBUS_RELAY_H_INCLUDED_ */

@@ -986,7 +986,7 @@ ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
 
     rtbus_json_members(message, m, 6);
 
-    if (ngx_http_rtbus_session_is(kind, "sure")) {
+    if (ngx_http_rtbus_relay_is(kind, "sure")) {
         ngx_http_rtbus_session_waits(worker, &m[5].value, from);
         return;
     }
@@ -1000,25 +1000,26 @@ ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
 
     s = ngx_http_rtbus_session_find(worker, &sid);
 
-    if (ngx_http_rtbus_session_is(kind, "abort")
-        || ngx_http_rtbus_session_is(kind, "flush")
-        || ngx_http_rtbus_session_is(kind, "lost")
-        || ngx_http_rtbus_session_is(kind, "still")
-        || ngx_http_rtbus_session_is(kind, "done"))
+    if (ngx_http_rtbus_relay_is(kind, "abort")
+        || ngx_http_rtbus_relay_is(kind, "flush")
+        || ngx_http_rtbus_relay_is(kind, "lost")
+        || ngx_http_rtbus_relay_is(kind, "still")
+        || ngx_http_rtbus_relay_is(kind, "done"))
     {
         if (s) {
             ngx_http_rtbus_session_settle(s, kind, from);
 
         } else if (kind->data[0] == 'l' || kind->data[0] == 's') {
-            ngx_http_rtbus_session_refuse(worker, from,
-                                          NGX_HTTP_RTBUS_EIO_SID);
+            ngx_http_rtbus_relay_refuse(worker->relay, from,
+                                        NGX_HTTP_RTBUS_EIO_SID);
         }
 
         return;
     }
 
     if (s == NULL) {
-        ngx_http_rtbus_session_refuse(worker, from, NGX_HTTP_RTBUS_EIO_SID);
+        ngx_http_rtbus_relay_refuse(worker->relay, from,
+                                    NGX_HTTP_RTBUS_EIO_SID);
         return;
     }
 
@@ -1042,23 +1043,23 @@ ngx_http_rtbus_session_asked(ngx_http_rtbus_worker_t *worker,
     }
 
     if (error == NGX_HTTP_RTBUS_EIO_OK
-        && ngx_http_rtbus_session_is(kind, "upgrade"))
+        && ngx_http_rtbus_relay_is(kind, "upgrade"))
     {
         error = ngx_http_rtbus_upgrade_asked(s, from);
 
-        ngx_http_rtbus_session_refuse(worker, from, error);
+        ngx_http_rtbus_relay_refuse(worker->relay, from, error);
         return;
     }
 
     if (error == NGX_HTTP_RTBUS_EIO_OK) {
         error = ngx_http_rtbus_session_remote(worker, s,
-                                  ngx_http_rtbus_session_is(kind, "post")
+                                  ngx_http_rtbus_relay_is(kind, "post")
                                   ? &m[3].value : NULL,
                                   &m[4].value, from);
     }
 
     if (error != NGX_HTTP_RTBUS_EIO_OK) {
-        ngx_http_rtbus_session_refuse(worker, from, error);
+        ngx_http_rtbus_relay_refuse(worker->relay, from, error);
     }
 }
 
@@ -1182,38 +1183,38 @@ ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
     remote = (ngx_http_rtbus_remote_t *) s->poll.get;
 
     if (remote && remote->call.request == NULL
-        && ngx_http_rtbus_session_same(&remote->from, from))
+        && ngx_http_rtbus_relay_same(&remote->from, from))
     {
-        if (ngx_http_rtbus_session_is(kind, "abort")) {
+        if (ngx_http_rtbus_relay_is(kind, "abort")) {
             remote->call.abort(&remote->call);
             ngx_free(remote);
 
-        } else if (!ngx_http_rtbus_session_is(kind, "still")) {
+        } else if (!ngx_http_rtbus_relay_is(kind, "still")) {
             ngx_http_rtbus_poll_noop(&s->poll);
         }
 
         return;
     }
 
-    if (ngx_http_rtbus_session_is(kind, "flush")) {
+    if (ngx_http_rtbus_relay_is(kind, "flush")) {
         return;
     }
 
-    if (ngx_http_rtbus_session_is(kind, "done")) {
+    if (ngx_http_rtbus_relay_is(kind, "done")) {
 
-        if (ngx_http_rtbus_session_same(&s->answered, from)) {
+        if (ngx_http_rtbus_relay_same(&s->answered, from)) {
             ngx_http_rtbus_session_sure(s);
         }
 
         return;
     }
 
-    if (ngx_http_rtbus_session_is(kind, "lost")
-        || ngx_http_rtbus_session_is(kind, "still"))
+    if (ngx_http_rtbus_relay_is(kind, "lost")
+        || ngx_http_rtbus_relay_is(kind, "still"))
     {
-        if (!ngx_http_rtbus_session_same(&s->answered, from)) {
-            ngx_http_rtbus_session_refuse(s->poll.carrier.worker, from,
-                                          NGX_HTTP_RTBUS_EIO_SID);
+        if (!ngx_http_rtbus_relay_same(&s->answered, from)) {
+            ngx_http_rtbus_relay_refuse(s->poll.carrier.worker->relay, from,
+                                        NGX_HTTP_RTBUS_EIO_SID);
 
         } else if (!s->sure && s->doubt == NULL) {
             /* or the answer has just been on its way */
@@ -1223,7 +1224,7 @@ ngx_http_rtbus_session_settle(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
         return;
     }
 
-    if (ngx_http_rtbus_session_same(&s->answered, from)) {
+    if (ngx_http_rtbus_relay_same(&s->answered, from)) {
         ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
                                      "answer of a poll is lost");
     }
@@ -1245,7 +1246,8 @@ ngx_http_rtbus_session_answer(ngx_http_rtbus_poll_call_t *call,
     relay = remote->worker->relay;
 
     if (text == NULL) {
-        ngx_http_rtbus_session_refuse(remote->worker, &remote->from, error);
+        ngx_http_rtbus_relay_refuse(remote->worker->relay, &remote->from,
+                                    error);
         ngx_free(remote);
         return;
     }
@@ -1384,8 +1386,8 @@ ngx_http_rtbus_session_doubted(void *data, ngx_int_t rc, rtbus_str_t *answer)
     }
 
     if (waits) {
-        ngx_http_rtbus_session_refuse(s->poll.carrier.worker, &s->answered,
-                                      NGX_HTTP_RTBUS_EIO_SID);
+        ngx_http_rtbus_relay_refuse(s->poll.carrier.worker->relay,
+                                    &s->answered, NGX_HTTP_RTBUS_EIO_SID);
 
         ngx_http_rtbus_carrier_close(&s->poll.carrier, RTBUS_WS_INTERNAL,
                                      "answer of a poll is lost");
@@ -1435,25 +1437,6 @@ ngx_http_rtbus_session_waits(ngx_http_rtbus_worker_t *worker,
     ngx_http_rtbus_text_lit(&text, ",\"waits\":");
     ngx_http_rtbus_text_number(&text,
                                ngx_http_rtbus_relay_waits(worker->relay, n));
-
-    (void) ngx_http_rtbus_relay_answer(worker->relay, from, &text, NULL, NULL);
-}
-
-
-void
-ngx_http_rtbus_session_refuse(ngx_http_rtbus_worker_t *worker,
-    ngx_http_rtbus_relay_from_t *from, ngx_http_rtbus_eio_error_e error)
-{
-    ngx_http_rtbus_text_t  text;
-
-    if (from->ref == 0) {
-        return;
-    }
-
-    ngx_http_rtbus_relay_begin(worker->relay, &text, "answer");
-
-    ngx_http_rtbus_text_lit(&text, ",\"error\":");
-    ngx_http_rtbus_text_number(&text, error);
 
     (void) ngx_http_rtbus_relay_answer(worker->relay, from, &text, NULL, NULL);
 }
@@ -1513,24 +1496,6 @@ ngx_http_rtbus_session_ours(ngx_http_rtbus_worker_t *worker, ngx_str_t *sid)
     return ngx_memcmp(worker->hub.mailbox.id.data, sid->data,
                       NGX_RTBUS_MAILBOX_ID_LEN)
            == 0;
-}
-
-
-ngx_uint_t
-ngx_http_rtbus_session_same(ngx_http_rtbus_relay_from_t *one,
-    ngx_http_rtbus_relay_from_t *other)
-{
-    return one->ref == other->ref
-           && ngx_memcmp(one->from, other->from, NGX_RTBUS_MAILBOX_ID_LEN)
-              == 0;
-}
-
-
-ngx_uint_t
-ngx_http_rtbus_session_is(ngx_str_t *kind, const char *name)
-{
-    return kind->len == ngx_strlen(name)
-           && ngx_strncmp(kind->data, name, kind->len) == 0;
 }
 
 

@@ -101,14 +101,5 @@ ngx_int_t ngx_http_rtbus_session_describe(ngx_http_request_t *r,
 
 void ngx_http_rtbus_session_left(ngx_http_rtbus_session_t *s);
 
-/* answers a question with an error, or _OK */
-
-void ngx_http_rtbus_session_refuse(ngx_http_rtbus_worker_t *worker,
-    ngx_http_rtbus_relay_from_t *from, ngx_http_rtbus_eio_error_e error);
-
-ngx_uint_t ngx_http_rtbus_session_same(ngx_http_rtbus_relay_from_t *one,
-    ngx_http_rtbus_relay_from_t *other);
-ngx_uint_t ngx_http_rtbus_session_is(ngx_str_t *kind, const char *name);
-
 
 #endif /* _NGX_HTTP_RTBUS_SESSION_H_INCLUDED_ */

@@ -956,10 +956,10 @@ ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
     rtbus_json_member_t          m[] = { rtbus_json_member("upgrade") };
     ngx_http_rtbus_relay_from_t  upgrader;
 
-    if (!ngx_http_rtbus_session_is(kind, "probe")
-        && !ngx_http_rtbus_session_is(kind, "channels")
-        && !ngx_http_rtbus_session_is(kind, "take")
-        && !ngx_http_rtbus_session_is(kind, "left"))
+    if (!ngx_http_rtbus_relay_is(kind, "probe")
+        && !ngx_http_rtbus_relay_is(kind, "channels")
+        && !ngx_http_rtbus_relay_is(kind, "take")
+        && !ngx_http_rtbus_relay_is(kind, "left"))
     {
         return NGX_DECLINED;
     }
@@ -970,22 +970,22 @@ ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
 
     if (rtbus_json_uint(&m[0].value.raw, &upgrader.ref) != RTBUS_OK
         || upgrader.ref == 0
-        || !ngx_http_rtbus_session_same(&upgrader, &s->upgrader)
+        || !ngx_http_rtbus_relay_same(&upgrader, &s->upgrader)
         || s->upgraded)
     {
-        ngx_http_rtbus_session_refuse(s->poll.carrier.worker, from,
-                                      NGX_HTTP_RTBUS_EIO_REQUEST);
+        ngx_http_rtbus_relay_refuse(s->poll.carrier.worker->relay, from,
+                                    NGX_HTTP_RTBUS_EIO_REQUEST);
         return NGX_OK;
     }
 
-    if (ngx_http_rtbus_session_is(kind, "probe")) {
+    if (ngx_http_rtbus_relay_is(kind, "probe")) {
         ngx_http_rtbus_upgrade_probed(s);
 
-    } else if (ngx_http_rtbus_session_is(kind, "left")) {
+    } else if (ngx_http_rtbus_relay_is(kind, "left")) {
         s->upgrader.ref = 0;
         ngx_http_rtbus_upgrade_unprobed(s);
 
-    } else if (ngx_http_rtbus_session_is(kind, "channels")) {
+    } else if (ngx_http_rtbus_relay_is(kind, "channels")) {
 
         /* what still polls is not the client, which has stopped before */
 
@@ -1117,8 +1117,8 @@ ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
     worker = car->worker;
 
     if (s->poll.post || car->closing) {
-        ngx_http_rtbus_session_refuse(worker, from,
-                                      NGX_HTTP_RTBUS_EIO_REQUEST);
+        ngx_http_rtbus_relay_refuse(worker->relay, from,
+                                    NGX_HTTP_RTBUS_EIO_REQUEST);
         return;
     }
 
