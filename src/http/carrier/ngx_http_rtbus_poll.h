@@ -14,6 +14,7 @@
 
 
 #include "ngx_http_rtbus_carrier.h"
+#include "ngx_http_rtbus_eio_error.h"
 #include "ngx_http_rtbus_text.h"
 #include "rtbus_eio.h"
 
@@ -23,20 +24,6 @@
  * no more than that, and closes.
  */
 #define NGX_HTTP_RTBUS_POLL_PACKETS   16
-
-
-/* refusals; codes and words are those of the reference server */
-
-typedef enum {
-    NGX_HTTP_RTBUS_EIO_TRANSPORT = 0,
-    NGX_HTTP_RTBUS_EIO_SID,
-    NGX_HTTP_RTBUS_EIO_METHOD,
-    NGX_HTTP_RTBUS_EIO_REQUEST,
-    NGX_HTTP_RTBUS_EIO_FORBIDDEN,
-    NGX_HTTP_RTBUS_EIO_VERSION,
-    NGX_HTTP_RTBUS_EIO_AWAY,         /* ours: 503 */
-    NGX_HTTP_RTBUS_EIO_OK            /* no refusal */
-} ngx_http_rtbus_eio_error_e;
 
 
 typedef struct ngx_http_rtbus_poll_s       ngx_http_rtbus_poll_t;

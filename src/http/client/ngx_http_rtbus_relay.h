@@ -55,8 +55,6 @@ struct ngx_http_rtbus_relay_s {
     ngx_rtbus_mailbox_t            *mailbox;
     ngx_http_rtbus_worker_t        *worker;
     ngx_http_rtbus_relay_asked_pt   asked_handler;
-    void                          (*drain_handler)(
-                                        ngx_http_rtbus_worker_t *worker);
     void                          (*lost_handler)(
                                         ngx_http_rtbus_worker_t *worker);
     void                          (*doubt_handler)(

@@ -3,8 +3,11 @@
  * Engine.IO, protocol 4: the session under Socket.IO.  It opens, pings, and
  * passes messages up and down, over WebSocket or long-polling.
  *
- *   _eio       packets and pings, whatever the carrier; sessions over WebSocket
- *   _session   sessions over long-polling, and their requests
+ *   _eio          packets and pings, whatever the carrier
+ *   _session      sessions over long-polling
+ *   _upgrade      from long-polling to WebSocket
+ *   _remote       requests that have come to another worker than the session's
+ *   _eio_request  the gate: what a request is for
  */
 
 
@@ -13,7 +16,7 @@
 
 
 #include "ngx_http_rtbus_hold.h"
-#include "ngx_http_rtbus_poll.h"
+#include "ngx_http_rtbus_text.h"
 #include "ngx_http_rtbus_ws.h"
 #include "rtbus_eio.h"
 
@@ -51,7 +54,7 @@ struct ngx_http_rtbus_eio_handlers_s {
     /*
      * The message is for the session of another worker: adds what has to be
      * said of the request for it, as an element of JSON with its comma before
-     * it: NGX_OK, or NGX_DECLINED: nothing.  See ngx_http_rtbus_session_grant().
+     * it: NGX_OK, or NGX_DECLINED: nothing.  See ngx_http_rtbus_remote_grant().
      */
     ngx_int_t                         (*grant)(ngx_http_request_t *r,
                                          u_char *p, size_t len,
@@ -89,11 +92,6 @@ struct ngx_http_rtbus_eio_s {
                                                         found use for it */
 };
 
-
-/* answers a request as its content handler */
-
-ngx_int_t ngx_http_rtbus_eio_handler(ngx_http_request_t *r,
-    const ngx_http_rtbus_eio_handlers_t *handlers);
 
 /*
  * A frame for a message of len bytes, to be written at frame->data +
@@ -133,6 +131,11 @@ size_t ngx_http_rtbus_eio_open(u_char *dst, ngx_http_rtbus_loc_conf_t *conf,
 
 void ngx_http_rtbus_eio_attach(ngx_http_rtbus_eio_t *eio,
     ngx_http_rtbus_ws_t *ws);
+
+/* queues a packet of the session itself: NGX_OK, or NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_rtbus_eio_send(ngx_http_rtbus_eio_t *eio, u_char *p,
+    size_t len);
 
 /* a packet has come: NGX_OK, or NGX_ERROR: the carrier is being closed */
 

@@ -1,7 +1,8 @@
 
 /*
  * Sessions over long-polling: each has an id that names the worker that owns
- * it, and lives there between its requests.
+ * it, and lives there between its requests.  Who may use it is decided here;
+ * what its requests want is done by _eio_request, _remote and _upgrade, above.
  */
 
 
@@ -10,6 +11,7 @@
 
 
 #include "ngx_http_rtbus_eio.h"
+#include "ngx_http_rtbus_poll.h"
 #include "ngx_http_rtbus_quota.h"
 #include "ngx_http_rtbus_relay.h"
 
@@ -19,10 +21,11 @@
     (NGX_RTBUS_MAILBOX_ID_LEN + NGX_HTTP_RTBUS_SID_LEN)
 
 
+typedef struct ngx_http_rtbus_session_s  ngx_http_rtbus_session_t;
 typedef struct ngx_http_rtbus_upgrade_s  ngx_http_rtbus_upgrade_t;
 
 
-typedef struct {
+struct ngx_http_rtbus_session_s {
     ngx_http_rtbus_poll_t         poll;      /* the first member */
     ngx_http_rtbus_eio_t         *eio;
     ngx_str_node_t                node;      /* worker->sessions */
@@ -43,7 +46,10 @@ typedef struct {
     ngx_http_rtbus_relay_from_t   upgrader;  /* ... or that of another worker */
     ngx_event_t                   noop;      /* timer: the poll is to end, or
                                                 the session that has moved */
-    ngx_msec_t                    probed_at;
+    ngx_msec_t                    upgrade_until;  /* that of another worker has
+                                                so much time */
+    void                        (*ends_handler)(ngx_http_rtbus_session_t *s);
+                                             /* of upgrade, if it is set */
 
     u_char                        sid[NGX_HTTP_RTBUS_SESSION_ID];
     unsigned                      used:1;    /* by a second request */
@@ -52,37 +58,25 @@ typedef struct {
                                                 WebSocket elsewhere */
     unsigned                      upgraded:1;
     unsigned                      sure:1;    /* it has */
-} ngx_http_rtbus_session_t;
+};
 
 
-/* answers a request with "transport=polling" as its content handler */
+/* sessions of a worker; the end of those that are left */
 
-ngx_int_t ngx_http_rtbus_session_request(ngx_http_request_t *r,
-    const ngx_http_rtbus_eio_handlers_t *handlers);
-
-
-/* sessions of a worker: NGX_OK or NGX_ERROR; the end of those that are left */
-
-ngx_int_t ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
-    ngx_cycle_t *cycle);
+void ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker);
 void ngx_http_rtbus_session_close(ngx_http_rtbus_worker_t *worker);
 
-/*
- * What the next CONNECT packet of a post is granted, as the worker that has its
- * request says: NGX_OK, or NGX_DECLINED: nothing is said.
- */
+/* answers a request that opens a session as its content handler */
 
-ngx_int_t ngx_http_rtbus_session_grant(ngx_http_rtbus_carrier_t *car,
-    rtbus_json_value_t *value);
+ngx_int_t ngx_http_rtbus_session_create(ngx_http_request_t *r,
+    const ngx_http_rtbus_eio_handlers_t *handlers);
 
 /* does the id (of the right length) say that this worker has the session */
 
 ngx_uint_t ngx_http_rtbus_session_ours(ngx_http_rtbus_worker_t *worker,
     ngx_str_t *sid);
 
-/* for upgrades: */
-
-/* NULL: there is none of that id */
+/* NULL: there is no session of that id */
 
 ngx_http_rtbus_session_t *ngx_http_rtbus_session_find(
     ngx_http_rtbus_worker_t *worker, ngx_str_t *sid);
@@ -96,6 +90,20 @@ ngx_http_rtbus_eio_error_e ngx_http_rtbus_session_lookup(
 
 ngx_int_t ngx_http_rtbus_session_describe(ngx_http_request_t *r,
     ngx_str_t *sid, ngx_http_rtbus_text_t *text);
+
+/* may a request of that user, to that location, use it: _OK, or why not */
+
+ngx_http_rtbus_eio_error_e ngx_http_rtbus_session_check(
+    ngx_http_rtbus_session_t *s, ngx_str_t *user, ngx_str_t *place);
+
+/* a poll has come: somebody takes what is sent to the session */
+
+void ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s);
+
+/* if the WebSocket of another worker has not finished in time, it has left */
+
+void ngx_http_rtbus_session_expire(ngx_http_rtbus_session_t *s);
+void ngx_http_rtbus_session_unprobed(ngx_http_rtbus_session_t *s);
 
 /* it has a connection of its own, or is elsewhere: it counts no more */
 

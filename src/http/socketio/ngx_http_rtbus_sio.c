@@ -2,11 +2,11 @@
 #include "ngx_http_rtbus_sio.h"
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_crypto.h"
-#include "ngx_http_rtbus_eio.h"
+#include "ngx_http_rtbus_eio_request.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_remote.h"
 #include "ngx_http_rtbus_sender.h"
-#include "ngx_http_rtbus_session.h"
 #include <openssl/crypto.h>
 #include "rtbus_attachments.h"
 #include "rtbus_sio.h"
@@ -193,7 +193,7 @@ ngx_http_rtbus_sio_nsp(ngx_http_rtbus_nsp_t *nsp, ngx_uint_t recovery)
 ngx_int_t
 ngx_http_rtbus_sio_handler(ngx_http_request_t *r)
 {
-    return ngx_http_rtbus_eio_handler(r, &ngx_http_rtbus_sio_handlers);
+    return ngx_http_rtbus_eio_request(r, &ngx_http_rtbus_sio_handlers);
 }
 
 
@@ -1015,7 +1015,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         length += car->request->request_length;
 
     } else if (nsp && car->connection == NULL) {
-        rc = ngx_http_rtbus_session_grant(car, &said);
+        rc = ngx_http_rtbus_remote_grant(car, &said);
 
         if (rc == NGX_OK) {
             length += said.raw.len;

@@ -4,7 +4,7 @@
 #include "ngx_http_rtbus_reply.h"
 
 
-/* ms that a WebSocket may take to finish the upgrade, and for each step of it */
+/* ms for a WebSocket to finish the upgrade, and for each step of it */
 #define NGX_HTTP_RTBUS_UPGRADE_TIMEOUT  10000
 #define NGX_HTTP_RTBUS_UPGRADE_STEP     5000
 
@@ -75,7 +75,7 @@ static void ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
 static void ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
     rtbus_str_t *answer);
 static void ngx_http_rtbus_upgrade_unhold(ngx_http_rtbus_upgrade_t *u);
-static void ngx_http_rtbus_upgrade_expired(ngx_event_t *ev);
+static void ngx_http_rtbus_session_expired(ngx_event_t *ev);
 static void ngx_http_rtbus_upgrade_ready(void *data);
 static void ngx_http_rtbus_upgrade_marked(void *data, ngx_int_t rc,
     rtbus_str_t *answer);
@@ -87,8 +87,8 @@ static ngx_int_t ngx_http_rtbus_upgrade_queue(ngx_http_rtbus_upgrade_t *u,
     rtbus_json_value_t *value);
 
 static void ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s);
-static void ngx_http_rtbus_upgrade_unprobed(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_noop(ngx_event_t *ev);
+static void ngx_http_rtbus_upgrade_cancel(ngx_http_rtbus_session_t *s);
 static void ngx_http_rtbus_upgrade_channels(ngx_http_rtbus_session_t *s,
     ngx_http_rtbus_relay_from_t *from);
 static void ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
@@ -169,6 +169,7 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
     if (error == NGX_HTTP_RTBUS_EIO_OK) {
         u->session = s;
         s->upgrade = u;
+        s->ends_handler = ngx_http_rtbus_upgrade_cancel;
     }
 
     rc = ngx_http_rtbus_upgrade_accept(u, error);
@@ -184,7 +185,7 @@ ngx_http_rtbus_upgrade_free(ngx_http_rtbus_session_t *s)
 {
     ngx_http_rtbus_upgrade_t  *u;
 
-    ngx_http_rtbus_upgrade_expire(s);
+    ngx_http_rtbus_session_expire(s);
 
     u = s->upgrade;
 
@@ -381,7 +382,7 @@ ngx_http_rtbus_upgrade_leave(ngx_http_rtbus_upgrade_t *u)
         s->upgrade = NULL;
         u->session = NULL;
 
-        ngx_http_rtbus_upgrade_unprobed(s);
+        ngx_http_rtbus_session_unprobed(s);
     }
 
     if (u->ref) {
@@ -656,7 +657,7 @@ ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
                                   u)
         == NGX_AGAIN)
     {
-        move->ready.handler = ngx_http_rtbus_upgrade_expired;
+        move->ready.handler = ngx_http_rtbus_session_expired;
         move->ready.data = u;
         move->ready.log = car->log;
         move->ready.cancelable = 1;
@@ -670,7 +671,7 @@ ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
 
 
 static void
-ngx_http_rtbus_upgrade_expired(ngx_event_t *ev)
+ngx_http_rtbus_session_expired(ngx_event_t *ev)
 {
     ngx_http_rtbus_upgrade_ready(ev->data);
 }
@@ -926,26 +927,12 @@ ngx_http_rtbus_upgrade_asked(ngx_http_rtbus_session_t *s,
 
     if (error == NGX_HTTP_RTBUS_EIO_OK) {
         s->used = 1;
-        s->probed_at = ngx_current_msec;
+        s->upgrade_until = ngx_current_msec + NGX_HTTP_RTBUS_UPGRADE_TIMEOUT
+                           + NGX_HTTP_RTBUS_UPGRADE_STEP;
         s->upgrader = *from;
     }
 
     return error;
-}
-
-
-/* the worker of the WebSocket may be no more */
-
-void
-ngx_http_rtbus_upgrade_expire(ngx_http_rtbus_session_t *s)
-{
-    if (s->upgrader.ref
-        && (ngx_msec_int_t) (ngx_current_msec - s->probed_at)
-           > NGX_HTTP_RTBUS_UPGRADE_TIMEOUT + NGX_HTTP_RTBUS_UPGRADE_STEP)
-    {
-        s->upgrader.ref = 0;
-        ngx_http_rtbus_upgrade_unprobed(s);
-    }
 }
 
 
@@ -983,7 +970,7 @@ ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
 
     } else if (ngx_http_rtbus_relay_is(kind, "left")) {
         s->upgrader.ref = 0;
-        ngx_http_rtbus_upgrade_unprobed(s);
+        ngx_http_rtbus_session_unprobed(s);
 
     } else if (ngx_http_rtbus_relay_is(kind, "channels")) {
 
@@ -1030,19 +1017,10 @@ ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s)
 }
 
 
-static void
-ngx_http_rtbus_upgrade_unprobed(ngx_http_rtbus_session_t *s)
-{
-    s->probed = 0;
-    s->leaving = 0;
-    s->poll.carrier.busy = 0;
-}
-
-
 void
 ngx_http_rtbus_upgrade_hurry(ngx_http_rtbus_session_t *s)
 {
-    ngx_http_rtbus_upgrade_expire(s);
+    ngx_http_rtbus_session_expire(s);
 
     if (s->probed && !s->poll.carrier.closing) {
         ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_UPGRADE_NOOP);
@@ -1061,18 +1039,16 @@ ngx_http_rtbus_upgrade_noop(ngx_event_t *ev)
 }
 
 
-void
+/* the session ends */
+
+static void
 ngx_http_rtbus_upgrade_cancel(ngx_http_rtbus_session_t *s)
 {
     ngx_http_rtbus_upgrade_t  *u;
 
-    if (s->noop.timer_set) {
-        ngx_del_timer(&s->noop);
-    }
-
     u = s->upgrade;
 
-    if (u && !u->done) {
+    if (!u->done) {
         ngx_http_rtbus_upgrade_leave(u);
 
         if (!u->probed) {

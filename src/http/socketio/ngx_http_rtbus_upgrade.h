@@ -39,13 +39,5 @@ ngx_int_t ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s,
 
 void ngx_http_rtbus_upgrade_hurry(ngx_http_rtbus_session_t *s);
 
-/* one that has not finished in time has left */
-
-void ngx_http_rtbus_upgrade_expire(ngx_http_rtbus_session_t *s);
-
-/* the session ends */
-
-void ngx_http_rtbus_upgrade_cancel(ngx_http_rtbus_session_t *s);
-
 
 #endif /* _NGX_HTTP_RTBUS_UPGRADE_H_INCLUDED_ */

@@ -2,19 +2,19 @@
 #include "ngx_http_rtbus_worker.h"
 #include "ngx_http_rtbus_carriers.h"
 #include "ngx_http_rtbus_command.h"
+#include "ngx_http_rtbus_remote.h"
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_session.h"
 
 
 static void ngx_http_rtbus_worker_full(void *data);
 static void ngx_http_rtbus_worker_exiting(void *data);
-static void ngx_http_rtbus_worker_draining(ngx_http_rtbus_worker_t *worker);
 
 
 ngx_int_t
 ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
 {
-    worker->drain_handler = ngx_http_rtbus_worker_draining;
+    worker->drain_handler = ngx_http_rtbus_remote_drain;
     worker->late_handler = ngx_http_rtbus_commands_late;
 
     if (ngx_http_rtbus_carriers_init(worker, cycle) != NGX_OK) {
@@ -32,7 +32,9 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     ngx_http_rtbus_command_init(worker);
     ngx_http_rtbus_sender_init(worker);
 
-    return ngx_http_rtbus_session_init(worker, cycle);
+    ngx_http_rtbus_session_init(worker);
+
+    return ngx_http_rtbus_remote_init(worker, cycle);
 }
 
 
@@ -64,11 +66,4 @@ static void
 ngx_http_rtbus_worker_exiting(void *data)
 {
     ngx_http_rtbus_carriers_drain(data);
-}
-
-
-static void
-ngx_http_rtbus_worker_draining(ngx_http_rtbus_worker_t *worker)
-{
-    worker->relay->drain_handler(worker);
 }
