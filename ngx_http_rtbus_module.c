@@ -9,6 +9,7 @@
 
 #include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_body_var.h"
 #include "ngx_http_rtbus_bus.h"
 #include "ngx_http_rtbus_capture.h"
 #include "ngx_http_rtbus_carrier.h"
@@ -18,6 +19,7 @@
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_log.h"
 #include "ngx_http_rtbus_main.h"
+#include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_origin.h"
 #include "ngx_http_rtbus_proto.h"
 #include "ngx_http_rtbus_publish.h"
@@ -441,6 +443,7 @@ ngx_http_rtbus_create_loc_conf(ngx_conf_t *cf)
      *
      *     rlcf->handler = NULL;
      *     rlcf->protocols = 0;
+     *     rlcf->cors = 0;
      *     rlcf->user = NULL;
      *     rlcf->jwt_key = { 0, NULL };
      *     rlcf->jwt_alg = 0;
@@ -533,6 +536,11 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         if (conf->handler != ngx_http_rtbus_state_handler) {
             conf->bus->redis.only_master = 1;
         }
+
+        /* in front of an application that is its own business */
+
+        conf->cors = (conf->handler != ngx_http_rtbus_capture_handler
+                      && conf->protocols != NGX_HTTP_RTBUS_WEBSOCKET);
     }
 
     ngx_conf_merge_ptr_value(conf->subscribe, prev->subscribe, NULL);

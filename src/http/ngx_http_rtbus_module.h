@@ -27,29 +27,6 @@
 #define NGX_HTTP_RTBUS_BUFFER     65536
 
 
-/*
- * A name or pattern of the configuration, cut before and after each variable,
- * so that "user:$rtbus_user" with no user is told from "user:", and that of
- * "$arg_channel" is decoded what nginx has not decoded.
- */
-
-typedef struct {
-    ngx_http_complex_value_t     value;
-    unsigned                     variable:1;
-    unsigned                     encoded:1;   /* it is $arg_<name> */
-    unsigned                     asked:1;     /* the client's own words: $1 to
-                                                 $9, $rtbus_body_<member> */
-} ngx_http_rtbus_name_part_t;
-
-
-typedef struct {
-    ngx_array_t                  parts;       /* ngx_http_rtbus_name_part_t */
-    unsigned                     prefix:1;    /* "*" at the end, cut off */
-    unsigned                     owner:1;     /* of rtbus_allow */
-    unsigned                     channel:1;   /* else of an event, or a key */
-} ngx_http_rtbus_name_t;
-
-
 typedef enum {
     NGX_HTTP_RTBUS_STR = 0,
     NGX_HTTP_RTBUS_NUM,
@@ -83,6 +60,7 @@ typedef struct {
 
 
 typedef struct ngx_http_rtbus_worker_s   ngx_http_rtbus_worker_t;
+typedef struct ngx_http_rtbus_name_s     ngx_http_rtbus_name_t;
 typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;
 typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
 typedef struct ngx_http_rtbus_relay_s    ngx_http_rtbus_relay_t;
@@ -205,6 +183,8 @@ typedef struct {
     ngx_http_handler_pt          handler;     /* of this location, or NULL */
     ngx_http_rtbus_bus_t        *bus;
     ngx_uint_t                   protocols;
+    ngx_uint_t                   cors;        /* unsigned  cors:1;
+                                                 its answers are for pages */
 
     ngx_array_t                 *subscribe;   /* ngx_http_rtbus_name_t */
     ngx_array_t                 *allow;       /* ngx_http_rtbus_name_t */

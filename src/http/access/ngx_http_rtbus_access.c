@@ -1,355 +1,12 @@
 
 #include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_name.h"
 
 
-/* 2^53 */
-#define NGX_HTTP_RTBUS_MAX_JOB  9007199254740992ULL
-
-
-static size_t ngx_http_rtbus_name_piece(u_char *p, u_char *last,
-    ngx_uint_t *variable);
-static size_t ngx_http_rtbus_name_variable(u_char *p, u_char *last);
-static ngx_uint_t ngx_http_rtbus_name_begins(ngx_str_t *name,
-    const char *prefix, size_t len);
-static ngx_int_t ngx_http_rtbus_name_encode(ngx_http_request_t *r,
-    ngx_http_rtbus_name_part_t *part, ngx_str_t *value);
 static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
     ngx_array_t *channels, ngx_str_t *name);
 static ngx_http_rtbus_name_t *ngx_http_rtbus_name_push(ngx_conf_t *cf,
     ngx_array_t **names, ngx_str_t *text, ngx_uint_t wildcard);
-
-
-ngx_int_t
-ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
-    ngx_uint_t wildcard, ngx_http_rtbus_name_t *name)
-{
-    u_char      *p, *last;
-    size_t       fixed;
-    ngx_str_t    value, piece;
-    ngx_uint_t   prefix, variable;
-
-    value = *text;
-    prefix = (wildcard && value.len && value.data[value.len - 1] == '*');
-
-    if (prefix) {
-        value.len--;
-    }
-
-    if (value.len == 0 && !prefix) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "empty channel name");
-        return NGX_ERROR;
-    }
-
-    /* what stands there in any case has to be good */
-
-    fixed = 0;
-    p = value.data;
-    last = p + value.len;
-
-    while (p < last) {
-
-        piece.len = ngx_http_rtbus_name_piece(p, last, &variable);
-        piece.data = p;
-        p += piece.len;
-
-        if (variable) {
-            continue;
-        }
-
-        fixed += piece.len;
-
-        if (fixed > RTBUS_CHANNEL_MAX) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "channel name \"%V\" is too long", text);
-            return NGX_ERROR;
-        }
-
-        if (rtbus_channel_check(piece.data, piece.len) != RTBUS_OK) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid character in channel name \"%V\", "
-                               "only A-Z a-z 0-9 _ . : - are allowed%s",
-                               text, wildcard ? " and one \"*\" at the end"
-                                              : "");
-            return NGX_ERROR;
-        }
-    }
-
-    if (ngx_http_rtbus_name_cut(cf, &value, name) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    name->prefix = prefix;
-    name->channel = 1;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
-    ngx_http_rtbus_name_t *name)
-{
-    u_char                            *p, *last;
-    ngx_str_t                          value;
-    ngx_uint_t                         variable;
-    ngx_http_rtbus_name_part_t        *part;
-    ngx_http_compile_complex_value_t   ccv;
-
-    name->prefix = 0;
-    name->owner = 0;
-    name->channel = 0;
-
-    if (ngx_array_init(&name->parts, cf->pool, 2,
-                       sizeof(ngx_http_rtbus_name_part_t))
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    p = text->data;
-    last = p + text->len;
-
-    while (p < last) {
-
-        part = ngx_array_push(&name->parts);
-        if (part == NULL) {
-            return NGX_ERROR;
-        }
-
-        value.len = ngx_http_rtbus_name_piece(p, last, &variable);
-        value.data = p;
-        p += value.len;
-
-        part->variable = variable;
-        part->encoded = (variable
-                         && ngx_http_rtbus_name_begins(&value, "arg_", 4));
-        part->asked = (variable
-                       && ((value.data[1] >= '1' && value.data[1] <= '9')
-                           || ngx_http_rtbus_name_begins(&value, "rtbus_body_",
-                                                         11)));
-
-        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-        ccv.cf = cf;
-        ccv.value = &value;
-        ccv.complex_value = &part->value;
-
-        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-/* the length of the variable at p, or of the text before the next one */
-
-static size_t
-ngx_http_rtbus_name_piece(u_char *p, u_char *last, ngx_uint_t *variable)
-{
-    u_char  *start;
-    size_t   len;
-
-    len = ngx_http_rtbus_name_variable(p, last);
-    *variable = (len != 0);
-
-    if (len) {
-        return len;
-    }
-
-    start = p++;
-
-    while (p < last && ngx_http_rtbus_name_variable(p, last) == 0) {
-        p++;
-    }
-
-    return p - start;
-}
-
-
-/* the length of a variable's reference at p, 0 when there is none */
-
-static size_t
-ngx_http_rtbus_name_variable(u_char *p, u_char *last)
-{
-    u_char      *start;
-    ngx_uint_t   brace;
-
-    if (*p != '$' || p + 1 == last) {
-        return 0;
-    }
-
-    start = p++;
-
-    if (*p >= '1' && *p <= '9') {
-        /* a capture has one digit, and what follows is text */
-        return 2;
-    }
-
-    brace = (*p == '{');
-
-    for (p += brace; p < last; p++) {
-
-        if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')
-            || (*p >= '0' && *p <= '9') || *p == '_')
-        {
-            continue;
-        }
-
-        if (brace && *p == '}') {
-            p++;
-        }
-
-        break;
-    }
-
-    return p - start;
-}
-
-
-/* "$<prefix>..." or "${<prefix>..." */
-
-static ngx_uint_t
-ngx_http_rtbus_name_begins(ngx_str_t *name, const char *prefix, size_t len)
-{
-    size_t  skip;
-
-    skip = (name->len > 2 && name->data[1] == '{') ? 2 : 1;
-
-    return name->len > skip + len
-           && ngx_strncasecmp(name->data + skip, (u_char *) prefix, len) == 0;
-}
-
-
-ngx_int_t
-ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
-    ngx_str_t *value)
-{
-    u_char                      *p;
-    ngx_int_t                    rc;
-    ngx_str_t                    piece;
-    ngx_uint_t                   i;
-    ngx_http_rtbus_name_part_t  *part;
-
-    part = name->parts.elts;
-
-    if (name->parts.nelts == 1 && !part->variable) {
-        *value = part->value.value;
-        return NGX_OK;
-    }
-
-    rc = NGX_OK;
-    ngx_str_set(value, "");
-
-    for (i = 0; i < name->parts.nelts; i++) {
-
-        if (ngx_http_complex_value(r, &part[i].value, &piece) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        if (part[i].variable && piece.len == 0) {
-            rc = NGX_DECLINED;
-            continue;
-        }
-
-        if (part[i].encoded && ngx_http_rtbus_decode(r, &piece) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        if (name->channel && name->parts.nelts > 1
-            && ngx_http_rtbus_name_encode(r, &part[i], &piece) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        if (value->len == 0) {
-            *value = piece;
-            continue;
-        }
-
-        p = ngx_pnalloc(r->pool, value->len + piece.len);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memcpy(ngx_cpymem(p, value->data, value->len), piece.data,
-                   piece.len);
-
-        value->data = p;
-        value->len += piece.len;
-    }
-
-    return rc;
-}
-
-
-/*
- * Whoever a client is, there is a channel for him.  What he has asked for himself,
- * in the path or an argument, is a name or it is not.
- */
-
-static ngx_int_t
-ngx_http_rtbus_name_encode(ngx_http_request_t *r,
-    ngx_http_rtbus_name_part_t *part, ngx_str_t *value)
-{
-    u_char  *p;
-    size_t   len;
-
-    if (!part->variable || part->encoded || part->asked) {
-        return NGX_OK;
-    }
-
-    len = rtbus_channel_encode(NULL, value->data, value->len);
-
-    if (len == value->len) {
-        return NGX_OK;
-    }
-
-    p = ngx_pnalloc(r->pool, len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    (void) rtbus_channel_encode(p, value->data, value->len);
-
-    value->data = p;
-    value->len = len;
-
-    return NGX_OK;
-}
-
-
-ngx_table_elt_t *
-ngx_http_rtbus_header_in(ngx_http_request_t *r, const char *name, size_t len)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == len
-            && ngx_strncmp(h[i].lowcase_key, name, len) == 0)
-        {
-            return &h[i];
-        }
-    }
-}
 
 
 ngx_int_t
@@ -483,6 +140,55 @@ ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log)
     ngx_log_error(NGX_LOG_INFO, log, 0,
                   "client asked for channel \"%V\" that is not its user's",
                   channel);
+}
+
+
+ngx_http_rtbus_rule_t *
+ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user, ngx_log_t *log)
+{
+    u_char                 *p;
+    size_t                  len;
+    ngx_uint_t              i;
+    ngx_http_rtbus_rule_t  *rule;
+
+    rule = rules->elts;
+    len = rules->nelts * sizeof(ngx_http_rtbus_rule_t) + user->len;
+
+    for (i = 0; i < rules->nelts; i++) {
+        if (!rule[i].fixed) {
+            len += rule[i].name.len;
+        }
+    }
+
+    /* there may be neither */
+
+    rule = ngx_alloc(ngx_max(len, 1), log);
+    if (rule == NULL) {
+        return NULL;
+    }
+
+    p = (u_char *) (rule + rules->nelts);
+
+    if (rules->nelts) {
+        ngx_memcpy(rule, rules->elts,
+                   rules->nelts * sizeof(ngx_http_rtbus_rule_t));
+    }
+
+    for (i = 0; i < rules->nelts; i++) {
+
+        if (!rule[i].fixed && rule[i].name.len) {
+            ngx_memcpy(p, rule[i].name.data, rule[i].name.len);
+            rule[i].name.data = p;
+            p += rule[i].name.len;
+        }
+    }
+
+    if (user->len) {
+        ngx_memcpy(p, user->data, user->len);
+        user->data = p;
+    }
+
+    return rule;
 }
 
 
@@ -707,79 +413,6 @@ ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
 
 
 ngx_int_t
-ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
-{
-    u_char  *p;
-
-    dst->len = src->len;
-
-    if (src->len == 0) {
-        dst->data = NULL;
-        return NGX_OK;
-    }
-
-    p = ngx_pnalloc(pool, src->len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(p, src->data, src->len);
-    dst->data = p;
-
-    return NGX_OK;
-}
-
-
-ngx_http_rtbus_rule_t *
-ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user, ngx_log_t *log)
-{
-    u_char                 *p;
-    size_t                  len;
-    ngx_uint_t              i;
-    ngx_http_rtbus_rule_t  *rule;
-
-    rule = rules->elts;
-    len = rules->nelts * sizeof(ngx_http_rtbus_rule_t) + user->len;
-
-    for (i = 0; i < rules->nelts; i++) {
-        if (!rule[i].fixed) {
-            len += rule[i].name.len;
-        }
-    }
-
-    /* there may be neither */
-
-    rule = ngx_alloc(ngx_max(len, 1), log);
-    if (rule == NULL) {
-        return NULL;
-    }
-
-    p = (u_char *) (rule + rules->nelts);
-
-    if (rules->nelts) {
-        ngx_memcpy(rule, rules->elts,
-                   rules->nelts * sizeof(ngx_http_rtbus_rule_t));
-    }
-
-    for (i = 0; i < rules->nelts; i++) {
-
-        if (!rule[i].fixed && rule[i].name.len) {
-            ngx_memcpy(p, rule[i].name.data, rule[i].name.len);
-            rule[i].name.data = p;
-            p += rule[i].name.len;
-        }
-    }
-
-    if (user->len) {
-        ngx_memcpy(p, user->data, user->len);
-        user->data = p;
-    }
-
-    return rule;
-}
-
-
-ngx_int_t
 ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
     ngx_uint_t max, ngx_log_t *log, ngx_array_t *channels,
     ngx_array_t *refused, const char **error, ngx_str_t *name)
@@ -940,84 +573,6 @@ ngx_http_rtbus_channel_find(ngx_array_t *channels, ngx_str_t *name)
     }
 
     return NULL;
-}
-
-
-ngx_int_t
-ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf, ngx_str_t *channel)
-{
-    u_char    *p;
-    size_t     len;
-    uint64_t   n;
-
-    if (value->type == RTBUS_JSON_STRING) {
-        len = rtbus_json_unquote(NULL, &value->raw);
-
-    } else if (value->type == RTBUS_JSON_NUMBER
-               && rtbus_json_uint(&value->raw, &n) == RTBUS_OK
-               && n <= NGX_HTTP_RTBUS_MAX_JOB)
-    {
-        len = value->raw.len;
-
-    } else {
-        return NGX_DECLINED;
-    }
-
-    if (len == 0 || len > RTBUS_CHANNEL_MAX - (sizeof("job:") - 1)) {
-        return NGX_DECLINED;
-    }
-
-    p = ngx_cpymem(buf, "job:", sizeof("job:") - 1);
-
-    if (value->type == RTBUS_JSON_STRING) {
-        (void) rtbus_json_unquote(p, &value->raw);
-
-    } else {
-        ngx_memcpy(p, value->raw.data, len);
-    }
-
-    channel->data = buf;
-    channel->len = sizeof("job:") - 1 + len;
-
-    return (rtbus_channel_check(buf, channel->len) == RTBUS_OK)
-           ? NGX_OK : NGX_DECLINED;
-}
-
-
-ngx_int_t
-ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name, ngx_str_t *value)
-{
-    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), value) != NGX_OK) {
-        ngx_str_null(value);
-        return NGX_OK;
-    }
-
-    return ngx_http_rtbus_decode(r, value);
-}
-
-
-ngx_int_t
-ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value)
-{
-    u_char  *dst, *src;
-
-    if (ngx_strlchr(value->data, value->data + value->len, '%') == NULL) {
-        return NGX_OK;
-    }
-
-    dst = ngx_pnalloc(r->pool, value->len);
-    if (dst == NULL) {
-        return NGX_ERROR;
-    }
-
-    src = value->data;
-    value->data = dst;
-
-    ngx_unescape_uri(&dst, &src, value->len, 0);
-
-    value->len = dst - value->data;
-
-    return NGX_OK;
 }
 
 

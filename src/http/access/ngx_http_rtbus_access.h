@@ -13,32 +13,6 @@
 
 
 /*
- * Reads a channel or pattern of the configuration; a "*" at its end is taken
- * for a pattern's only where wildcard is set.  NGX_OK, NGX_ERROR: logged.
- */
-
-ngx_int_t ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
-    ngx_uint_t wildcard, ngx_http_rtbus_name_t *name);
-
-/* the same for a name that is no channel: of an event, of a key in Redis */
-
-ngx_int_t ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
-    ngx_http_rtbus_name_t *name);
-
-/*
- * The name as it stands for this request.  NGX_OK; NGX_DECLINED: one of its
- * variables is empty, and the value is what there is beside it; NGX_ERROR.
- */
-
-ngx_int_t ngx_http_rtbus_name_eval(ngx_http_request_t *r,
-    ngx_http_rtbus_name_t *name, ngx_str_t *value);
-
-/* a request header by its lower-case name, or NULL */
-
-ngx_table_elt_t *ngx_http_rtbus_header_in(ngx_http_request_t *r,
-    const char *name, size_t len);
-
-/*
  * The rtbus_allow rules as they stand for this request: an array of
  * ngx_http_rtbus_rule_t in r->pool, for clients that ask more than once.
  * NGX_OK or NGX_ERROR.
@@ -85,11 +59,6 @@ void ngx_http_rtbus_access_refuse(ngx_http_rtbus_text_t *text,
     ngx_http_rtbus_grant_t *grant);
 ngx_int_t ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
     ngx_http_rtbus_grant_t *grant);
-
-/* a copy that is memory of another pool: NGX_OK or NGX_ERROR */
-
-ngx_int_t ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst,
-    ngx_str_t *src);
 
 /*
  * A copy of the rules and, behind them, of the user; one block for ngx_free(), or
@@ -138,28 +107,6 @@ void ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log);
 ngx_int_t ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant,
     ngx_str_t *cursor, ngx_uint_t max, ngx_log_t *log, ngx_array_t *channels,
     ngx_array_t *refused, const char **error, ngx_str_t *name);
-
-/*
- * The channel of a job, "job:<id>", from the id in checked JSON: a string or a
- * whole number up to 2^53, the last that all readers of JSON read as it stands.
- * buf has RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.
- */
-
-ngx_int_t ngx_http_rtbus_job(rtbus_json_value_t *value, u_char *buf,
-    ngx_str_t *channel);
-
-/* an argument of the request, decoded; empty: there is none */
-
-ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value);
-
-/*
- * Undoes the percent-encoding of what nginx has left encoded, which is
- * arguments: what was decoded once must not be decoded again, as other
- * locations and rules have seen it by its name of then.  NGX_OK or NGX_ERROR.
- */
-
-ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value);
 
 /* rtbus_subscribe, rtbus_allow */
 

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_request.h"
 #include "ngx_rtbus_owner.h"
 
 

@@ -1,9 +1,9 @@
 
 #include "ngx_http_rtbus_user.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_request.h"
 #include "ngx_http_rtbus_variable.h"
 #include <jwt.h>
 #include <openssl/err.h>

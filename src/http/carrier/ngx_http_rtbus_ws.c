@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_ws.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_origin.h"
 #include "ngx_http_rtbus_reply.h"

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_command.h"
-#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_name.h"
+#include "ngx_http_rtbus_text.h"
 #include "ngx_rtbus_owner.h"
 #include "rtbus_attachments.h"
 
@@ -371,7 +372,7 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
         }
     }
 
-    if (rule->job.len && ngx_http_rtbus_job(id, buf, job) != NGX_OK) {
+    if (rule->job.len && ngx_http_rtbus_name_job(id, buf, job) != NGX_OK) {
         return "bad jobId";
     }
 

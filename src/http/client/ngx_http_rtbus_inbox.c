@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_state.h"
@@ -1035,7 +1036,7 @@ ngx_http_rtbus_inbox_job(rtbus_json_value_t *value, u_char *buf,
     ngx_str_t *channel)
 {
     return (value->type == RTBUS_JSON_STRING
-            && ngx_http_rtbus_job(value, buf, channel) == NGX_OK)
+            && ngx_http_rtbus_name_job(value, buf, channel) == NGX_OK)
            ? NULL : "bad jobId";
 }
 

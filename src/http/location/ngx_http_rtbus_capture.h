@@ -42,10 +42,9 @@ ngx_int_t ngx_http_rtbus_capture_handler(ngx_http_request_t *r);
 char *ngx_http_rtbus_capture_set(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* $rtbus_capture and the like, $rtbus_body_<member>; for preconfiguration */
+/* $rtbus_capture and the like; for preconfiguration */
 
 ngx_int_t ngx_http_rtbus_capture_variables(ngx_conf_t *cf);
-ngx_int_t ngx_http_rtbus_body_variables(ngx_conf_t *cf);
 
 
 #endif /* _NGX_HTTP_RTBUS_CAPTURE_H_INCLUDED_ */

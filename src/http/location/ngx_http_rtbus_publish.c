@@ -1,9 +1,11 @@
 
 #include "ngx_http_rtbus_publish.h"
-#include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_body.h"
+#include "ngx_http_rtbus_cors.h"
+#include "ngx_http_rtbus_handler.h"
+#include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_text.h"
 
 
 /* what an error reply of the function starts with when arguments are bad */

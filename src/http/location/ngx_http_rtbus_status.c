@@ -6,10 +6,9 @@
 
 
 #include "ngx_http_rtbus_status.h"
-#include "ngx_http_rtbus_module.h"
 #include "ngx_http_rtbus_handler.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_request.h"
 
 
 /* a seconds' value: whole ones, a dot, three digits */

@@ -1,7 +1,9 @@
 
 #include "ngx_http_rtbus_stop.h"
 #include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_handler.h"
+#include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_rtbus_job.h"
 

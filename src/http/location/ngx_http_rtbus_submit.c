@@ -1,9 +1,10 @@
 
 #include "ngx_http_rtbus_submit.h"
-#include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_body.h"
 #include "ngx_http_rtbus_command.h"
+#include "ngx_http_rtbus_cors.h"
+#include "ngx_http_rtbus_handler.h"
+#include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_user.h"
 #include "rtbus_utf8.h"

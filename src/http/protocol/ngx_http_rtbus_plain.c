@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_plain.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_client.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"

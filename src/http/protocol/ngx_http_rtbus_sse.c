@@ -1,9 +1,9 @@
 
 #include "ngx_http_rtbus_sse.h"
 #include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_carriers.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 #include "rtbus_sse.h"
 #include "rtbus_ws.h"

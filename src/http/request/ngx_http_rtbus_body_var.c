@@ -1,5 +1,5 @@
 
-#include "ngx_http_rtbus_capture.h"
+#include "ngx_http_rtbus_body_var.h"
 #include <yajl/yajl_parse.h>
 
 

@@ -1,19 +1,152 @@
 
 #include "ngx_http_rtbus_cors.h"
-#include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_capture.h"
 #include "ngx_http_rtbus_origin.h"
-#include "ngx_http_rtbus_status.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_request.h"
 
 
+static ngx_int_t ngx_http_rtbus_admit_origin(ngx_http_request_t *r);
+static ngx_int_t ngx_http_rtbus_preflight(ngx_http_request_t *r,
+    const char *methods);
 static ngx_int_t ngx_http_rtbus_cors_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_rtbus_cors_filter(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_rtbus_cors_served(ngx_http_rtbus_loc_conf_t *rlcf);
 static ngx_uint_t ngx_http_rtbus_cors_there(ngx_http_request_t *r);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_rtbus_next_header_filter;
+
+
+static ngx_str_t  ngx_http_rtbus_vary = ngx_string("Origin");
+static ngx_str_t  ngx_http_rtbus_credentials = ngx_string("true");
+static ngx_str_t  ngx_http_rtbus_expose = ngx_string("ETag, Retry-After");
+static ngx_str_t  ngx_http_rtbus_max_age = ngx_string("600");
+
+
+ngx_int_t
+ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
+    const char *methods)
+{
+    ngx_int_t  rc;
+
+    if (r->method == NGX_HTTP_OPTIONS) {
+        return ngx_http_rtbus_preflight(r, methods);
+    }
+
+    rc = ngx_http_rtbus_admit_origin(r);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    if (!(r->method & mask)) {
+        return ngx_http_rtbus_not_allowed(r, methods);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_admit_origin(ngx_http_request_t *r)
+{
+    switch (ngx_http_rtbus_check_origin(r)) {
+
+    case NGX_OK:
+        break;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
+                                    "origin not allowed", NULL, NULL);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_rtbus_cors(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_rtbus_preflight(ngx_http_request_t *r, const char *methods)
+{
+    ngx_int_t         rc;
+    ngx_str_t         value;
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
+
+    if (h == NULL) {
+        return ngx_http_rtbus_not_allowed(r, methods);
+    }
+
+    rc = ngx_http_rtbus_admit_origin(r);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    value.data = (u_char *) methods;
+    value.len = ngx_strlen(methods);
+
+    if (ngx_http_rtbus_header(r, "Access-Control-Allow-Methods", &value)
+        != NGX_OK
+        || ngx_http_rtbus_header(r, "Access-Control-Max-Age",
+                                 &ngx_http_rtbus_max_age)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* tracers and frameworks add headers of their own: all are welcome */
+
+    h = ngx_http_rtbus_header_in(r, "access-control-request-headers",
+                                 sizeof("access-control-request-headers") - 1);
+
+    if (h
+        && ngx_http_rtbus_header(r, "Access-Control-Allow-Headers", &h->value)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->headers_out.status = NGX_HTTP_NO_CONTENT;
+
+    return ngx_http_send_header(r);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_cors(ngx_http_request_t *r)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
+
+    if (h == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_rtbus_header(r, "Access-Control-Allow-Origin", &h->value)
+        != NGX_OK
+        || ngx_http_rtbus_header(r, "Access-Control-Allow-Credentials",
+                                 &ngx_http_rtbus_credentials)
+           != NGX_OK
+        || ngx_http_rtbus_header(r, "Access-Control-Expose-Headers",
+                                 &ngx_http_rtbus_expose)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_rtbus_header(r, "Vary", &ngx_http_rtbus_vary);
+}
 
 
 ngx_int_t
@@ -62,7 +195,8 @@ ngx_http_rtbus_cors_handler(ngx_http_request_t *r)
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (!ngx_http_rtbus_cors_served(rlcf)
+    if (rlcf->handler == NULL
+        || !rlcf->cors
         || ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1) == NULL
         || ngx_http_rtbus_header_in(r, "access-control-request-method",
                                 sizeof("access-control-request-method") - 1)
@@ -98,14 +232,13 @@ ngx_http_rtbus_cors_filter(ngx_http_request_t *r)
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (rlcf->handler == NULL || r != r->main) {
+    if (rlcf->handler == NULL || !rlcf->cors || r != r->main) {
         return ngx_http_rtbus_next_header_filter(r);
     }
 
     if ((r->headers_out.status < NGX_HTTP_BAD_REQUEST
          && r->err_status < NGX_HTTP_BAD_REQUEST)
         || r->disable_not_modified
-        || !ngx_http_rtbus_cors_served(rlcf)
         || ngx_http_rtbus_cors_there(r))
     {
         return ngx_http_rtbus_next_header_filter(r);
@@ -120,19 +253,6 @@ ngx_http_rtbus_cors_filter(ngx_http_request_t *r)
     }
 
     return ngx_http_rtbus_next_header_filter(r);
-}
-
-
-/* the others are not for pages, and in front of an application it is that one's */
-
-static ngx_uint_t
-ngx_http_rtbus_cors_served(ngx_http_rtbus_loc_conf_t *rlcf)
-{
-    return rlcf->handler
-           && rlcf->handler != ngx_http_rtbus_status_handler
-           && rlcf->handler != ngx_http_rtbus_health_handler
-           && rlcf->handler != ngx_http_rtbus_capture_handler
-           && rlcf->protocols != NGX_HTTP_RTBUS_WEBSOCKET;
 }
 
 

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_origin.h"
-#include "ngx_http_rtbus_access.h"
+#include "ngx_http_rtbus_request.h"
+#include "ngx_http_rtbus_text.h"
 
 
 #define NGX_HTTP_RTBUS_ORIGIN_QUIET  60     /* s between two warnings */

@@ -1,8 +1,6 @@
 
 #include <nginx.h>
 #include "ngx_http_rtbus_reply.h"
-#include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_origin.h"
 
 
 #define NGX_HTTP_RTBUS_UPGRADE_REQUIRED  426
@@ -21,7 +19,6 @@ typedef struct {
 
 static ngx_int_t ngx_http_rtbus_link_header(ngx_http_request_t *r,
     ngx_table_elt_t *h);
-static ngx_int_t ngx_http_rtbus_admit_origin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, ngx_str_t *body, ngx_str_t *cache);
 static void ngx_http_rtbus_call_handler(void *data, redisReply *reply);
@@ -32,10 +29,6 @@ static ngx_str_t  ngx_http_rtbus_json_type = ngx_string("application/json");
 static ngx_str_t  ngx_http_rtbus_no_store = ngx_string("no-store");
 static ngx_str_t  ngx_http_rtbus_no_cache = ngx_string("no-cache");
 static ngx_str_t  ngx_http_rtbus_retry_after = ngx_string("1");
-static ngx_str_t  ngx_http_rtbus_vary = ngx_string("Origin");
-static ngx_str_t  ngx_http_rtbus_credentials = ngx_string("true");
-static ngx_str_t  ngx_http_rtbus_expose = ngx_string("ETag, Retry-After");
-static ngx_str_t  ngx_http_rtbus_max_age = ngx_string("600");
 
 
 /* of this worker: when an error reply was last logged at ERR */
@@ -224,133 +217,6 @@ ngx_http_rtbus_complaint(time_t *last)
     *last = ngx_time();
 
     return NGX_LOG_ERR;
-}
-
-
-ngx_int_t
-ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
-    const char *methods)
-{
-    ngx_int_t  rc;
-
-    if (r->method == NGX_HTTP_OPTIONS) {
-        return ngx_http_rtbus_preflight(r, methods);
-    }
-
-    rc = ngx_http_rtbus_admit_origin(r);
-    if (rc != NGX_OK || r->header_sent) {
-        return rc;
-    }
-
-    if (!(r->method & mask)) {
-        return ngx_http_rtbus_not_allowed(r, methods);
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_rtbus_admit_origin(ngx_http_request_t *r)
-{
-    switch (ngx_http_rtbus_check_origin(r)) {
-
-    case NGX_OK:
-        break;
-
-    case NGX_DECLINED:
-        return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
-                                    "origin not allowed", NULL, NULL);
-
-    default: /* NGX_ERROR */
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (ngx_http_rtbus_cors(r) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_rtbus_preflight(ngx_http_request_t *r, const char *methods)
-{
-    ngx_int_t         rc;
-    ngx_str_t         value;
-    ngx_table_elt_t  *h;
-
-    h = ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
-
-    if (h == NULL) {
-        return ngx_http_rtbus_not_allowed(r, methods);
-    }
-
-    rc = ngx_http_rtbus_admit_origin(r);
-    if (rc != NGX_OK || r->header_sent) {
-        return rc;
-    }
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    value.data = (u_char *) methods;
-    value.len = ngx_strlen(methods);
-
-    if (ngx_http_rtbus_header(r, "Access-Control-Allow-Methods", &value)
-        != NGX_OK
-        || ngx_http_rtbus_header(r, "Access-Control-Max-Age",
-                                 &ngx_http_rtbus_max_age)
-           != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    /* tracers and frameworks add headers of their own: all are welcome */
-
-    h = ngx_http_rtbus_header_in(r, "access-control-request-headers",
-                                 sizeof("access-control-request-headers") - 1);
-
-    if (h
-        && ngx_http_rtbus_header(r, "Access-Control-Allow-Headers", &h->value)
-           != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    r->headers_out.status = NGX_HTTP_NO_CONTENT;
-
-    return ngx_http_send_header(r);
-}
-
-
-ngx_int_t
-ngx_http_rtbus_cors(ngx_http_request_t *r)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1);
-
-    if (h == NULL) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_rtbus_header(r, "Access-Control-Allow-Origin", &h->value)
-        != NGX_OK
-        || ngx_http_rtbus_header(r, "Access-Control-Allow-Credentials",
-                                 &ngx_http_rtbus_credentials)
-           != NGX_OK
-        || ngx_http_rtbus_header(r, "Access-Control-Expose-Headers",
-                                 &ngx_http_rtbus_expose)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_rtbus_header(r, "Vary", &ngx_http_rtbus_vary);
 }
 
 

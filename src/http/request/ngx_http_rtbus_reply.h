@@ -75,30 +75,6 @@ ngx_int_t ngx_http_rtbus_unavailable(ngx_http_request_t *r,
 
 ngx_uint_t ngx_http_rtbus_complaint(time_t *last);
 
-/*
- * The first thing in a content handler that answers JSON: checks the origin
- * and the method (a mask, and the same for people).  With NGX_OK, unless
- * r->header_sent, the handler goes on, and the CORS headers will be in its
- * answer whatever it is; otherwise it returns what it got.
- */
-
-ngx_int_t ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
-    const char *methods);
-
-/*
- * The answer to OPTIONS: 204 and what is allowed for a preflight, 403 for a
- * foreign origin, 405 without one.
- */
-
-ngx_int_t ngx_http_rtbus_preflight(ngx_http_request_t *r, const char *methods);
-
-/*
- * Adds Access-Control-Allow-Origin and friends when the request has an Origin
- * (that was let in before).  NGX_OK or NGX_ERROR.
- */
-
-ngx_int_t ngx_http_rtbus_cors(ngx_http_request_t *r);
-
 /* adds a header, name is static text; NGX_OK or NGX_ERROR */
 
 ngx_int_t ngx_http_rtbus_header(ngx_http_request_t *r, const char *name,

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_eio_request.h"
 #include "ngx_http_rtbus_body.h"
+#include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_remote.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_upgrade.h"

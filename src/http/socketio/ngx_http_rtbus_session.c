@@ -1,7 +1,7 @@
 
 #include "ngx_http_rtbus_session.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_request.h"
 #include "ngx_http_rtbus_user.h"
 #include <openssl/crypto.h>
 

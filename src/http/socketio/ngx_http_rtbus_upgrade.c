@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_upgrade.h"
-#include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_reply.h"
 
 

@@ -1,0 +1,38 @@
+
+/*
+ * What is read off a request: headers and arguments.
+ */
+
+
+#ifndef _NGX_HTTP_RTBUS_REQUEST_H_INCLUDED_
+#define _NGX_HTTP_RTBUS_REQUEST_H_INCLUDED_
+
+
+#include "ngx_http_rtbus_module.h"
+
+
+/* a request header by its lower-case name, or NULL */
+
+ngx_table_elt_t *ngx_http_rtbus_header_in(ngx_http_request_t *r,
+    const char *name, size_t len);
+
+/* an argument of the request, decoded; empty: there is none */
+
+ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value);
+
+/*
+ * Undoes the percent-encoding of what nginx has left encoded, which is
+ * arguments: what was decoded once must not be decoded again, as other
+ * locations and rules have seen it by its name of then.  NGX_OK or NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value);
+
+/* a copy that is memory of another pool: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst,
+    ngx_str_t *src);
+
+
+#endif /* _NGX_HTTP_RTBUS_REQUEST_H_INCLUDED_ */
