@@ -110,12 +110,12 @@ my %shown = map { $_ => 1 } "@exprs" =~ /\b(rtbus_\w+)/g;
 is_deeply([ grep { !$shown{$_} && /_total$/ } sort keys %name ], [],
 	'dashboard: has all counters');
 
-# README.md has a row for each metric, with all that its label may be
+# the manual has a row for each metric, with all that its label may be
 
-my $readme = read_all("$top/README.md");
+my $manual = read_all("$top/docs/operations.md");
 
 my @rows = map { [ /^\| `(\w+)` \|(?: `(\w+)`)? \| (.*)$/ ] }
-	$readme =~ /^(\| `rtbus_\w+` \| .*)$/mg;
+	$manual =~ /^(\| `rtbus_\w+` \| .*)$/mg;
 
 my (%documented, %values);
 
@@ -137,7 +137,7 @@ for my $row (@rows) {
 }
 
 is_deeply([ sort keys %documented ],
-	[ grep { !/le=/ } sort keys %$metrics ], 'README.md: metrics');
+	[ grep { !/le=/ } sort keys %$metrics ], 'docs/operations.md: metrics');
 
 SKIP: {
 	my $found = grep { -x "$_/promtool" } split /:/, $ENV{PATH};

@@ -12,6 +12,7 @@ use Test::More;
 
 use Test::RTBus;
 use Test::Nginx;
+use Test::RTBus::Manual qw/ chapter /;
 
 use Cwd qw/ abs_path /;
 use File::Basename qw/ dirname /;
@@ -63,7 +64,7 @@ $t->write_file('error.log', '');
 
 ###############################################################################
 
-my ($chapter) = read_all("$top/README.md") =~ /^# Quick start\n(.*?)^# /ms;
+my $chapter = chapter('README.md', 'Quick start');
 my ($follow, $speak) = map { here($_) }
 	grep { /redis-cli/ } $chapter =~ /^((?:    .+\n)+)/mg;
 

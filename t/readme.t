@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
-# README.md says what the module has: each directive with its true default and
-# contexts, none that is not there, and examples that nginx takes.
+# The manual says what the module has: each directive with its true default and
+# contexts, none that is not there, examples that nginx takes, and links that
+# lead somewhere.
 
 ###############################################################################
 
@@ -12,6 +13,7 @@ use Test::More;
 
 use Test::RTBus;
 use Test::Nginx;
+use Test::RTBus::Manual;
 
 use Cwd qw/ abs_path /;
 use File::Basename qw/ dirname /;
@@ -25,23 +27,36 @@ my $top = abs_path(dirname(__FILE__) . '/..');
 
 my $source = read_all("$top/ngx_http_rtbus_module.c");
 my $all = join '', $source, map { read_all($_) } glob "$top/src/http/*.c $top/src/http/*/*.c";
-my $readme = read_all("$top/README.md");
+my @pages = manual_pages();
+my %text = map { $_ => page($_) } @pages;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite access auth_basic proxy
 	auth_request limit_conn limit_req /);
 
 my %command = commands($source);
-my %section = sections($readme);
-my @blocks = $readme =~ /^```nginx\n(.*?)^```$/msg;
+my %section = sections($text{'docs/directives.md'});
+my @blocks = map { my $name = $_; map { [ $name, $_ ] }
+	blocks($text{$name}, 'nginx') } @pages;
 
-$t->plan(3 + 3 * keys(%section) + @blocks + 12);
+# pages that stand beside the manual
+
+my @beside = map { s!^\Q$top/\E!!r } glob "$top/[A-Z]*.md";
+my @all = (@pages, grep { $_ ne 'README.md' } @beside);
+
+$text{$_} //= page($_) for @all;
+
+# the reader finds his way by a list of the chapters where there are several
+
+my @contents = grep { !/README|directives/ && $text{$_} =~ /^- \[/m } @pages;
+
+$t->plan(3 + 3 * keys(%section) + @blocks + 4 * @all + @contents + 5);
 
 ###############################################################################
 
 cmp_ok(scalar(keys %command), '>', 10, 'directives in the source');
 
 is_deeply([ sort keys %section ], [ sort keys %command ],
-	'directives of README.md are those of the module');
+	'directives of the manual are those of the module');
 
 for my $name (sort keys %section) {
 	my ($syntax, $default, $context) = @{ $section{$name} };
@@ -57,58 +72,80 @@ for my $name (sort keys %section) {
 $t->write_file('jwt.key', "0123456789abcdef\n");
 
 for my $i (0 .. $#blocks) {
-	my ($ok, $output) = nginx_check($t, whole($blocks[$i]));
+	my ($name, $text) = @{ $blocks[$i] };
+	my ($ok, $output) = nginx_check($t, whole($text));
 
-	ok($ok, 'example ' . ($i + 1)) or diag($output);
+	ok($ok, "$name: example " . ($i + 1)) or diag($output);
 }
 
 is((nginx_check($t, whole("rtbus_nonsense on;\n")))[0], 0,
 	'an example that is wrong');
 
-# links within the page: a heading's name in lower case, without punctuation
-
-my @headings = ($readme =~ s/^```.*?^```$//msgr) =~ /^(#+ .*)$/mg;
-my @anchors = map { lc s/^#+ //r =~ s/[^\w -]//gr =~ tr/ /-/r } @headings;
-my %anchor = map { $_ => 1 } @anchors;
-
-is(scalar keys %anchor, scalar @anchors, 'headings have names of their own');
-
-my ($contents) = $readme =~ /^# Contents\n(.*?)^# /ms;
-
-is_deeply([ $contents =~ /^( *- \[.*?\])/mg ],
-	[ map { s/^# (.*)/- [$1]/r =~ s/^## (.*)/    - [$1]/r }
-		grep { !/^# (?:Name|Contents)$|^###/ } @headings ], 'contents');
-
 # all directives, and all variables
 
-my ($index) = $readme =~ /^# Directives\n(.*?)^### /ms;
+my ($index) = $text{'docs/directives.md'} =~ /^# Directives\n(.*?)^## /ms;
 
 is_deeply([ sort $index =~ /\[`(\w+)`\]\(#\1\)/g ], [ sort keys %command ],
 	'list of directives');
 
-my ($variables) = $readme =~ /^# Variables\n(.*?)^# /ms;
+my $variables = chapter('docs/directives.md', 'Variables');
 my @variables = $all =~ s/^\Q$source//r =~ /ngx_string\("(rtbus_\w+)"\)/g;
 
 is_deeply([ sort $variables =~ /^- `\$(\w+)`:/mg ], [ sort @variables ],
 	'variables');
 
-is_deeply([ grep { !$anchor{$_} } $readme =~ /\]\(#([^)]*)\)/g ], [],
-	'links');
+# a page that is read first has to be short
 
-# of all pages: what they link to, and what they say "make" can do
+cmp_ok(scalar split(/^/, $text{'README.md'}), '<=', 350,
+	'README.md is not long');
+
+for my $name (@contents) {
+	my ($contents) = $text{$name} =~ /\A# [^\n]*\n(.*?)^## /ms;
+
+	is_deeply([ $contents =~ /^( *- \[.*?\]\(#.*?\))$/mg ],
+		[ map { '    ' x ($_->[0] - 2) . "- [$_->[1]](#"
+			. (anchors("# $_->[1]"))[0] . ')' }
+			grep { $_->[0] == 2 || $_->[0] == 3 }
+			headings($text{$name}) ], "$name: contents");
+}
+
+# of all pages: where their links lead, and what they say "make" can do
+
+my %anchor = map { my $name = $_; $name => { map { $_ => 1 }
+	anchors($text{$name}) } } @all;
 
 my $make = read_all("$top/Makefile");
 
-for my $name ('README.md', 'CONTRIBUTING.md', 'SECURITY.md') {
-	my $text = read_all("$top/$name");
+for my $name (@all) {
+	my $text = $text{$name};
+	my @names = anchors($text);
 
-	is_deeply([ grep { !-e "$top/$_" } map { s/#.*//r }
-		$text =~ /\]\((?!#|https?:)([^)]*)\)/g ], [], "$name: files");
+	is(scalar keys %{ $anchor{$name} }, scalar @names,
+		"$name: headings have names of their own");
+
+	my @links = map { [ /^([^#]*)#?(.*)$/ ] }
+		$text =~ s/^```.*?^```$//msgr =~ /\]\((?!https?:)([^)]*)\)/g;
+
+	is_deeply([ map { $_->[0] } grep { !-e target($name, $_->[0]) } @links ],
+		[], "$name: links to files");
+
+	is_deeply([ map { "$_->[0]#$_->[1]" } grep { $_->[1] ne ''
+		&& !$anchor{ page_of($name, $_->[0]) }{ $_->[1] } } @links ],
+		[], "$name: links to headings");
 
 	is_deeply([ grep { $make !~ /^\Q$_\E:/m }
 		$text =~ /(?:^    |`)make (?:-B )?([a-z]\w*[\w-]*)\b(?!=)/mg ],
 		[], "$name: targets of make");
 }
+
+# comments elsewhere name pages, and no heading of a page that was moved
+
+my @files = grep { /\.(?:[chtp]m?|conf|lua|js|py|yml)$|^(?:CHANGES|Makefile)$/ }
+	split /\n/, qx{cd '$top' && git ls-files 2>/dev/null};
+
+is_deeply([ map { my $file = $_; map { "$file: $_" } grep { !-e "$top/$_" }
+	read_all("$top/$file") =~ m!\b(docs/[\w-]+\.md)\b!g } @files ], [],
+	'pages that other files name');
 
 # the first release has all of them
 
@@ -125,6 +162,26 @@ sub read_all {
 	open my $fh, '<', $name or die "Can't read $name: $!\n";
 	local $/;
 	return <$fh>;
+}
+
+# a link of a page as a file of the repository
+
+sub page_of {
+	my ($name, $link) = @_;
+
+	return $name if $link eq '';
+
+	my $path = ($name =~ m!^(.*/)! ? $1 : '') . $link;
+
+	1 while $path =~ s!(^|/)[^/]+/\.\./!$1!;
+
+	return $path;
+}
+
+sub target {
+	my ($name, $link) = @_;
+
+	return "$top/" . page_of($name, $link);
 }
 
 # name => [ flags, field of the configuration or undef ]
@@ -152,14 +209,14 @@ sub commands {
 # name => [ syntax, default, context ], as they are written
 
 sub sections {
-	my ($readme) = @_;
+	my ($page) = @_;
 
-	my ($part) = $readme =~ /^# Directives\n(.*?)^# /ms
-		or die "No directives in README.md\n";
+	my ($part) = $page =~ /^# Directives\n(.*?)^## Variables/ms
+		or die "No directives in the manual\n";
 
 	my %section;
 
-	while ($part =~ /^### `(\w+)`\n(.*?)(?=^###|\z)/msg) {
+	while ($part =~ /^## `(\w+)`\n(.*?)(?=^##|\z)/msg) {
 		my ($name, $text) = ($1, $2);
 
 		die "$name is described twice\n" if $section{$name};

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
-# The programs of README.md, taken from there and run: whoever copies one has
-# something that works.  Its synopsis is the nginx for all of them; only ports
+# The programs of the manual, taken from there and run: whoever copies one has
+# something that works.  The synopsis is the nginx for all of them; only ports
 # are replaced.
 
 ###############################################################################
@@ -13,6 +13,7 @@ use Test::More;
 
 use Test::RTBus;
 use Test::Nginx;
+use Test::RTBus::Manual qw/ blocks chapter /;
 use Test::RTBus::Redis;
 use Test::RTBus::WebSocket;
 
@@ -25,7 +26,6 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $top = abs_path(dirname(__FILE__) . '/..');
-my $readme = read_all("$top/README.md");
 
 my ($node) = grep { -x } map { "$_/node" } split /:/, $ENV{PATH};
 
@@ -52,12 +52,12 @@ if (@missing) {
 }
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite access /)
-	->has_daemon('redis-server')->plan(33);
+	->has_daemon('redis-server')->plan(36);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $d = $t->testdir();
 
-my ($conf) = programs('Synopsis', 'nginx');
+my ($conf) = programs('README', 'Synopsis', 'nginx');
 my $url = $redis->url();
 
 $conf =~ s/^load_module .*;$/%%TEST_GLOBALS%%\ndaemon off;/m;
@@ -83,7 +83,8 @@ my @created = qw/ job:42 job:created:v1 {"jobId":"42"} SET userId ann /;
 
 $redis->cmd('FCALL', 'rtbus_publish', 1, @created);
 
-my $token = sh((programs('Clients', 'sh'))[0] . 'printf %s "$token"');
+my $token = sh((programs('clients', 'Examples', 'sh'))[0]
+	. 'printf %s "$token"');
 my $ws = Test::RTBus::WebSocket->connect(path => "/ws?token=$token");
 
 $ws->send_json({ event => 'subscribe', data => { channel => 'job:42' },
@@ -92,16 +93,18 @@ is($ws->wait_ack(1)->{data}{ok}, JSON::PP::true(), 'token of ann');
 
 my $output = '';
 
-published('sh', 1, sub { sh(programs('From a shell', 'sh')) });
+published('sh', 1, sub { sh(programs('producers', 'From a shell', 'sh')) });
 
 is($ws->wait_event('job:created:v1')->{data}{jobId}, '42', 'sh: job');
 
 published('Python', 2, sub {
-	run($python, file('publish.py', programs('From Python', 'python')));
+	run($python, file('publish.py',
+		programs('producers', 'From Python', 'python')));
 });
 
 published('Node', 3, sub {
-	run($node, file('publish.js', programs('From Node', 'js')));
+	run($node, file('publish.js',
+		programs('producers', 'From Node', 'js')));
 });
 
 SKIP: {
@@ -114,24 +117,27 @@ SKIP: {
 	published('Go', 4, sub {
 		run('env', 'GO111MODULE=off', "GOPATH=$packages",
 			"GOCACHE=$d/go", 'go', 'run',
-			file('publish.go', programs('From Go', 'go')));
+			file('publish.go',
+				programs('producers', 'From Go', 'go')));
 	});
 }
 
 published('C', 5, sub {
 	run('cc', '-W', '-Wall', '-Werror', '-o', "$d/publish",
-		file('publish.c', programs('From C', 'c')), '-lhiredis')
+		file('publish.c', programs('producers', 'From C', 'c')), '-lhiredis')
 		. run("$d/publish");
 });
 
-published('curl', undef, sub { sh(programs('Over HTTP', 'sh')) });
+published('curl', undef, sub { sh(programs('producers', 'Over HTTP', 'sh')) });
 
 # clients: what was there, what comes, and what came while they were away
 
-my %client = map { $_ => page($_) }
+my %client = map { $_ => snippet('clients', $_) }
 	('socket.io-client', 'A plain WebSocket', 'EventSource');
 
-my @curl = map { s/\bcurl/exec curl/r } programs('curl', 'sh');
+$client{'README'} = snippet('README', 'A client');
+
+my @curl = map { s/\bcurl/exec curl/r } programs('clients', 'curl', 'sh');
 
 my $now = daemon('curl.now', 'sh', '-c', "token='$token'\n$curl[0]");
 my $all = daemon('curl.all', 'sh', '-c', "token='$token'\n$curl[1]");
@@ -171,28 +177,31 @@ for my $name (sort keys %client) {
 # commands
 
 my $producer = daemon('producer', $python, '-u',
-	file('producer.py', programs('Commands', 'python')));
+	file('producer.py', programs('producers', 'Commands', 'python')));
 
-page('Commands');
+snippet('clients', 'Commands');
 
 like((wait_for { read_all($producer) } 'a command'),
 	qr/^ann wants job:start:v1 \{"jobId":"42","ackId":".*"\}$/, 'command');
 
 ###############################################################################
 
-# the programs of a chapter, up to the next heading
+# the programs of a chapter of a page
 
 sub programs {
-	my ($heading, $language) = @_;
+	my ($name, $heading, $language) = @_;
 
-	my ($part) = $readme =~ /^\#+\ \Q$heading\E\n
-		((?:^```.*?^```$|(?!^\#).)*)/msx;
-
-	my @programs = ($part || '') =~ /^```$language\n(.*?)^```$/msg
-		or die "No program under \"$heading\" in README.md\n";
+	my @programs = blocks(chapter(file_of($name), $heading), $language)
+		or die "No program under \"$heading\" in $name\n";
 
 	return @programs if $language eq 'nginx';
 	return map { here($_) } @programs;
+}
+
+sub file_of {
+	my ($name) = @_;
+
+	return $name eq 'README' ? 'README.md' : "docs/$name.md";
 }
 
 # what stands for the reader's machine, as it is on ours
@@ -252,13 +261,13 @@ sub daemon {
 	return "$d/$name.out";
 }
 
-sub page {
-	my ($name) = @_;
+sub snippet {
+	my ($page, $name) = @_;
 
 	return daemon("page." . $name =~ s/\W//gr, $node, "$top/t/node/snippet.js",
 		json_encode({ token => $token,
 			url => 'http://127.0.0.1:' . port(8080) }),
-		file($name =~ s/\W//gr . ".js", programs($name, 'js')));
+		file($name =~ s/\W//gr . ".js", programs($page, $name, 'js')));
 }
 
 # what a page shows, once it is that or at the end of the time

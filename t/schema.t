@@ -13,6 +13,7 @@ use Test::More;
 
 use Test::RTBus;
 use Test::Nginx;
+use Test::RTBus::Manual qw/ blocks chapter /;
 use Test::RTBus::Redis;
 use Test::RTBus::SSE;
 use Test::RTBus::WebSocket;
@@ -423,15 +424,15 @@ for my $case (
 		|| diag($output);
 }
 
-# what README.md shows
+# what the manual shows
 
-my ($example) = read_all("$top/README.md")
-	=~ /^### `rtbus_schema`\n.*?^```json\n(.*?)^```$/ms;
+my ($example) = blocks(chapter('docs/directives.md', '`rtbus_schema`'),
+	'json');
 
 $t->write_file('example.json', $example);
 
 my ($ok, $output) = check('rtbus_schema example.json');
-ok($ok, 'the example of README.md') || diag($output);
+ok($ok, 'the example of the manual') || diag($output);
 
 # the events that come with the module
 

@@ -1,4 +1,4 @@
-// Runs a program of README.md that is meant for a page: the second argument is
+// Runs a program of the manual that is meant for a page: the second argument is
 // its file, the first one JSON with "token" and "url", where the page would have
 // come from.  What the page would show is printed, one JSON string a line, each
 // time that it changes.

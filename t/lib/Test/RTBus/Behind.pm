@@ -1,6 +1,6 @@
 package Test::RTBus::Behind;
 
-# Another server in front of nginx, with the settings that README.md has for it
+# Another server in front of nginx, with the settings that the manual has for it
 # in its chapter "Behind a proxy".
 #
 #	my $proxy = Test::RTBus::Behind->new('haproxy', $t);
@@ -30,20 +30,17 @@ package Test::RTBus::Behind;
 use warnings;
 use strict;
 
-use Cwd qw/ abs_path /;
-use File::Basename qw/ dirname /;
 use POSIX qw/ WNOHANG /;
 use Time::HiRes qw/ time /;
 
 use Test::RTBus ();
+use Test::RTBus::Manual qw/ blocks chapter /;
 use Test::RTBus::Polling ();
 use Test::RTBus::SSE ();
 use Test::RTBus::SocketIO ();
 use Test::RTBus::WebSocket ();
 
-my $TOP = dirname(abs_path(__FILE__)) . '/../../../..';
-
-# program, its language in README.md, what the settings are put into, how it is
+# program, its language in the manual, what the settings are put into, how it is
 # run in the foreground
 
 my %servers = (
@@ -244,12 +241,8 @@ sub new {
 sub _settings {
 	my ($language) = @_;
 
-	open my $fh, '<', "$TOP/README.md" or die "README.md: $!\n";
-	my ($chapter) = do { local $/; <$fh> }
-		=~ /^# Behind a proxy\n(.*?)^# /ms;
-
-	my ($text) = ($chapter || '') =~ /^```\Q$language\E\n(.*?)^```$/ms
-		or die "README.md has no settings in $language\n";
+	my ($text) = blocks(chapter('docs/operations.md', 'Behind a proxy'),
+		$language) or die "The manual has no settings in $language\n";
 
 	return $text;
 }
