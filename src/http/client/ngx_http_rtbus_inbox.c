@@ -2,9 +2,11 @@
 #include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_access.h"
 #include "ngx_http_rtbus_name.h"
-#include "ngx_http_rtbus_sender.h"
+#include "ngx_http_rtbus_rate.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_state.h"
+#include "ngx_http_rtbus_subs.h"
 #include "rtbus_ws.h"
 
 
@@ -88,8 +90,6 @@ static void ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli,
     const char *name, ngx_str_t *channel);
 static ngx_int_t ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel, uint64_t *ack);
-static ngx_int_t ngx_http_rtbus_inbox_error(ngx_http_rtbus_client_t *cli,
-    const char *error, ngx_msec_t retry, uint64_t *ack);
 
 
 static ngx_http_rtbus_inbox_event_t  ngx_http_rtbus_inbox_events[] = {
@@ -147,7 +147,7 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
 
     rc = ngx_http_rtbus_sender_command(cli, in, ack, &error);
 
-    return (rc == NGX_DECLINED) ? ngx_http_rtbus_inbox_refuse(cli, error, ack)
+    return (rc == NGX_DECLINED) ? ngx_http_rtbus_client_refuse(cli, error, ack)
                                 : rc;
 }
 
@@ -164,7 +164,7 @@ ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
         return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
     }
 
-    return ngx_http_rtbus_inbox_refuse(cli, error, ack);
+    return ngx_http_rtbus_client_refuse(cli, error, ack);
 }
 
 
@@ -180,10 +180,10 @@ ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli, ngx_str_t *join,
     ngx_int_t   rc;
     ngx_msec_t  ms;
 
-    rc = ngx_http_rtbus_client_rate(cli, 0, &ms);
+    rc = ngx_http_rtbus_rate_message(cli, 0, &ms);
 
     if (rc != NGX_OK && join && ngx_http_rtbus_inbox_new(cli, join)) {
-        rc = ngx_http_rtbus_client_rate(cli, 1, &ms);
+        rc = ngx_http_rtbus_rate_message(cli, 1, &ms);
     }
 
     if (rc == NGX_OK) {
@@ -199,7 +199,7 @@ ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli, ngx_str_t *join,
                       "client is refused, rate limited");
     }
 
-    rc = ngx_http_rtbus_inbox_error(cli, "rate limited", ms, ack);
+    rc = ngx_http_rtbus_client_error(cli, "rate limited", ms, ack);
 
     return (rc == NGX_OK) ? NGX_DECLINED : rc;
 }
@@ -259,14 +259,14 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
                            &error);
 
     if (rc != RTBUS_OK) {
-        return ngx_http_rtbus_inbox_refuse(cli, "bad channel", ack);
+        return ngx_http_rtbus_client_refuse(cli, "bad channel", ack);
     }
 
     ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
 
     error = ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel.name);
     if (error) {
-        return ngx_http_rtbus_inbox_refuse(cli, error, ack);
+        return ngx_http_rtbus_client_refuse(cli, error, ack);
     }
 
     type = m[1].value.type;
@@ -275,14 +275,14 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
 
         error = ngx_http_rtbus_inbox_position(&m[1].value, &channel.pos);
         if (error) {
-            return ngx_http_rtbus_inbox_refuse(cli, error, ack);
+            return ngx_http_rtbus_client_refuse(cli, error, ack);
         }
 
         channel.placed = 1;
     }
 
     if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
+        return ngx_http_rtbus_client_refuse(cli, "forbidden", ack);
     }
 
     type = m[2].value.type;
@@ -295,11 +295,11 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     }
 
     if (type != RTBUS_JSON_BOOL) {
-        return ngx_http_rtbus_inbox_refuse(cli, "bad state", ack);
+        return ngx_http_rtbus_client_refuse(cli, "bad state", ack);
     }
 
     if (channel.placed) {
-        return ngx_http_rtbus_inbox_refuse(cli, "either after or state", ack);
+        return ngx_http_rtbus_client_refuse(cli, "either after or state", ack);
     }
 
     return ngx_http_rtbus_inbox_ask(cli, &channel, ack);
@@ -334,20 +334,21 @@ ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_rtbus_client_join(cli, channel, handler,
-                                    ack ? *ack : NGX_HTTP_RTBUS_NO_ACK);
+    rc = ngx_http_rtbus_subs_join(cli, channel, handler,
+                                  ack ? *ack : NGX_HTTP_RTBUS_NO_ACK);
 
     return ngx_http_rtbus_inbox_join_done(cli, channel, handler, ack, rc);
 }
 
 
-/* tells the client what ngx_http_rtbus_client_join() has answered */
+/* tells the client what ngx_http_rtbus_subs_join() has answered */
 
 static ngx_int_t
 ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
     uint64_t *ack, ngx_int_t rc)
 {
+    const char            *error;
     ngx_http_rtbus_sub_t  *s;
 
     switch (rc) {
@@ -362,13 +363,11 @@ ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
         return NGX_OK;
 
     case NGX_BUSY:
-        return ngx_http_rtbus_inbox_refuse(cli,
-                                           ngx_http_rtbus_inbox_busy(cli,
-                                                       &channel->name),
-                                           ack);
+        error = ngx_http_rtbus_inbox_busy(cli, &channel->name);
+        return ngx_http_rtbus_client_refuse(cli, error, ack);
 
     case NGX_DECLINED:
-        return ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
+        return ngx_http_rtbus_client_refuse(cli, "unavailable", ack);
 
     default: /* NGX_ERROR */
         return NGX_ERROR;
@@ -425,7 +424,7 @@ ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
         rc = ngx_http_rtbus_inbox_ok(s->cli, &s->sub.ch->name, ack);
 
     } else {
-        rc = ngx_http_rtbus_inbox_refuse(s->cli, error, ack);
+        rc = ngx_http_rtbus_client_refuse(s->cli, error, ack);
     }
 
     if (rc != NGX_OK) {
@@ -451,7 +450,7 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_ask_t  *ask;
 
     if (cli->nasks == NGX_HTTP_RTBUS_MAX_ASKS) {
-        return ngx_http_rtbus_inbox_refuse(cli, "too many requests", ack);
+        return ngx_http_rtbus_client_refuse(cli, "too many requests", ack);
     }
 
     ask = ngx_alloc(sizeof(ngx_http_rtbus_ask_t),
@@ -484,7 +483,7 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
 
     if (ask->call == NULL) {
         ngx_free(ask);
-        return ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
+        return ngx_http_rtbus_client_refuse(cli, "unavailable", ack);
     }
 
     ngx_queue_insert_tail(&cli->asks, &ask->queue);
@@ -617,7 +616,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     }
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_rtbus_inbox_refuse(cli, "unavailable", ack);
+        rc = ngx_http_rtbus_client_refuse(cli, "unavailable", ack);
 
         if (rc != NGX_OK) {
             goto nomem;
@@ -637,7 +636,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     {
         ngx_http_rtbus_foreign(&ask->channel, cli->carrier->log);
 
-        if (ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack) != NGX_OK) {
+        if (ngx_http_rtbus_client_refuse(cli, "forbidden", ack) != NGX_OK) {
             goto nomem;
         }
 
@@ -665,8 +664,8 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
      * no state comes that is not followed by events.
      */
 
-    rc = ngx_http_rtbus_client_join(cli, &channel, ngx_http_rtbus_inbox_joined,
-                                    ask->ack);
+    rc = ngx_http_rtbus_subs_join(cli, &channel, ngx_http_rtbus_inbox_joined,
+                                  ask->ack);
 
     if (rc == NGX_OK || rc == NGX_AGAIN) {
         ngx_http_rtbus_client_event(cli, "state", &json, &ask->channel);
@@ -828,11 +827,11 @@ ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
     error = ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel);
 
     if (rc != RTBUS_OK || error) {
-        return ngx_http_rtbus_inbox_refuse(cli, "bad channel", ack);
+        return ngx_http_rtbus_client_refuse(cli, "bad channel", ack);
     }
 
-    if (ngx_http_rtbus_client_leave(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_inbox_refuse(cli, "not subscribed", ack);
+    if (ngx_http_rtbus_subs_leave(cli, &channel) != NGX_OK) {
+        return ngx_http_rtbus_client_refuse(cli, "not subscribed", ack);
     }
 
     return ngx_http_rtbus_inbox_ok(cli, &channel, ack);
@@ -860,11 +859,11 @@ ngx_http_rtbus_inbox_subscribe_job(ngx_http_rtbus_client_t *cli,
     }
 
     if (error) {
-        return ngx_http_rtbus_inbox_refuse(cli, "bad jobId", ack);
+        return ngx_http_rtbus_client_refuse(cli, "bad jobId", ack);
     }
 
     if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
+        return ngx_http_rtbus_client_refuse(cli, "forbidden", ack);
     }
 
     return ngx_http_rtbus_inbox_join(cli, &channel,
@@ -900,11 +899,11 @@ ngx_http_rtbus_inbox_unsubscribe_job(ngx_http_rtbus_client_t *cli,
     }
 
     if (error) {
-        return ngx_http_rtbus_inbox_refuse(cli, "bad jobId", ack);
+        return ngx_http_rtbus_client_refuse(cli, "bad jobId", ack);
     }
 
-    if (ngx_http_rtbus_client_leave(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_inbox_refuse(cli, "not subscribed", ack);
+    if (ngx_http_rtbus_subs_leave(cli, &channel) != NGX_OK) {
+        return ngx_http_rtbus_client_refuse(cli, "not subscribed", ack);
     }
 
     ngx_http_rtbus_inbox_event(cli, "unsubscribed", &channel);
@@ -937,13 +936,13 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     if (rc != RTBUS_OK
         || ngx_http_rtbus_inbox_job(&m[0].value, buf, &channel.name) != NULL)
     {
-        return ngx_http_rtbus_inbox_refuse(cli, "bad jobId", ack);
+        return ngx_http_rtbus_client_refuse(cli, "bad jobId", ack);
     }
 
     if (m[1].value.type != RTBUS_JSON_NUMBER
         || rtbus_json_uint(&m[1].value.raw, &channel.pos.seq) != RTBUS_OK)
     {
-        return ngx_http_rtbus_inbox_refuse(cli, "bad lastSequence", ack);
+        return ngx_http_rtbus_client_refuse(cli, "bad lastSequence", ack);
     }
 
     channel.placed = 1;
@@ -951,7 +950,7 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     channel.exact = 1;
 
     if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_inbox_refuse(cli, "forbidden", ack);
+        return ngx_http_rtbus_client_refuse(cli, "forbidden", ack);
     }
 
     return ngx_http_rtbus_inbox_join(cli, &channel,
@@ -1070,7 +1069,7 @@ ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
     ngx_http_rtbus_sub_t  *s;
     u_char                 buf[RTBUS_CHANNEL_MAX + RTBUS_POSITION_MAX + 64];
 
-    if (cli->keeps && cli->moved) {
+    if (cli->keeps && cli->stale_cursor) {
 
         /* else it would recover with a cursor that lacks the channel */
 
@@ -1107,52 +1106,4 @@ ngx_http_rtbus_inbox_ok(ngx_http_rtbus_client_t *cli, ngx_str_t *channel,
     data.len = p - buf;
 
     return cli->protocol->ack(cli, *ack, &data);
-}
-
-
-ngx_int_t
-ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli, const char *error,
-    uint64_t *ack)
-{
-    ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
-                  "client is refused, %s", error);
-
-    return ngx_http_rtbus_inbox_error(cli, error, 0, ack);
-}
-
-
-/* retry: ms until it may be tried again; 0: it is not said */
-
-static ngx_int_t
-ngx_http_rtbus_inbox_error(ngx_http_rtbus_client_t *cli, const char *error,
-    ngx_msec_t retry, uint64_t *ack)
-{
-    ngx_str_t                 data;
-    ngx_http_rtbus_outcome_t  outcome;
-    u_char                    buf[NGX_HTTP_RTBUS_OUTCOME_MAX
-                                  + sizeof(",\"retryAfter\":")
-                                  + NGX_INT_T_LEN];
-
-    ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
-
-    outcome.error = error;
-
-    ngx_rtbus_stat_refused(cli->hub->stat, error, 0);
-
-    data.data = buf;
-    data.len = ngx_http_rtbus_command_json(&outcome, buf);
-
-    if (retry) {
-        /* in front of the brace */
-        data.len = ngx_sprintf(buf + data.len - 1, ",\"retryAfter\":%M}", retry)
-                   - buf;
-    }
-
-    if (ack) {
-        return cli->protocol->ack(cli, *ack, &data);
-    }
-
-    ngx_http_rtbus_client_event(cli, "error", &data, NULL);
-
-    return NGX_OK;
 }

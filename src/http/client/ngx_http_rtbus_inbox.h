@@ -13,10 +13,6 @@
 #include "ngx_http_rtbus_command.h"
 
 
-/* no client's number for an ack: no answer is wanted */
-#define NGX_HTTP_RTBUS_NO_ACK    ((uint64_t) -1)
-
-
 /*
  * Handles one event of a client.  With ack not NULL the client is answered
  * through protocol->ack, now or later; without it only refusals are told, by an
@@ -31,11 +27,6 @@ ngx_int_t ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli,
 /* the same for a message that is no event, with that error */
 
 ngx_int_t ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
-    const char *error, uint64_t *ack);
-
-/* {"ok":false,"error":"<error>"}, by an ack or an "error" event; likewise */
-
-ngx_int_t ngx_http_rtbus_inbox_refuse(ngx_http_rtbus_client_t *cli,
     const char *error, uint64_t *ack);
 
 /* the client ends: replies that are still awaited on its behalf come to nobody */

@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_sender.h"
-#include "ngx_http_rtbus_inbox.h"
 #include "ngx_http_rtbus_relay.h"
 #include "rtbus_ws.h"
 
@@ -246,7 +245,7 @@ ngx_http_rtbus_sender_tell(ngx_http_rtbus_client_t *cli, uint64_t number,
     ack = (number == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &number;
 
     if (outcome->error) {
-        rc = ngx_http_rtbus_inbox_refuse(cli, outcome->error, ack);
+        rc = ngx_http_rtbus_client_refuse(cli, outcome->error, ack);
 
     } else if (ack == NULL) {
         return;

@@ -1,8 +1,9 @@
 
 #include "ngx_http_rtbus_plain.h"
-#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_client_life.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_subs.h"
 #include "ngx_http_rtbus_ws.h"
 
 
@@ -141,7 +142,7 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
 static void
 ngx_http_rtbus_plain_room(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_http_rtbus_client_resume(car->data);
+    ngx_http_rtbus_subs_resume(car->data);
 }
 
 
@@ -204,7 +205,8 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     }
 
     if (rc != RTBUS_OK) {
-        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD, reason);
+        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD,
+                                     reason);
         return NGX_ERROR;
     }
 
@@ -213,7 +215,7 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
             || ack > NGX_HTTP_RTBUS_PLAIN_MAX_ACK))
     {
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD,
-                                    "ack is not a number");
+                                     "ack is not a number");
         return NGX_ERROR;
     }
 

@@ -1,10 +1,11 @@
 
 #include "ngx_http_rtbus_sse.h"
-#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_client_life.h"
 #include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_carriers.h"
 #include "ngx_http_rtbus_reply.h"
+#include "ngx_http_rtbus_subs.h"
 #include "rtbus_sse.h"
 #include "rtbus_ws.h"
 
@@ -194,7 +195,7 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
         != NGX_OK)
     {
         ngx_http_rtbus_carrier_close(&sse->carrier, RTBUS_WS_INTERNAL,
-                                    "no memory");
+                                     "no memory");
     }
 
     return NGX_DONE;
@@ -373,7 +374,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
         if (sse->waited == car->request->connection->sent + 1) {
             car->broken = 1;
             ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
-                                        "ping timeout");
+                                         "ping timeout");
             return;
         }
 
@@ -455,7 +456,7 @@ ngx_http_rtbus_sse_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
 static void
 ngx_http_rtbus_sse_room(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_http_rtbus_client_resume(car->data);
+    ngx_http_rtbus_subs_resume(car->data);
 }
 
 

@@ -1,12 +1,15 @@
 
 #include "ngx_http_rtbus_sio.h"
-#include "ngx_http_rtbus_client.h"
+#include "ngx_http_rtbus_client_life.h"
+#include "ngx_http_rtbus_client_move.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_eio_request.h"
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_rate.h"
 #include "ngx_http_rtbus_remote.h"
 #include "ngx_http_rtbus_sender.h"
+#include "ngx_http_rtbus_subs.h"
 #include <openssl/crypto.h>
 #include "rtbus_attachments.h"
 #include "rtbus_sio.h"
@@ -229,7 +232,7 @@ ngx_http_rtbus_sio_room(ngx_http_rtbus_carrier_t *car)
          q = ngx_queue_next(q))
     {
         socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
-        ngx_http_rtbus_client_resume(&socket->client);
+        ngx_http_rtbus_subs_resume(&socket->client);
     }
 }
 
@@ -1028,7 +1031,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
     }
 
-    if (ngx_http_rtbus_rate(&sio->tokens, &sio->tokens_at, rate, room)
+    if (ngx_http_rtbus_rate_take(&sio->tokens, &sio->tokens_at, rate, room)
         != NGX_OK
         || rc != NGX_OK)
     {
