@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_forward.h"
+#include "ngx_rtbus_channel.h"
 
 
 /*
@@ -416,7 +417,7 @@ ngx_rtbus_forward_message(ngx_rtbus_redis_sub_t *rs,
 
     /* what came on the channel itself came just before this */
 
-    ch = ngx_rtbus_hub_find(hub, name);
+    ch = ngx_rtbus_channel_find(hub, name);
 
     source.channel = *name;
     source.heard = (ch && ch->topic.ready);
@@ -495,7 +496,7 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
     event->pos.epoch = 0;
     event->pos.seq = 0;
 
-    fwd->own = ngx_rtbus_hub_find(hub, &source->channel);
+    fwd->own = ngx_rtbus_channel_find(hub, &source->channel);
     fwd->nseen = 0;
 
     if (fwd->own) {
@@ -543,7 +544,7 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
 
         target.len = hub->prefix.len + size;
 
-        ch = ngx_rtbus_hub_find(hub, &target);
+        ch = ngx_rtbus_channel_find(hub, &target);
 
         if (ch == NULL || ch->topic.refused
             || (ngx_queue_empty(&ch->subs) && ngx_queue_empty(&ch->waiting)))
@@ -571,7 +572,7 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
                 ngx_rtbus_forward_deliver(ch, source, event);
 
             } else {
-                ngx_rtbus_hub_keep(ch, source, data, len, 0);
+                ngx_rtbus_channel_keep(ch, source, data, len, 0);
             }
         }
 
@@ -872,7 +873,7 @@ ngx_rtbus_forward_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
         if (sub->keeping && ngx_rtbus_forward_wanted(fwd, source, sub)) {
-            ngx_rtbus_hub_later(sub, &msg);
+            ngx_rtbus_channel_later(sub, &msg);
         }
     }
 

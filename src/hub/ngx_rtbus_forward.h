@@ -31,7 +31,7 @@ ngx_int_t ngx_rtbus_forward_rule(ngx_conf_t *cf, ngx_array_t **rules,
     ngx_str_t *pattern, ngx_str_t *channel);
 
 
-/* for ngx_rtbus_hub: */
+/* for ngx_rtbus_link and ngx_rtbus_listen: */
 
 /* hub->rules may be NULL; NGX_OK or NGX_ERROR */
 

@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_history.h"
+#include "ngx_rtbus_channel.h"
 #include "rtbus_attachments.h"
 #include "rtbus_utf8.h"
 
@@ -91,13 +92,26 @@ static void ngx_rtbus_history_failed(ngx_rtbus_read_t *read,
 
 
 void
-ngx_rtbus_history_init(ngx_rtbus_hub_t *hub)
+ngx_rtbus_history_init(ngx_rtbus_hub_t *hub, ngx_rtbus_hub_channel_pt known,
+    ngx_rtbus_hub_start_pt start)
 {
+    hub->known_handler = known;
+    hub->start_handler = start;
+
     ngx_queue_init(&hub->reads);
 
     hub->read_next.handler = ngx_rtbus_history_next;
     hub->read_next.data = hub;
     hub->read_next.log = hub->log;
+}
+
+
+void
+ngx_rtbus_history_close(ngx_rtbus_hub_t *hub)
+{
+    if (hub->read_next.posted) {
+        ngx_delete_posted_event(&hub->read_next);
+    }
 }
 
 
@@ -161,7 +175,7 @@ ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub)
     sub->needs = 0;
 
     if (rtbus_pos_cmp(sub->pos, ch->pos) == 0) {
-        ngx_rtbus_hub_live(sub);
+        ngx_rtbus_channel_live(sub);
         return;
     }
 
@@ -955,7 +969,7 @@ ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost, rtbus_pos_t pos)
         ch->timestamp = 0;
         queue = &ch->subs;
 
-        ngx_rtbus_hub_drop_holds(ch);
+        ngx_rtbus_channel_drop_holds(ch);
 
     } else {
         queue = &read->subs;
@@ -1046,8 +1060,8 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     msg.frames = NULL;
 
     if (read->own) {
-        ngx_rtbus_hub_slow_down(ch, size);
-        ngx_rtbus_hub_deliver(ch, &msg);
+        ngx_rtbus_channel_slow_down(ch, size);
+        ngx_rtbus_channel_deliver(ch, &msg);
 
     } else {
 
@@ -1321,7 +1335,7 @@ ngx_rtbus_history_done(ngx_rtbus_read_t *read)
         ngx_rtbus_history_free(read);
 
         ch->known = 1;
-        ngx_rtbus_hub_known(ch);
+        ch->hub->known_handler(ch);
 
         return;
     }
@@ -1342,7 +1356,7 @@ ngx_rtbus_history_done(ngx_rtbus_read_t *read)
         ngx_queue_remove(&sub->readers);
         sub->read = NULL;
 
-        ngx_rtbus_hub_start(sub);
+        ch->hub->start_handler(sub);
     }
 }
 
@@ -1388,7 +1402,7 @@ ngx_rtbus_history_failed(ngx_rtbus_read_t *read, redisReply *reply)
     ngx_rtbus_history_free(read);
 
     if (own) {
-        ngx_rtbus_hub_away(ch);
+        ngx_rtbus_channel_away(ch);
     }
 
     ngx_rtbus_hub_retry(hub);

@@ -21,19 +21,29 @@
 #include "ngx_rtbus_hub.h"
 
 
-void ngx_rtbus_history_init(ngx_rtbus_hub_t *hub);
+/*
+ * known: a channel has come to be known, what was kept and who waits goes on;
+ * start: a subscriber that is not joined is brought to where its channel is.
+ */
+
+void ngx_rtbus_history_init(ngx_rtbus_hub_t *hub,
+    ngx_rtbus_hub_channel_pt known, ngx_rtbus_hub_start_pt start);
+
+/* the connections are closed already */
+
+void ngx_rtbus_history_close(ngx_rtbus_hub_t *hub);
 
 /*
  * Makes a channel whose topic is ready known: finds its position at first, reads
- * what comes after the position later on.  ngx_rtbus_hub_known() follows when
- * it is done, ngx_rtbus_hub_retry() when it could not be.
+ * what comes after the position later on.  known follows when it is done,
+ * ngx_rtbus_hub_retry() when it could not be.
  */
 
 void ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch);
 
 /*
  * Brings a subscriber of a known channel from sub->pos to the channel's;
- * ngx_rtbus_hub_live() follows, maybe at once.
+ * ngx_rtbus_channel_live() follows, maybe at once.
  */
 
 void ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub);

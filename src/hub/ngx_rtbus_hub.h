@@ -51,6 +51,8 @@ typedef struct ngx_rtbus_sub_s      ngx_rtbus_sub_t;
 typedef struct ngx_rtbus_read_s     ngx_rtbus_read_t;
 typedef struct ngx_rtbus_owner_s    ngx_rtbus_owner_t;
 typedef struct ngx_rtbus_forward_s  ngx_rtbus_forward_t;
+typedef struct ngx_rtbus_later_s    ngx_rtbus_later_t;
+typedef struct ngx_rtbus_kept_s     ngx_rtbus_kept_t;
 
 
 #define NGX_RTBUS_LOST_UNKNOWN  ((uint64_t) -1)
@@ -135,17 +137,6 @@ struct ngx_rtbus_sub_s {
 };
 
 
-/* an event that is kept for a subscriber to come; malloc'ed */
-
-typedef struct ngx_rtbus_later_s  ngx_rtbus_later_t;
-
-struct ngx_rtbus_later_s {
-    ngx_rtbus_later_t               *next;
-    ngx_rtbus_frame_t               *frame;
-    rtbus_pos_t                      pos;        /* of the channel after it */
-};
-
-
 /*
  * A held subscriber in the place of one that is to come: it keeps events, up to
  * a number of bytes that it may share with others; with more than
@@ -162,30 +153,6 @@ typedef struct {
     ngx_rtbus_later_t               *first;
     ngx_rtbus_later_t              **last;
 } ngx_rtbus_hold_t;
-
-
-/* where a forwarded message has come from */
-
-typedef struct {
-    ngx_str_t                        channel;    /* of Redis, with the prefix */
-    ngx_uint_t                       heard;      /* the worker listens to it: it
-                                                    has come there, too */
-} ngx_rtbus_source_t;
-
-
-/* a message that came while its channel was being read; malloc'ed */
-
-typedef struct ngx_rtbus_kept_s  ngx_rtbus_kept_t;
-
-struct ngx_rtbus_kept_s {
-    ngx_rtbus_kept_t                *next;
-    ngx_uint_t                       fills;      /* of the channel by then */
-    ngx_rtbus_source_t               source;     /* of a forwarded message;
-                                                    its name is behind data */
-    size_t                           size;       /* bytes of both */
-    size_t                           len;
-    u_char                           data[1];
-};
 
 
 struct ngx_rtbus_channel_s {
@@ -222,21 +189,12 @@ struct ngx_rtbus_channel_s {
 };
 
 
-/* what a hub has for each server that it has links to; malloc'ed */
-
-typedef struct {
-    ngx_rtbus_stat_shard_t          *stat;       /* in a cluster, or NULL */
-    ngx_rtbus_library_t              library;
-    ngx_rtbus_canary_t               canary;
-} ngx_rtbus_hub_link_t;
-
-
-#define ngx_rtbus_hub_topic_channel(t)                                        \
-    ngx_queue_data(t, ngx_rtbus_channel_t, topic)
-
-
 /* there is no place for a link to Redis: a client has to go */
 typedef void (*ngx_rtbus_hub_full_pt)(void *data);
+
+/* private: see ngx_rtbus_channel.h and ngx_rtbus_history.h */
+typedef void (*ngx_rtbus_hub_channel_pt)(ngx_rtbus_channel_t *ch);
+typedef void (*ngx_rtbus_hub_start_pt)(ngx_rtbus_sub_t *sub);
 
 /* the worker leaves: clients are to be told; may be called more than once */
 typedef void (*ngx_rtbus_hub_exiting_pt)(void *data);
@@ -266,31 +224,47 @@ struct ngx_rtbus_hub_s {
     ngx_rtbus_mailbox_t              mailbox;
     rtbus_json_t                    *json;
 
-    /* private */
+    /* private: ngx_rtbus_link */
 
     ngx_rtbus_redis_sentinel_t       sentinel;   /* if there are any */
-    ngx_rtbus_forward_t             *forward;    /* NULL: no rules */
-    ngx_queue_t                      lingering;
-    ngx_queue_t                      jobs;       /* that this worker owns */
-    ngx_queue_t                      watched;    /* channels whose job runs */
-    ngx_event_t                      linger;
+    ngx_rtbus_libraries_t            libraries;
+    ngx_log_t                       *log;
     ngx_event_t                      retry;      /* timer: unknown channels */
     ngx_event_t                      beat;       /* timer: canaries */
-    size_t                           kept_size;  /* bytes, of all channels */
-    ngx_log_t                       *log;
     ngx_msec_t                       connected;  /* last, to a server */
-    time_t                           checked;    /* the library was, when */
-    time_t                           failed;     /* a read was logged, when */
-    ngx_queue_t                      reads;      /* that wait for their turn,
-                                                   see ngx_rtbus_history.h */
-    ngx_uint_t                       reading;    /* under way */
-    size_t                           read_bytes; /* ... that they may bring */
-    ngx_event_t                      read_next;  /* posted */
+
+    /* private: ngx_rtbus_listen */
+
+    ngx_queue_t                      lingering;
+    ngx_event_t                      linger;
+
+    /* private: ngx_rtbus_channel, and what it calls of those above it */
+
+    const ngx_rtbus_redis_topic_handlers_t  *topic_handlers;
+    ngx_rtbus_hub_channel_pt         epoch_handler;
+    size_t                           kept_size;  /* bytes, of all channels */
     ngx_msec_t                       full_since; /* turns of the loop are */
     ngx_msec_t                       full_last;
     time_t                           full_logged;
     time_t                           complained; /* of invalid events, when */
     ngx_uint_t                       invalid;    /* ... not logged since */
+
+    /* private: ngx_rtbus_history, likewise */
+
+    ngx_rtbus_hub_channel_pt         known_handler;
+    ngx_rtbus_hub_start_pt           start_handler;
+    ngx_queue_t                      reads;      /* that wait for their turn,
+                                                    see ngx_rtbus_history.h */
+    ngx_uint_t                       reading;    /* under way */
+    size_t                           read_bytes; /* ... that they may bring */
+    ngx_event_t                      read_next;  /* posted */
+    time_t                           failed;     /* a read was logged, when */
+
+    /* private: ngx_rtbus_forward, ngx_rtbus_job */
+
+    ngx_rtbus_forward_t             *forward;    /* NULL: no rules */
+    ngx_queue_t                      jobs;       /* that this worker owns */
+    ngx_queue_t                      watched;    /* channels whose job runs */
 };
 
 
@@ -345,10 +319,6 @@ void ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub);
 
 ngx_int_t ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos);
 
-/* has Redis been there all the time, for so many ms */
-
-ngx_uint_t ngx_rtbus_hub_settled(ngx_rtbus_hub_t *hub, ngx_msec_t time);
-
 /* a client's connection is closed: its place may be wanted for Redis */
 
 #define ngx_rtbus_hub_room(hub)  ngx_rtbus_redis_shards_room(&(hub)->shards)
@@ -358,7 +328,8 @@ ngx_uint_t ngx_rtbus_hub_settled(ngx_rtbus_hub_t *hub, ngx_msec_t time);
  * looked at again, and loaded if it may be, at most once a second.
  */
 
-void ngx_rtbus_hub_library_lost(ngx_rtbus_hub_t *hub);
+#define ngx_rtbus_hub_library_lost(hub)                                       \
+    ngx_rtbus_library_lost(&(hub)->libraries)
 
 /*
  * A key of a channel as the contract has it: "<prefix>{<channel>}<suffix>"; the
@@ -379,83 +350,10 @@ size_t ngx_rtbus_hub_key(ngx_rtbus_hub_t *hub, u_char *dst, ngx_str_t *channel,
 size_t ngx_rtbus_hub_topic(ngx_rtbus_hub_t *hub, u_char *dst,
     ngx_str_t *channel);
 
-
-/* for ngx_rtbus_history: */
-
-/* hands an event to all joined subscribers; the channel moves to msg->pos */
-
-void ngx_rtbus_hub_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg);
-
-/* keeps an event for a hold */
-
-void ngx_rtbus_hub_later(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg);
-
-/* events of the channel are missing: what its holds have kept is of no use */
-
-void ngx_rtbus_hub_drop_holds(ngx_rtbus_channel_t *ch);
-
-/* a subscriber that is not joined is brought to where the channel is */
-
-void ngx_rtbus_hub_start(ngx_rtbus_sub_t *sub);
-
-/* joined subscribers without room for so many bytes are not joined any more */
-
-void ngx_rtbus_hub_slow_down(ngx_rtbus_channel_t *ch, size_t size);
-
-/* the channel has come to be known: what was kept, and who waited, goes on */
-
-void ngx_rtbus_hub_known(ngx_rtbus_channel_t *ch);
-
-/* the channel cannot come to be known now: those who do not wait are told */
-
-void ngx_rtbus_hub_away(ngx_rtbus_channel_t *ch);
-
-/* the subscriber stands where the channel does: from now on it is live */
-
-void ngx_rtbus_hub_live(ngx_rtbus_sub_t *sub);
-
-/* so many deliveries were made of what Redis has sent */
-
-void ngx_rtbus_hub_spend(ngx_rtbus_hub_t *hub, ngx_uint_t deliveries);
-
 /* an event that cannot be handed out: logged at a limited rate */
 
 void ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason);
-
-/*
- * Has the event the shape that hub->schema, which is there, wants: NGX_OK, or
- * NGX_DECLINED: it is not to be handed out, and was logged, unless channel is
- * NULL.
- */
-
-ngx_int_t ngx_rtbus_hub_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
-    rtbus_event_t *event);
-
-/* asks again, in a second, for what could not be had from Redis now */
-
-void ngx_rtbus_hub_retry(ngx_rtbus_hub_t *hub);
-
-
-/* for ngx_rtbus_forward: */
-
-/* the channel of this name, with the prefix, if it is there; or NULL */
-
-ngx_rtbus_channel_t *ngx_rtbus_hub_find(ngx_rtbus_hub_t *hub,
-    ngx_str_t *name);
-
-/* reads a message from Redis: NULL, or why it is no event */
-
-const char *ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
-    u_char *data, size_t len);
-
-/*
- * Keeps a message until its channel is known; source is NULL for one of the
- * channel's own.  first: it comes before the others that are kept.
- */
-
-void ngx_rtbus_hub_keep(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
-    u_char *data, size_t len, ngx_uint_t first);
 
 
 #endif /* _NGX_RTBUS_HUB_H_INCLUDED_ */

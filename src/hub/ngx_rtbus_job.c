@@ -1,5 +1,6 @@
 
 #include "ngx_rtbus_job.h"
+#include "ngx_rtbus_channel.h"
 #include "rtbus_utf8.h"
 
 
@@ -965,8 +966,6 @@ ngx_rtbus_job_timer(ngx_event_t *ev)
 void
 ngx_rtbus_job_init(ngx_rtbus_hub_t *hub)
 {
-    ngx_queue_init(&hub->jobs);
-
     ngx_rtbus_mailbox_handle(&hub->mailbox, "stop", ngx_rtbus_job_mail, hub);
 }
 
@@ -1016,13 +1015,13 @@ ngx_rtbus_job_mail(void *data, rtbus_json_value_t *value, rtbus_str_t *message)
 void
 ngx_rtbus_job_watch(ngx_rtbus_channel_t *ch)
 {
-    if (!ch->hub->captures || ch->job_epoch == ch->pos.epoch) {
+    if (ch->job_epoch == ch->pos.epoch) {
         return;
     }
 
     ch->job_epoch = ch->pos.epoch;
 
-    if (ch->job_call == NULL) {
+    if (ch->hub->captures && ch->job_call == NULL) {
         ngx_rtbus_job_ask(ch);
     }
 }

@@ -21,12 +21,58 @@ static const char  ngx_rtbus_library_code[] =
 
 
 void
-ngx_rtbus_library_check(ngx_rtbus_library_t *library,
-    ngx_rtbus_redis_cmd_t *cmd, ngx_uint_t load, ngx_log_t *log)
+ngx_rtbus_libraries_init(ngx_rtbus_libraries_t *all)
 {
+    ngx_queue_init(&all->servers);
+}
+
+
+void
+ngx_rtbus_library_init(ngx_rtbus_library_t *library,
+    ngx_rtbus_libraries_t *all, ngx_rtbus_redis_cmd_t *cmd)
+{
+    library->all = all;
     library->cmd = cmd;
-    library->log = log;
-    library->load = load;
+
+    ngx_queue_insert_tail(&all->servers, &library->queue);
+}
+
+
+void
+ngx_rtbus_library_close(ngx_rtbus_library_t *library)
+{
+    ngx_queue_remove(&library->queue);
+}
+
+
+void
+ngx_rtbus_library_lost(ngx_rtbus_libraries_t *all)
+{
+    ngx_queue_t          *q;
+    ngx_rtbus_library_t  *library;
+
+    if (all->checked == ngx_time()) {
+        return;
+    }
+
+    all->checked = ngx_time();
+
+    for (q = ngx_queue_head(&all->servers);
+         q != ngx_queue_sentinel(&all->servers);
+         q = ngx_queue_next(q))
+    {
+        library = ngx_queue_data(q, ngx_rtbus_library_t, queue);
+
+        if (library->cmd->conn.up) {
+            ngx_rtbus_library_check(library);
+        }
+    }
+}
+
+
+void
+ngx_rtbus_library_check(ngx_rtbus_library_t *library)
+{
     library->asked = 0;
 
     /*
@@ -34,7 +80,7 @@ ngx_rtbus_library_check(ngx_rtbus_library_t *library,
      * where there is one already, Redis refuses it and nothing has happened.
      */
 
-    if (load) {
+    if (library->all->load) {
         ngx_rtbus_library_load(library, 0);
     }
 
@@ -105,7 +151,7 @@ ngx_rtbus_library_loaded(void *data, redisReply *reply)
 
         if (ngx_strstr(reply->str, "already exists") == NULL) {
             /* whether that matters is seen by the version */
-            ngx_log_error(NGX_LOG_INFO, library->log, 0,
+            ngx_log_error(NGX_LOG_INFO, library->all->log, 0,
                           "rtbus: Redis refused the function library: %s",
                           reply->str);
         }
@@ -113,7 +159,7 @@ ngx_rtbus_library_loaded(void *data, redisReply *reply)
         return;
     }
 
-    ngx_log_error(NGX_LOG_NOTICE, library->log, 0,
+    ngx_log_error(NGX_LOG_NOTICE, library->all->log, 0,
                   "rtbus: function library loaded into Redis");
 }
 
@@ -124,14 +170,14 @@ ngx_rtbus_library_replaced(void *data, redisReply *reply)
     ngx_rtbus_library_t  *library = data;
 
     if (reply && reply->type == REDIS_REPLY_ERROR) {
-        ngx_log_error(NGX_LOG_ERR, library->log, 0,
+        ngx_log_error(NGX_LOG_ERR, library->all->log, 0,
                       "rtbus: cannot replace the function library in Redis: "
                       "%s", reply->str);
         return;
     }
 
     if (reply) {
-        ngx_log_error(NGX_LOG_NOTICE, library->log, 0,
+        ngx_log_error(NGX_LOG_NOTICE, library->all->log, 0,
                       "rtbus: function library in Redis replaced");
     }
 }
@@ -158,7 +204,7 @@ ngx_rtbus_library_version(void *data, redisReply *reply)
     if (library->seen && ngx_rtbus_library_missing(reply)) {
         library->lost = 1;
 
-        if (library->load && !library->asked) {
+        if (library->all->load && !library->asked) {
             library->asked = 1;
             ngx_rtbus_library_load(library, 0);
             ngx_rtbus_library_ask(library);
@@ -166,7 +212,7 @@ ngx_rtbus_library_version(void *data, redisReply *reply)
         }
     }
 
-    if (reply->type == REDIS_REPLY_INTEGER && library->load
+    if (reply->type == REDIS_REPLY_INTEGER && library->all->load
         && !library->asked)
     {
         library->asked = 1;
@@ -181,7 +227,7 @@ ngx_rtbus_library_version(void *data, redisReply *reply)
     library->complained = 1;
 
     if (reply->type == REDIS_REPLY_INTEGER) {
-        ngx_log_error(NGX_LOG_ERR, library->log, 0,
+        ngx_log_error(NGX_LOG_ERR, library->all->log, 0,
                       "rtbus: the function library in Redis has version %L, "
                       "%d is needed; load conf/rtbus.lua with "
                       "\"FUNCTION LOAD REPLACE\"",
@@ -189,7 +235,7 @@ ngx_rtbus_library_version(void *data, redisReply *reply)
         return;
     }
 
-    ngx_log_error(NGX_LOG_ERR, library->log, 0,
+    ngx_log_error(NGX_LOG_ERR, library->all->log, 0,
                   "rtbus: Redis has no function library \"rtbus\", publishing "
                   "and snapshots do not work; load conf/rtbus.lua with "
                   "\"FUNCTION LOAD\" (%s)",

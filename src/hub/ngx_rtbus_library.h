@@ -15,12 +15,31 @@
 #include "ngx_rtbus_redis_cmd.h"
 
 
+/* of all servers */
+
+typedef struct {
+    /* set by the owner before init */
+
+    ngx_uint_t                load;         /* allowed to; where it is not, a
+                                               library that is missing is
+                                               logged */
+    ngx_log_t                *log;
+
+    /* private */
+
+    ngx_queue_t               servers;      /* ngx_rtbus_library_t */
+    time_t                    checked;      /* after a loss, when */
+} ngx_rtbus_libraries_t;
+
+
+/* of one of them */
+
 typedef struct {
     /* private */
 
+    ngx_queue_t               queue;        /* all->servers */
+    ngx_rtbus_libraries_t    *all;
     ngx_rtbus_redis_cmd_t    *cmd;
-    ngx_log_t                *log;
-    unsigned                  load:1;       /* allowed to */
     unsigned                  asked:1;      /* loaded already, now it counts */
     unsigned                  complained:1; /* once per outage */
     unsigned                  seen:1;       /* it was there once */
@@ -29,18 +48,34 @@ typedef struct {
 } ngx_rtbus_library_t;
 
 
+void ngx_rtbus_libraries_init(ngx_rtbus_libraries_t *all);
+
+/* library is zeroed memory */
+
+void ngx_rtbus_library_init(ngx_rtbus_library_t *library,
+    ngx_rtbus_libraries_t *all, ngx_rtbus_redis_cmd_t *cmd);
+
+/* the server is not used any more, its commands are closed */
+
+void ngx_rtbus_library_close(ngx_rtbus_library_t *library);
+
 /*
  * To be called when the connection has come up, before any call that needs the
- * library is made: calls are carried out in order.  load: whether it may be
- * loaded; where it may not, a library that is missing is logged.
+ * library is made: calls are carried out in order.
  */
 
-void ngx_rtbus_library_check(ngx_rtbus_library_t *library,
-    ngx_rtbus_redis_cmd_t *cmd, ngx_uint_t load, ngx_log_t *log);
+void ngx_rtbus_library_check(ngx_rtbus_library_t *library);
 
 /* whether what was there is there yet, to be called now and then */
 
 void ngx_rtbus_library_look(ngx_rtbus_library_t *library);
+
+/*
+ * A server has answered that it does not have a function: all that are there
+ * are looked at, and loaded if they may be, at most once a second.
+ */
+
+void ngx_rtbus_library_lost(ngx_rtbus_libraries_t *all);
 
 /* is it Redis's answer to a call of a function that it does not have */
 
