@@ -25,6 +25,7 @@
 #include "ngx_http_rtbus_publish.h"
 #include "ngx_http_rtbus_replay.h"
 #include "ngx_http_rtbus_sio.h"
+#include "ngx_http_rtbus_snapshot.h"
 #include "ngx_http_rtbus_state.h"
 #include "ngx_http_rtbus_status.h"
 #include "ngx_http_rtbus_stop.h"
@@ -254,7 +255,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
 
     { ngx_string("rtbus_state_fields"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_rtbus_state_fields,
+      ngx_http_rtbus_conf_state_fields,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -560,7 +561,7 @@ ngx_http_rtbus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
             /* for all locations that have no list of their own */
 
-            prev->fields = ngx_http_rtbus_state_default_fields(cf);
+            prev->fields = ngx_http_rtbus_snapshot_default_fields(cf);
             if (prev->fields == NULL) {
                 return NGX_CONF_ERROR;
             }

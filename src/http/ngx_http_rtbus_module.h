@@ -27,12 +27,10 @@
 #define NGX_HTTP_RTBUS_BUFFER     65536
 
 
-typedef enum {
-    NGX_HTTP_RTBUS_STR = 0,
-    NGX_HTTP_RTBUS_NUM,
-    NGX_HTTP_RTBUS_JSON,
-    NGX_HTTP_RTBUS_BOOL
-} ngx_http_rtbus_type_e;
+#define ngx_http_rtbus_str_eq(a, b)                                           \
+    ((a)->len == (b)->len                                                     \
+     && ((a)->len == 0                                                        \
+         || ngx_memcmp((a)->data, (b)->data, (a)->len) == 0))
 
 
 /* a channel that a client is to join: at its position, or after this one */
@@ -49,14 +47,6 @@ typedef struct {
     unsigned                     foreign:1;   /* it was: somebody else */
     unsigned                     fixed:1;     /* of rtbus_subscribe */
 } ngx_http_rtbus_channel_t;
-
-
-/* a field of the state that may leave the server */
-
-typedef struct {
-    ngx_str_t                    name;
-    ngx_http_rtbus_type_e        type;
-} ngx_http_rtbus_field_t;
 
 
 typedef struct ngx_http_rtbus_worker_s   ngx_http_rtbus_worker_t;

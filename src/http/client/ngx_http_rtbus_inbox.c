@@ -5,7 +5,7 @@
 #include "ngx_http_rtbus_rate.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_sender.h"
-#include "ngx_http_rtbus_state.h"
+#include "ngx_http_rtbus_snapshot.h"
 #include "ngx_http_rtbus_subs.h"
 #include "rtbus_ws.h"
 
@@ -78,7 +78,7 @@ static ngx_int_t ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
 static void ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply);
 static ngx_int_t ngx_http_rtbus_inbox_text(ngx_http_rtbus_ask_t *ask);
 static ngx_int_t ngx_http_rtbus_inbox_state(ngx_http_rtbus_ask_t *ask,
-    redisReply *reply, ngx_pool_t *pool, ngx_http_rtbus_state_t *state);
+    redisReply *reply, ngx_pool_t *pool, ngx_http_rtbus_snapshot_t *state);
 
 static const char *ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value,
     u_char *buf, ngx_str_t *channel);
@@ -526,7 +526,7 @@ ngx_http_rtbus_inbox_text(ngx_http_rtbus_ask_t *ask)
 
 static ngx_int_t
 ngx_http_rtbus_inbox_state(ngx_http_rtbus_ask_t *ask, redisReply *reply,
-    ngx_pool_t *pool, ngx_http_rtbus_state_t *state)
+    ngx_pool_t *pool, ngx_http_rtbus_snapshot_t *state)
 {
     ngx_int_t                 rc;
     ngx_uint_t                level;
@@ -535,18 +535,18 @@ ngx_http_rtbus_inbox_state(ngx_http_rtbus_ask_t *ask, redisReply *reply,
     cli = ask->cli;
 
     if (!ask->text) {
-        rc = ngx_http_rtbus_state_snapshot(pool, reply, state);
+        rc = ngx_http_rtbus_snapshot_read(pool, reply, state);
 
     } else {
-        ngx_memzero(state, sizeof(ngx_http_rtbus_state_t));
+        ngx_memzero(state, sizeof(ngx_http_rtbus_snapshot_t));
 
         if (reply->type == REDIS_REPLY_NIL) {
             return NGX_OK;
         }
 
-        rc = ngx_http_rtbus_state_members(pool, cli->hub->json,
-                                          cli->carrier->conf->fields, reply,
-                                          state);
+        rc = ngx_http_rtbus_snapshot_object(pool, cli->hub->json,
+                                            cli->carrier->conf->fields, reply,
+                                            state);
     }
 
     if (rc != NGX_DECLINED) {
@@ -579,7 +579,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     ngx_int_t                  rc;
     ngx_str_t                  json;
     ngx_pool_t                *pool;
-    ngx_http_rtbus_state_t     state;
+    ngx_http_rtbus_snapshot_t     state;
     ngx_http_rtbus_client_t   *cli;
     ngx_http_rtbus_channel_t   channel;
 
@@ -587,7 +587,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     ack = (ask->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &ask->ack;
 
     if (reply && !ask->text && !cli->carrier->closing
-        && ngx_http_rtbus_state_wrong(reply)
+        && ngx_http_rtbus_snapshot_wrong(reply)
         && ngx_http_rtbus_inbox_text(ask) == NGX_OK)
     {
         return;
@@ -632,7 +632,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     /* to join, as anywhere, the owner is who the hash names */
 
     if (ask->owned
-        && (ask->text || !ngx_http_rtbus_state_is(&state, &cli->user)))
+        && (ask->text || !ngx_http_rtbus_snapshot_owned(&state, &cli->user)))
     {
         ngx_http_rtbus_foreign(&ask->channel, cli->carrier->log);
 
@@ -643,9 +643,9 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
         goto done;
     }
 
-    if (ngx_http_rtbus_state_json(pool, cli->hub->json,
-                                  cli->carrier->conf->fields, &state, NULL,
-                                  &json)
+    if (ngx_http_rtbus_snapshot_json(pool, cli->hub->json,
+                                     cli->carrier->conf->fields, &state, NULL,
+                                     &json)
         != NGX_OK)
     {
         goto nomem;

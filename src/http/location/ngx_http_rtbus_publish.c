@@ -546,7 +546,7 @@ ngx_http_rtbus_publish_reply(ngx_http_request_t *r, void *data,
            == 0)
     {
         return ngx_http_rtbus_publish_bad(r, reply->str
-                                         + sizeof(NGX_HTTP_RTBUS_BADARG) - 1);
+                                          + sizeof(NGX_HTTP_RTBUS_BADARG) - 1);
     }
 
     if (reply == NULL
