@@ -43,7 +43,7 @@
 #            JOBS        how many suites run at a time, 2 by default
 #            TIME        seconds of each fuzzer and of each part of the soak,
 #                        60 by default
-#            SOAK        more options of bench/check, for soak
+#            SOAK        more options of check/check, for soak
 #            SCHEMA      conf/events.schema.json by default
 #            TYPES       conf/events.d.ts by default
 
@@ -127,15 +127,30 @@ $(BUILD)/producer: demo/producer.c
 	@mkdir -p $(BUILD)
 	$(CC) $(UNIT_CFLAGS) -o $@ $< -lhiredis -lyajl
 
-# programs of bench/check and bench/bench
+# what costs, and whether it holds: the programs of bench and check, which share
+# the clients in peer
 
-$(BUILD)/bench/%: bench/%.c bench/io.c bench/proto.c $(wildcard bench/*.h)
+PEER_CFLAGS := -O2 -g -W -Wall -Wextra -Wno-unused-parameter -Ipeer
+PEER := $(patsubst peer/%.c,$(BUILD)/peer/%.o,$(wildcard peer/*.c))
+
+$(BUILD)/peer/%.o: peer/%.c $(wildcard peer/*.h)
+	@mkdir -p $(BUILD)/peer
+	$(CC) $(PEER_CFLAGS) -c -o $@.$$$$ $< && mv $@.$$$$ $@
+
+$(BUILD)/bench/%: bench/%.c $(wildcard bench/*.h) $(PEER)
 	@mkdir -p $(BUILD)/bench
-	$(CC) -O2 -g -W -Wall -Wextra -Wno-unused-parameter -o $@.$$$$ \
-		$(filter %.c,$^) -lhiredis $(BENCH_LIBS) && mv $@.$$$$ $@
+	$(CC) $(PEER_CFLAGS) -o $@.$$$$ $(filter %.c %.o,$^) -lhiredis \
+		$(BENCH_LIBS) && mv $@.$$$$ $@
 
-$(BUILD)/bench/check: bench/watch.c bench/http.c bench/poll.c
-$(BUILD)/bench/answers: bench/http.c
+$(BUILD)/check/%.o: check/%.c $(wildcard check/*.h peer/*.h)
+	@mkdir -p $(BUILD)/check
+	$(CC) $(PEER_CFLAGS) -c -o $@.$$$$ $< && mv $@.$$$$ $@
+
+$(BUILD)/check/check: $(patsubst check/%.c,$(BUILD)/check/%.o, \
+		$(wildcard check/*.c)) $(PEER)
+	@mkdir -p $(BUILD)/check
+	$(CC) -g -o $@.$$$$ $(filter %.o,$^) -lhiredis && mv $@.$$$$ $@
+
 $(BUILD)/bench/floor: BENCH_LIBS = -lcrypto
 
 
@@ -302,8 +317,8 @@ soak: deps build
 			"--faults reload --every 5" \
 			"--nodes 2 --faults worker,freeze,reload,upgrade,redis,cut"; do \
 		set -- $(SOAK_OPTIONS) $$part $(SOAK); \
-		echo "bench/check $$*"; \
-		BUILD=$(BUILD) ./bench/check "$$@" || exit; \
+		echo "check/check $$*"; \
+		BUILD=$(BUILD) ./check/check "$$@" || exit; \
 	done
 
 types:

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# Short runs of bench/check: clients that come, go and resume while workers are
+# Short runs of check/check: clients that come, go and resume while workers are
 # killed, nginx is reloaded, and Redis goes away miss nothing, and get nothing
 # twice; in the second run half of them poll, and their requests go to any
 # worker of two nodes.  Both run at a time, since most of it is waiting.  A
@@ -51,7 +51,7 @@ cmp_ok(number($text, qr/upgraded (\d+)/), '>', 0, 'polls: upgrades');
 ###############################################################################
 
 sub start {
-	my @command = ("$top/bench/check", '--module', $module,
+	my @command = ("$top/check/check", '--module', $module,
 		qw/ --time 5 --channels 6 /, @_);
 
 	open my $out, '-|', @command or die "Can't run $command[0]: $!\n";

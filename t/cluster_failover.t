@@ -149,7 +149,7 @@ my ($of_other) = grep { $cluster->owner($_)->port() != $dead->port() } @names;
 
 publish(5);
 
-# on the connection that has written; what a failover loses is for bench/cluster
+# on the connection that has written; what a failover loses is for check/cluster
 
 cmp_ok($dead->cmd('WAIT', 1, 10000), '>=', 1, 'replicated');
 $dead->kill();

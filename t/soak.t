@@ -55,7 +55,7 @@ cmp_ok(number($text, qr/upgrades (\d+)/), '>', 0, 'reloads: upgrades, too');
 ###############################################################################
 
 sub start {
-	my @command = ("$top/bench/check", '--soak', '--module', $module,
+	my @command = ("$top/check/check", '--soak', '--module', $module,
 		qw/ --clients 12 --channels 16 --rate 250 /, @_);
 
 	open my $out, '-|', @command or die "Can't run $command[0]: $!\n";

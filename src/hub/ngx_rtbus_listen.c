@@ -597,7 +597,7 @@ ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
 #if !(NGX_RTBUS_DEBUG_NO_FILL)
 
-        /* without it bench/check has something to find */
+        /* without it check/check has something to find */
 
         ngx_rtbus_stat_add(hub->stat, holes, 1);
         ngx_rtbus_channel_keep(ch, NULL, data, len, 1);

@@ -1,6 +1,6 @@
 
 /*
- * What the programs of this folder have in common: bytes, and non-blocking
+ * What the clients of bench and check have in common: bytes, and non-blocking
  * sockets in one epoll.
  *
  * A program whose memory or system calls fail has nothing to say any more: it
@@ -8,8 +8,8 @@
  */
 
 
-#ifndef BENCH_IO_H
-#define BENCH_IO_H
+#ifndef PEER_IO_H
+#define PEER_IO_H
 
 
 #include <stddef.h>
@@ -98,4 +98,4 @@ int io_write(io_t *io, buf_t *b);
 ssize_t io_read(io_t *io, buf_t *b, size_t max);
 
 
-#endif /* BENCH_IO_H */
+#endif /* PEER_IO_H */

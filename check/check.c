@@ -4,7 +4,7 @@
  *
  * Starts a Redis and an nginx of its own, writes numbered events to channels
  * in all the ways that producers have, follows them with clients that come, go
- * and resume at random, and breaks things meanwhile.  bench/check starts it,
+ * and resume at random, and breaks things meanwhile.  check/check starts it,
  * see there for how it is used.
  *
  * What is checked, for each client and channel, from the position where the
@@ -5415,7 +5415,7 @@ kinds_of_clients(const char *names)
         }
 
         if (kind == KINDS || g.nkinds == MAX_KINDS) {
-            die("bad kinds of clients, see bench/check --help");
+            die("bad kinds of clients, see check/check --help");
         }
 
         g.kinds[g.nkinds++] = kind;
@@ -5491,7 +5491,7 @@ options(int argc, char **argv)
         || g.channels > MAX_CHANNELS || g.clients < 1 || g.workers < 1
         || g.nodes < 1 || g.nodes > 2)
     {
-        die("started with bad options, use bench/check");
+        die("started with bad options, use check/check");
     }
 
     kinds_of_clients(names);

@@ -5,8 +5,8 @@
  */
 
 
-#ifndef BENCH_POLL_H
-#define BENCH_POLL_H
+#ifndef PEER_POLL_H
+#define PEER_POLL_H
 
 
 #include "http.h"
@@ -75,4 +75,4 @@ void poll_resume(poll_t *p);
 void poll_close(poll_t *p);
 
 
-#endif /* BENCH_POLL_H */
+#endif /* PEER_POLL_H */

@@ -5,8 +5,8 @@
  */
 
 
-#ifndef BENCH_HTTP_H
-#define BENCH_HTTP_H
+#ifndef PEER_HTTP_H
+#define PEER_HTTP_H
 
 
 #include "io.h"
@@ -54,4 +54,4 @@ void http_read(http_t *h, size_t max);
 void http_close(http_t *h);
 
 
-#endif /* BENCH_HTTP_H */
+#endif /* PEER_HTTP_H */

@@ -9,8 +9,8 @@
  */
 
 
-#ifndef BENCH_PROTO_H
-#define BENCH_PROTO_H
+#ifndef PEER_PROTO_H
+#define PEER_PROTO_H
 
 
 #include "io.h"
@@ -99,4 +99,4 @@ size_t event_read(const char *p, size_t len, event_t *event);
 int packet_read(str_t *payload, str_t *packet);
 
 
-#endif /* BENCH_PROTO_H */
+#endif /* PEER_PROTO_H */

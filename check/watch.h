@@ -6,8 +6,8 @@
  */
 
 
-#ifndef BENCH_WATCH_H
-#define BENCH_WATCH_H
+#ifndef CHECK_WATCH_H
+#define CHECK_WATCH_H
 
 
 #include "io.h"
@@ -85,4 +85,4 @@ void metrics_read(metrics_t *m, str_t text,
 double metrics_value(metrics_t *m, const char *name);
 
 
-#endif /* BENCH_WATCH_H */
+#endif /* CHECK_WATCH_H */
