@@ -1,0 +1,33 @@
+
+/*
+ * Who has which slots of a cluster: CLUSTER SLOTS is asked of a shard, or of a
+ * node of the URL (the seed) when there is no other link, and topics are handed
+ * over to those who have their slots by then.
+ */
+
+
+#ifndef _NGX_RTBUS_REDIS_SLOTS_H_INCLUDED_
+#define _NGX_RTBUS_REDIS_SLOTS_H_INCLUDED_
+
+
+#include "ngx_rtbus_redis_shard.h"
+
+
+void ngx_rtbus_redis_slots_init(ngx_rtbus_redis_shards_t *shards);
+void ngx_rtbus_redis_slots_close(ngx_rtbus_redis_shards_t *shards);
+
+/* asks, soon; shard: it knows something, or NULL */
+
+void ngx_rtbus_redis_slots_refresh(ngx_rtbus_redis_shards_t *shards,
+    ngx_rtbus_redis_shard_t *shard);
+
+/* a shard can be asked: the link to the node of the URL is not needed */
+
+void ngx_rtbus_redis_slots_seeded(ngx_rtbus_redis_shards_t *shards);
+
+/* a connection of nginx is free: the seed may have it */
+
+void ngx_rtbus_redis_slots_room(ngx_rtbus_redis_shards_t *shards);
+
+
+#endif /* _NGX_RTBUS_REDIS_SLOTS_H_INCLUDED_ */
