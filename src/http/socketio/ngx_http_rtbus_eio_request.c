@@ -264,11 +264,11 @@ static ngx_int_t
 ngx_http_rtbus_eio_request_polling(ngx_http_request_t *r,
     const ngx_http_rtbus_eio_handlers_t *handlers)
 {
-    ngx_int_t                   rc;
-    ngx_str_t                   sid;
-    ngx_http_rtbus_session_t   *s;
-    ngx_http_rtbus_loc_conf_t  *rlcf;
-    ngx_http_rtbus_eio_error_e  error;
+    ngx_int_t                    rc;
+    ngx_str_t                    sid;
+    ngx_http_rtbus_session_t    *s;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_eio_error_e   error;
 
     if (ngx_http_arg(r, (u_char *) "sid", 3, &sid) != NGX_OK) {
 
@@ -395,9 +395,9 @@ ngx_http_rtbus_eio_request_post(ngx_http_request_t *r,
 static void
 ngx_http_rtbus_eio_request_body(ngx_http_request_t *r, ngx_str_t *body)
 {
-    ngx_str_t                   sid;
-    ngx_http_rtbus_loc_conf_t  *rlcf;
-    ngx_http_rtbus_eio_error_e  error;
+    ngx_str_t                    sid;
+    ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_eio_error_e   error;
 
     (void) ngx_http_arg(r, (u_char *) "sid", 3, &sid);
 

@@ -14,16 +14,7 @@
 #define _NGX_HTTP_RTBUS_SIO_H_INCLUDED_
 
 
-#include "ngx_http_rtbus_module.h"
-
-
-/* a namespace of a location, and how its events are written */
-
-typedef struct {
-    ngx_rtbus_format_t     format;     /* the first member */
-    ngx_str_t              name;       /* with its slash */
-    ngx_uint_t             recovery;   /* unsigned  recovery:1; */
-} ngx_http_rtbus_nsp_t;
+#include "ngx_http_rtbus_sio_socket.h"
 
 
 /* answers a request to a "rtbus socketio" location as its content handler */
