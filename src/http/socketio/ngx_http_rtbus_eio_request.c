@@ -354,7 +354,7 @@ ngx_http_rtbus_eio_request_get(ngx_http_request_t *r,
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_REQUEST, NULL);
     }
 
-    ngx_http_rtbus_upgrade_hurry(s);
+    ngx_http_rtbus_session_hurry(s);
 
     r->main->count++;
 

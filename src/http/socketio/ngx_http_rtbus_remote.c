@@ -1,6 +1,6 @@
 
 #include "ngx_http_rtbus_remote.h"
-#include "ngx_http_rtbus_upgrade.h"
+#include "ngx_http_rtbus_upgrade_remote.h"
 #include "rtbus_utf8.h"
 
 
@@ -460,7 +460,7 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
         return;
     }
 
-    if (ngx_http_rtbus_upgrade_told(s, kind, message, from) == NGX_OK) {
+    if (ngx_http_rtbus_upgrade_remote_told(s, kind, message, from) == NGX_OK) {
         return;
     }
 
@@ -482,7 +482,7 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
     if (error == NGX_HTTP_RTBUS_EIO_OK
         && ngx_http_rtbus_relay_is(kind, "upgrade"))
     {
-        error = ngx_http_rtbus_upgrade_asked(s, from);
+        error = ngx_http_rtbus_upgrade_remote_asked(s, from);
 
         ngx_http_rtbus_relay_refuse(worker->relay, from, error);
         return;
@@ -575,7 +575,7 @@ ngx_http_rtbus_remote_take(ngx_http_rtbus_worker_t *worker,
         ngx_http_rtbus_poll_body(&s->poll, &remote->body);
 
     } else {
-        ngx_http_rtbus_upgrade_hurry(s);
+        ngx_http_rtbus_session_hurry(s);
     }
 
     return NGX_HTTP_RTBUS_EIO_OK;
@@ -846,7 +846,7 @@ ngx_http_rtbus_remote_sure(ngx_http_rtbus_session_t *s)
     s->poll.unsure = 0;
 
     if (s->poll.get) {
-        ngx_http_rtbus_upgrade_hurry(s);
+        ngx_http_rtbus_session_hurry(s);
 
         if (s->poll.carrier.first) {
             ngx_http_rtbus_carrier_mark(&s->poll.carrier);

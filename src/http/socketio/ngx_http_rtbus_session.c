@@ -9,6 +9,9 @@
 /* ms for the first request after the one that opens */
 #define NGX_HTTP_RTBUS_SESSION_FIRST  10000
 
+/* ms that a poll may wait while there is a WebSocket */
+#define NGX_HTTP_RTBUS_SESSION_NOOP   100
+
 
 static ngx_int_t ngx_http_rtbus_session_room(ngx_http_rtbus_worker_t *worker);
 static ngx_int_t ngx_http_rtbus_session_count(ngx_http_request_t *r,
@@ -20,6 +23,7 @@ static ngx_int_t ngx_http_rtbus_session_user(ngx_http_request_t *r,
     ngx_str_t *user);
 static ngx_int_t ngx_http_rtbus_session_place(ngx_http_request_t *r,
     ngx_str_t *place);
+static void ngx_http_rtbus_session_noop(ngx_event_t *ev);
 static ngx_int_t ngx_http_rtbus_session_packet(ngx_http_rtbus_poll_t *poll,
     rtbus_eio_packet_t *packet);
 static void ngx_http_rtbus_session_timer(ngx_http_rtbus_poll_t *poll);
@@ -61,7 +65,8 @@ ngx_http_rtbus_session_close(ngx_http_rtbus_worker_t *worker)
         /* the others have requests, which end as all requests do */
 
         if (s->poll.get == NULL && s->poll.post == NULL
-            && (s->upgrade == NULL || !s->upgraded))
+            && (s->upgrade == NULL
+                || s->state != NGX_HTTP_RTBUS_SESSION_UPGRADED))
         {
             ngx_http_rtbus_poll_done(&s->poll);
         }
@@ -522,8 +527,36 @@ ngx_http_rtbus_session_check(ngx_http_rtbus_session_t *s, ngx_str_t *user,
 
     ngx_http_rtbus_session_expire(s);
 
-    return (s->leaving || s->upgraded) ? NGX_HTTP_RTBUS_EIO_REQUEST
-                                       : NGX_HTTP_RTBUS_EIO_OK;
+    return (s->state >= NGX_HTTP_RTBUS_SESSION_LEAVING)
+           ? NGX_HTTP_RTBUS_EIO_REQUEST : NGX_HTTP_RTBUS_EIO_OK;
+}
+
+
+/*
+ * From the answer to the probe up to its "upgrade" the stock client must not
+ * lose the WebSocket: it would wait for a ping, with neither transport.  So
+ * neither of the two is sent away in between, should a worker leave.
+ */
+
+void
+ngx_http_rtbus_session_state(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_session_state_e state)
+{
+    if (s->state == NGX_HTTP_RTBUS_SESSION_UPGRADED) {
+        return;
+    }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus session state:%d>%d", s->state, state);
+
+    s->state = state;
+
+    if (state == NGX_HTTP_RTBUS_SESSION_POLLING) {
+        s->poll.carrier.busy = 0;
+
+    } else if (state == NGX_HTTP_RTBUS_SESSION_PROBED) {
+        s->poll.carrier.busy = 1;
+    }
 }
 
 
@@ -534,17 +567,63 @@ ngx_http_rtbus_session_expire(ngx_http_rtbus_session_t *s)
         && (ngx_msec_int_t) (ngx_current_msec - s->upgrade_until) > 0)
     {
         s->upgrader.ref = 0;
-        ngx_http_rtbus_session_unprobed(s);
+        ngx_http_rtbus_session_state(s, NGX_HTTP_RTBUS_SESSION_POLLING);
+    }
+}
+
+
+/*
+ * The client goes on over WebSocket once its poll is over.  A poll that comes
+ * after the probe may have to wait for as long as the upgrade takes.  It is not
+ * ended at once: what comes next may be the upgrade, and a client that polls
+ * beside it is refused.
+ */
+
+void
+ngx_http_rtbus_session_probed(ngx_http_rtbus_session_t *s)
+{
+    if (s->state != NGX_HTTP_RTBUS_SESSION_POLLING) {
+        return;
+    }
+
+    ngx_http_rtbus_session_state(s, NGX_HTTP_RTBUS_SESSION_PROBED);
+
+    s->noop.handler = ngx_http_rtbus_session_noop;
+    s->noop.data = s;
+    s->noop.log = &s->log;
+    s->noop.cancelable = 1;
+
+    if (s->poll.get) {
+        ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_SESSION_NOOP);
     }
 }
 
 
 void
-ngx_http_rtbus_session_unprobed(ngx_http_rtbus_session_t *s)
+ngx_http_rtbus_session_hurry(ngx_http_rtbus_session_t *s)
 {
-    s->probed = 0;
-    s->leaving = 0;
-    s->poll.carrier.busy = 0;
+    ngx_http_rtbus_session_expire(s);
+
+    if (s->state == NGX_HTTP_RTBUS_SESSION_PROBED
+        && !s->poll.carrier.closing)
+    {
+        ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_SESSION_NOOP);
+    }
+}
+
+
+static void
+ngx_http_rtbus_session_noop(ngx_event_t *ev)
+{
+    ngx_http_rtbus_session_t  *s;
+
+    s = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus session ends a poll for the upgrade, waits:%d",
+                   s->poll.get != NULL);
+
+    ngx_http_rtbus_poll_noop(&s->poll);
 }
 
 

@@ -21,6 +21,16 @@
     (NGX_RTBUS_MAILBOX_ID_LEN + NGX_HTTP_RTBUS_SID_LEN)
 
 
+typedef enum {
+    NGX_HTTP_RTBUS_SESSION_POLLING = 0,
+    NGX_HTTP_RTBUS_SESSION_PROBED,    /* a WebSocket is there: polls are not to
+                                         wait */
+    NGX_HTTP_RTBUS_SESSION_LEAVING,   /* ... at another worker, and the client
+                                         polls no more */
+    NGX_HTTP_RTBUS_SESSION_UPGRADED   /* it goes on over WebSocket */
+} ngx_http_rtbus_session_state_e;
+
+
 typedef struct ngx_http_rtbus_session_s  ngx_http_rtbus_session_t;
 typedef struct ngx_http_rtbus_upgrade_s  ngx_http_rtbus_upgrade_t;
 
@@ -52,12 +62,11 @@ struct ngx_http_rtbus_session_s {
                                              /* of upgrade, if it is set */
 
     u_char                        sid[NGX_HTTP_RTBUS_SESSION_ID];
+    ngx_http_rtbus_session_state_e
+                                  state;     /* by _state() only */
     unsigned                      used:1;    /* by a second request */
-    unsigned                      probed:1;  /* polls are not to wait */
-    unsigned                      leaving:1; /* the client has upgraded, to a
-                                                WebSocket elsewhere */
-    unsigned                      upgraded:1;
-    unsigned                      sure:1;    /* it has */
+    unsigned                      sure:1;    /* the last poll by relay has been
+                                                answered */
 };
 
 
@@ -100,10 +109,20 @@ ngx_http_rtbus_eio_error_e ngx_http_rtbus_session_check(
 
 void ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s);
 
+void ngx_http_rtbus_session_state(ngx_http_rtbus_session_t *s,
+    ngx_http_rtbus_session_state_e state);
+
+/* a WebSocket wants to have it: the poll ends soon, and so do those to come */
+
+void ngx_http_rtbus_session_probed(ngx_http_rtbus_session_t *s);
+
+/* a poll waits: it is not to wait for long if a WebSocket waits for its end */
+
+void ngx_http_rtbus_session_hurry(ngx_http_rtbus_session_t *s);
+
 /* if the WebSocket of another worker has not finished in time, it has left */
 
 void ngx_http_rtbus_session_expire(ngx_http_rtbus_session_t *s);
-void ngx_http_rtbus_session_unprobed(ngx_http_rtbus_session_t *s);
 
 /* it has a connection of its own, or is elsewhere: it counts no more */
 

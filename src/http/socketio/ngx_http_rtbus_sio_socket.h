@@ -90,8 +90,8 @@ void ngx_http_rtbus_sio_connect_free(ngx_http_rtbus_socket_t *socket);
 
 /*
  * A client that leaves a namespace and comes back may send no more than one
- * that stays: its bucket is kept, NGX_OK or NGX_ERROR, and its next socket takes
- * it.
+ * that stays: its bucket is kept, NGX_OK or NGX_ERROR, and its next socket
+ * takes it.
  */
 
 ngx_int_t ngx_http_rtbus_sio_keep_bucket(ngx_http_rtbus_sio_t *sio,

@@ -1,17 +1,19 @@
 
 #include "ngx_http_rtbus_upgrade.h"
-#include "ngx_http_rtbus_reply.h"
 
-
-/* ms for a WebSocket to finish the upgrade, and for each step of it */
-#define NGX_HTTP_RTBUS_UPGRADE_TIMEOUT  10000
-#define NGX_HTTP_RTBUS_UPGRADE_STEP     5000
 
 /* ms to get ready for a session, twice; it comes in any case */
-#define NGX_HTTP_RTBUS_UPGRADE_READY    2000
+#define NGX_HTTP_RTBUS_UPGRADE_READY  2000
 
-/* ms that a poll may wait while there is a WebSocket */
-#define NGX_HTTP_RTBUS_UPGRADE_NOOP     100
+
+typedef enum {
+    NGX_HTTP_RTBUS_UPGRADE_ASKING = 0,  /* may there be a WebSocket */
+    NGX_HTTP_RTBUS_UPGRADE_OPEN,        /* the client is to probe it */
+    NGX_HTTP_RTBUS_UPGRADE_PROBED,      /* ... and to say "upgrade" */
+    NGX_HTTP_RTBUS_UPGRADE_MOVING,      /* the session is to come from another
+                                           worker */
+    NGX_HTTP_RTBUS_UPGRADE_DONE         /* it has the session */
+} ngx_http_rtbus_upgrade_state_e;
 
 
 /* what it takes to get one from another worker; malloc'ed */
@@ -43,14 +45,13 @@ struct ngx_http_rtbus_upgrade_s {
                                                        this one; 0: not yet */
     ngx_str_t                             key;      /* of the handshake */
     void                                (*ended)(ngx_http_rtbus_carrier_t *car);
+    ngx_http_rtbus_upgrade_state_e        state;    /* by _state() only */
     u_char                                sid[NGX_HTTP_RTBUS_SESSION_ID];
-    unsigned                              probed:1;
-    unsigned                              done:1;   /* it has the session */
 };
 
 
-static ngx_http_rtbus_eio_error_e ngx_http_rtbus_upgrade_free(
-    ngx_http_rtbus_session_t *s);
+static void ngx_http_rtbus_upgrade_state(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_upgrade_state_e state);
 static ngx_int_t ngx_http_rtbus_upgrade_accept(ngx_http_rtbus_upgrade_t *u,
     ngx_http_rtbus_eio_error_e error);
 static ngx_int_t ngx_http_rtbus_upgrade_ask(ngx_http_rtbus_upgrade_t *u);
@@ -74,7 +75,7 @@ static void ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
 static void ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
     rtbus_str_t *answer);
 static void ngx_http_rtbus_upgrade_unhold(ngx_http_rtbus_upgrade_t *u);
-static void ngx_http_rtbus_session_expired(ngx_event_t *ev);
+static void ngx_http_rtbus_upgrade_expired(ngx_event_t *ev);
 static void ngx_http_rtbus_upgrade_ready(void *data);
 static void ngx_http_rtbus_upgrade_marked(void *data, ngx_int_t rc,
     rtbus_str_t *answer);
@@ -85,14 +86,7 @@ static ngx_int_t ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u,
 static ngx_int_t ngx_http_rtbus_upgrade_queue(ngx_http_rtbus_upgrade_t *u,
     rtbus_json_value_t *value);
 
-static void ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s);
-static void ngx_http_rtbus_upgrade_noop(ngx_event_t *ev);
 static void ngx_http_rtbus_upgrade_cancel(ngx_http_rtbus_session_t *s);
-static void ngx_http_rtbus_upgrade_channels(ngx_http_rtbus_session_t *s,
-    ngx_http_rtbus_relay_from_t *from);
-static void ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
-    ngx_http_rtbus_relay_from_t *from);
-static void ngx_http_rtbus_upgrade_forget(ngx_event_t *ev);
 
 
 ngx_int_t
@@ -177,9 +171,21 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
 }
 
 
+static void
+ngx_http_rtbus_upgrade_state(ngx_http_rtbus_upgrade_t *u,
+    ngx_http_rtbus_upgrade_state_e state)
+{
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, u->request->connection->log, 0,
+                   "rtbus upgrade state:%d>%d ours:%d",
+                   u->state, state, u->session != NULL);
+
+    u->state = state;
+}
+
+
 /* may a WebSocket try to get the session: _OK or _REQUEST */
 
-static ngx_http_rtbus_eio_error_e
+ngx_http_rtbus_eio_error_e
 ngx_http_rtbus_upgrade_free(ngx_http_rtbus_session_t *s)
 {
     ngx_http_rtbus_upgrade_t  *u;
@@ -188,8 +194,9 @@ ngx_http_rtbus_upgrade_free(ngx_http_rtbus_session_t *s)
 
     u = s->upgrade;
 
-    if (u && !u->done && u->ws.carrier.closing) {
-
+    if (u && u->state != NGX_HTTP_RTBUS_UPGRADE_DONE
+        && u->ws.carrier.closing)
+    {
         /* it is about to go */
         ngx_http_rtbus_upgrade_leave(u);
     }
@@ -199,7 +206,7 @@ ngx_http_rtbus_upgrade_free(ngx_http_rtbus_session_t *s)
 }
 
 
-/* one that is too late is told so as the reference server does */
+/* a WebSocket that is too late is told so, as the reference server does */
 
 static ngx_int_t
 ngx_http_rtbus_upgrade_accept(ngx_http_rtbus_upgrade_t *u,
@@ -227,6 +234,8 @@ ngx_http_rtbus_upgrade_accept(ngx_http_rtbus_upgrade_t *u,
     if (rc != NGX_OK) {
         return rc;
     }
+
+    ngx_http_rtbus_upgrade_state(u, NGX_HTTP_RTBUS_UPGRADE_OPEN);
 
     ws->carrier.transport->timer(&ws->carrier, NGX_HTTP_RTBUS_UPGRADE_TIMEOUT);
 
@@ -313,6 +322,9 @@ ngx_http_rtbus_upgrade_answered(void *data, ngx_int_t rc, rtbus_str_t *answer)
 
     ngx_http_set_log_request(c->log, r);
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus upgrade answer of the owner, rc:%i", rc);
+
     e = (rc == NGX_DECLINED) ? NGX_HTTP_RTBUS_EIO_SID
                              : NGX_HTTP_RTBUS_EIO_AWAY;
 
@@ -373,7 +385,7 @@ ngx_http_rtbus_upgrade_leave(ngx_http_rtbus_upgrade_t *u)
 
     s = u->session;
 
-    if (u->done) {
+    if (u->state == NGX_HTTP_RTBUS_UPGRADE_DONE) {
         return;
     }
 
@@ -381,7 +393,7 @@ ngx_http_rtbus_upgrade_leave(ngx_http_rtbus_upgrade_t *u)
         s->upgrade = NULL;
         u->session = NULL;
 
-        ngx_http_rtbus_session_unprobed(s);
+        ngx_http_rtbus_session_state(s, NGX_HTTP_RTBUS_SESSION_POLLING);
     }
 
     if (u->ref) {
@@ -407,7 +419,7 @@ ngx_http_rtbus_upgrade_ended(ngx_http_rtbus_carrier_t *car)
 
     u = (ngx_http_rtbus_upgrade_t *) car;
 
-    if (!u->done) {
+    if (u->state != NGX_HTTP_RTBUS_UPGRADE_DONE) {
         return;
     }
 
@@ -430,6 +442,9 @@ ngx_http_rtbus_upgrade_ended(ngx_http_rtbus_carrier_t *car)
 static void
 ngx_http_rtbus_upgrade_timer(ngx_http_rtbus_ws_t *ws)
 {
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ws->carrier.log, 0,
+                   "rtbus upgrade timer");
+
     ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_POLICY,
                                  "no upgrade in time");
 }
@@ -444,9 +459,11 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     u = (ngx_http_rtbus_upgrade_t *) ws;
 
-    if (len == 6 && ngx_memcmp(p, "2probe", 6) == 0 && !u->probed) {
+    if (len == 6 && ngx_memcmp(p, "2probe", 6) == 0
+        && u->state == NGX_HTTP_RTBUS_UPGRADE_OPEN)
+    {
+        ngx_http_rtbus_upgrade_state(u, NGX_HTTP_RTBUS_UPGRADE_PROBED);
 
-        u->probed = 1;
         ws->carrier.busy = 1;
 
         if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_TEXT, (u_char *) "3probe", 6)
@@ -456,7 +473,7 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         }
 
         if (u->session) {
-            ngx_http_rtbus_upgrade_probed(u->session);
+            ngx_http_rtbus_session_probed(u->session);
 
         } else if (u->ref) {
             ngx_http_rtbus_upgrade_tell(u, "probe");
@@ -511,6 +528,8 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
                                      "owner of the session is out of reach");
         return NGX_ERROR;
     }
+
+    ngx_http_rtbus_upgrade_state(u, NGX_HTTP_RTBUS_UPGRADE_MOVING);
 
     /* what the client sends next is for the session */
 
@@ -589,7 +608,7 @@ ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u)
         ngx_del_timer(&s->noop);
     }
 
-    s->upgraded = 1;
+    ngx_http_rtbus_session_state(s, NGX_HTTP_RTBUS_SESSION_UPGRADED);
     ngx_http_rtbus_session_left(s);
 
     ngx_http_rtbus_carrier_move(&u->ws.carrier, &s->poll.carrier);
@@ -610,7 +629,8 @@ ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
 
     car = &u->ws.carrier;
 
-    u->done = 1;
+    ngx_http_rtbus_upgrade_state(u, NGX_HTTP_RTBUS_UPGRADE_DONE);
+
     u->cleanup->handler = NULL;
     car->busy = 0;
 
@@ -643,6 +663,10 @@ ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
 
     ngx_http_set_log_request(car->log, u->request);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus upgrade channels of the session, rc:%i closing:%d",
+                   rc, car->closing);
+
     if (rc == NGX_OK && !car->closing) {
 
         rtbus_json_members(answer, m, 1);
@@ -656,7 +680,7 @@ ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
                                   u)
         == NGX_AGAIN)
     {
-        move->ready.handler = ngx_http_rtbus_session_expired;
+        move->ready.handler = ngx_http_rtbus_upgrade_expired;
         move->ready.data = u;
         move->ready.log = car->log;
         move->ready.cancelable = 1;
@@ -670,16 +694,19 @@ ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
 
 
 static void
-ngx_http_rtbus_session_expired(ngx_event_t *ev)
+ngx_http_rtbus_upgrade_expired(ngx_event_t *ev)
 {
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus upgrade waits no longer for channels");
+
     ngx_http_rtbus_upgrade_ready(ev->data);
 }
 
 
 /*
- * The owner delivers what comes before "take" and we keep what comes after it.
- * When that is we see by an answer that we send ourselves, right behind it: what
- * gets in between is lost, but nothing is ever doubled.
+ * The owner delivers what comes before "take", and we keep what comes after it.
+ * An answer that we send to ourselves, right behind "take", says when that is.
+ * What gets in between the two is lost, but nothing is ever doubled.
  */
 
 static void
@@ -698,6 +725,10 @@ ngx_http_rtbus_upgrade_ready(void *data)
     move = u->move;
 
     ngx_http_set_log_request(car->log, u->request);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus upgrade ready to take the session, closing:%d",
+                   car->closing);
 
     move->holds.handler = NULL;
 
@@ -787,6 +818,10 @@ ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc, rtbus_str_t *answer)
     car = &u->ws.carrier;
 
     ngx_http_set_log_request(car->log, u->request);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus upgrade session taken, rc:%i closing:%d",
+                   rc, car->closing);
 
     ngx_http_rtbus_carrier_release(car, NGX_HTTP_RTBUS_HELD_START);
 
@@ -914,130 +949,6 @@ ngx_http_rtbus_upgrade_queue(ngx_http_rtbus_upgrade_t *u,
 }
 
 
-/* the owner's side */
-
-ngx_http_rtbus_eio_error_e
-ngx_http_rtbus_upgrade_asked(ngx_http_rtbus_session_t *s,
-    ngx_http_rtbus_relay_from_t *from)
-{
-    ngx_http_rtbus_eio_error_e  error;
-
-    error = ngx_http_rtbus_upgrade_free(s);
-
-    if (error == NGX_HTTP_RTBUS_EIO_OK) {
-        s->used = 1;
-        s->upgrade_until = ngx_current_msec + NGX_HTTP_RTBUS_UPGRADE_TIMEOUT
-                           + NGX_HTTP_RTBUS_UPGRADE_STEP;
-        s->upgrader = *from;
-    }
-
-    return error;
-}
-
-
-ngx_int_t
-ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
-    rtbus_str_t *message, ngx_http_rtbus_relay_from_t *from)
-{
-    rtbus_json_member_t          m[] = { rtbus_json_member("upgrade") };
-    ngx_http_rtbus_relay_from_t  upgrader;
-
-    if (!ngx_http_rtbus_relay_is(kind, "probe")
-        && !ngx_http_rtbus_relay_is(kind, "channels")
-        && !ngx_http_rtbus_relay_is(kind, "take")
-        && !ngx_http_rtbus_relay_is(kind, "left"))
-    {
-        return NGX_DECLINED;
-    }
-
-    rtbus_json_members(message, m, 1);
-
-    upgrader = *from;
-
-    if (rtbus_json_uint(&m[0].value.raw, &upgrader.ref) != RTBUS_OK
-        || upgrader.ref == 0
-        || !ngx_http_rtbus_relay_same(&upgrader, &s->upgrader)
-        || s->upgraded)
-    {
-        ngx_http_rtbus_relay_refuse(s->poll.carrier.worker->relay, from,
-                                    NGX_HTTP_RTBUS_EIO_REQUEST);
-        return NGX_OK;
-    }
-
-    if (ngx_http_rtbus_relay_is(kind, "probe")) {
-        ngx_http_rtbus_upgrade_probed(s);
-
-    } else if (ngx_http_rtbus_relay_is(kind, "left")) {
-        s->upgrader.ref = 0;
-        ngx_http_rtbus_session_unprobed(s);
-
-    } else if (ngx_http_rtbus_relay_is(kind, "channels")) {
-
-        /* what still polls is not the client, which has stopped before */
-
-        s->leaving = 1;
-        ngx_http_rtbus_poll_refuse(&s->poll, NGX_HTTP_RTBUS_EIO_REQUEST);
-
-        ngx_http_rtbus_upgrade_channels(s, from);
-
-    } else {
-        ngx_http_rtbus_upgrade_give(s, from);
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * The client goes on over WebSocket once its poll is over.  A poll that comes
- * after the probe may have to wait for as long as the upgrade is under way.  It
- * is not ended at once: what comes next may be the upgrade, and who polls beside
- * it is refused.
- *
- * From the answer to the probe up to its "upgrade" the stock client must not
- * lose the WebSocket: it would wait for a ping, with neither transport.  So none
- * of the two is sent away meanwhile, should a worker leave.
- */
-
-static void
-ngx_http_rtbus_upgrade_probed(ngx_http_rtbus_session_t *s)
-{
-    s->probed = 1;
-    s->poll.carrier.busy = 1;
-
-    s->noop.handler = ngx_http_rtbus_upgrade_noop;
-    s->noop.data = s;
-    s->noop.log = &s->log;
-    s->noop.cancelable = 1;
-
-    if (s->poll.get) {
-        ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_UPGRADE_NOOP);
-    }
-}
-
-
-void
-ngx_http_rtbus_upgrade_hurry(ngx_http_rtbus_session_t *s)
-{
-    ngx_http_rtbus_session_expire(s);
-
-    if (s->probed && !s->poll.carrier.closing) {
-        ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_UPGRADE_NOOP);
-    }
-}
-
-
-static void
-ngx_http_rtbus_upgrade_noop(ngx_event_t *ev)
-{
-    ngx_http_rtbus_session_t  *s;
-
-    s = ev->data;
-
-    ngx_http_rtbus_poll_noop(&s->poll);
-}
-
-
 /* the session ends */
 
 static void
@@ -1047,109 +958,12 @@ ngx_http_rtbus_upgrade_cancel(ngx_http_rtbus_session_t *s)
 
     u = s->upgrade;
 
-    if (!u->done) {
+    if (u->state != NGX_HTTP_RTBUS_UPGRADE_DONE) {
         ngx_http_rtbus_upgrade_leave(u);
 
-        if (!u->probed) {
+        if (u->state < NGX_HTTP_RTBUS_UPGRADE_PROBED) {
             ngx_http_rtbus_carrier_close(&u->ws.carrier, RTBUS_WS_INTERNAL,
                                          "session has ended");
         }
     }
-}
-
-
-static void
-ngx_http_rtbus_upgrade_channels(ngx_http_rtbus_session_t *s,
-    ngx_http_rtbus_relay_from_t *from)
-{
-    ngx_http_rtbus_text_t   text;
-    ngx_http_rtbus_relay_t  *relay;
-
-    relay = s->poll.carrier.worker->relay;
-
-    ngx_http_rtbus_relay_begin(relay, &text, "answer");
-
-    ngx_http_rtbus_text_lit(&text, ",\"channels\":");
-    s->eio->handlers->channels(s->eio, &text);
-
-    (void) ngx_http_rtbus_relay_answer(relay, from, &text, NULL, NULL);
-}
-
-
-/* the session leaves for another worker */
-
-static void
-ngx_http_rtbus_upgrade_give(ngx_http_rtbus_session_t *s,
-    ngx_http_rtbus_relay_from_t *from)
-{
-    ngx_str_t                  to;
-    ngx_http_rtbus_link_t     *link;
-    ngx_http_rtbus_text_t      text, queue;
-    ngx_http_rtbus_worker_t   *worker;
-    ngx_http_rtbus_carrier_t  *car;
-
-    car = &s->poll.carrier;
-    worker = car->worker;
-
-    if (s->poll.post || car->closing) {
-        ngx_http_rtbus_relay_refuse(worker->relay, from,
-                                    NGX_HTTP_RTBUS_EIO_REQUEST);
-        return;
-    }
-
-    ngx_http_rtbus_text_init(&queue, &s->log);
-
-    for (link = car->first; link; link = link->next) {
-        ngx_http_rtbus_poll_write(&queue, link->frame);
-    }
-
-    ngx_http_rtbus_relay_begin(worker->relay, &text, "answer");
-
-    ngx_http_rtbus_text_lit(&text, ",\"opened\":");
-    ngx_http_rtbus_text_number(&text, ngx_current_msec - s->eio->opened);
-    ngx_http_rtbus_text_lit(&text, ",\"pinged\":");
-    ngx_http_rtbus_text_number(&text, s->eio->pinged);
-    ngx_http_rtbus_text_lit(&text, ",\"queue\":");
-    ngx_http_rtbus_text_quote(&text, queue.data, queue.len);
-    ngx_http_rtbus_text_lit(&text, ",\"session\":");
-
-    to.data = from->from;
-    to.len = NGX_RTBUS_MAILBOX_ID_LEN;
-
-    s->eio->handlers->export(s->eio, &to, &text);
-
-    text.failed |= queue.failed;
-
-    ngx_http_rtbus_text_free(&queue);
-
-    /* should it not arrive the client comes back with its cursor */
-
-    (void) ngx_http_rtbus_relay_answer(worker->relay, from, &text, NULL, NULL);
-
-    /* who comes late is told that it is elsewhere, not that there is none */
-
-    ngx_http_rtbus_poll_stop(&s->poll);
-    car->ended_handler(car);
-    ngx_http_rtbus_carrier_leave(car);
-
-    s->upgraded = 1;
-    ngx_http_rtbus_session_left(s);
-
-    s->noop.handler = ngx_http_rtbus_upgrade_forget;
-    s->noop.data = s;
-    s->noop.log = &s->log;
-    s->noop.cancelable = 1;
-
-    ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_UPGRADE_TIMEOUT);
-}
-
-
-static void
-ngx_http_rtbus_upgrade_forget(ngx_event_t *ev)
-{
-    ngx_http_rtbus_session_t  *s;
-
-    s = ev->data;
-
-    ngx_http_rtbus_poll_done(&s->poll);
 }

@@ -1,9 +1,9 @@
 
 /*
- * The upgrade of a session from long-polling to WebSocket.  Where the WebSocket
- * is at the owner of the session, its carrier is changed; at another worker the
- * session moves there as a whole, so that from then on its events do not travel
- * from worker to worker.
+ * The upgrade of a session from long-polling to WebSocket, at the worker that
+ * has the WebSocket.  If that is the owner of the session, its carrier is
+ * changed.  Otherwise the session moves there as a whole, so that from then on
+ * its events do not travel from worker to worker (see _upgrade_remote).
  */
 
 
@@ -12,6 +12,11 @@
 
 
 #include "ngx_http_rtbus_session.h"
+
+
+/* ms for a WebSocket to finish the upgrade, and for each step of it */
+#define NGX_HTTP_RTBUS_UPGRADE_TIMEOUT  10000
+#define NGX_HTTP_RTBUS_UPGRADE_STEP     5000
 
 
 /*
@@ -23,21 +28,10 @@ ngx_int_t ngx_http_rtbus_upgrade_request(ngx_http_request_t *r,
     ngx_str_t *sid, const ngx_http_rtbus_eio_handlers_t *handlers);
 
 
-/* for sessions: */
+/* may a WebSocket, of this worker or another, try to get our session */
 
-/* a WebSocket of another worker wants to have the session: _OK, it may try */
-
-ngx_http_rtbus_eio_error_e ngx_http_rtbus_upgrade_asked(
-    ngx_http_rtbus_session_t *s, ngx_http_rtbus_relay_from_t *from);
-
-/* what it says later: NGX_OK, or NGX_DECLINED: that is something else */
-
-ngx_int_t ngx_http_rtbus_upgrade_told(ngx_http_rtbus_session_t *s,
-    ngx_str_t *kind, rtbus_str_t *message, ngx_http_rtbus_relay_from_t *from);
-
-/* a poll has come: it is not to wait for long if an upgrade waits for it */
-
-void ngx_http_rtbus_upgrade_hurry(ngx_http_rtbus_session_t *s);
+ngx_http_rtbus_eio_error_e ngx_http_rtbus_upgrade_free(
+    ngx_http_rtbus_session_t *s);
 
 
 #endif /* _NGX_HTTP_RTBUS_UPGRADE_H_INCLUDED_ */
