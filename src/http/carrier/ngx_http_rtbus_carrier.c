@@ -117,7 +117,7 @@ ngx_http_rtbus_carrier_cleanup(void *data)
 void
 ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car)
 {
-    if (car->left) {
+    if (car->state == NGX_HTTP_RTBUS_CARRIER_GONE) {
         return;
     }
 
@@ -126,8 +126,7 @@ ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car)
 
     /* nobody on board may queue or join from here on */
 
-    car->closing = 1;
-    car->closed = 1;
+    ngx_http_rtbus_carrier_state(car, NGX_HTTP_RTBUS_CARRIER_CLOSED);
 
     car->ended_handler(car);
 
@@ -138,7 +137,7 @@ ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car)
 void
 ngx_http_rtbus_carrier_leave(ngx_http_rtbus_carrier_t *car)
 {
-    car->left = 1;
+    ngx_http_rtbus_carrier_state(car, NGX_HTTP_RTBUS_CARRIER_GONE);
 
     ngx_rtbus_stat_sub(car->worker->hub.stat, connections[car->kind], 1);
 
@@ -217,7 +216,7 @@ void
 ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame)
 {
-    if (car->closing || car->broken) {
+    if (ngx_http_rtbus_carrier_closing(car) || car->broken) {
         return;
     }
 
@@ -226,8 +225,7 @@ ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
         /* what is queued may not have been offered to the connection yet */
 
         if (car->transport->flush(car) != NGX_OK) {
-            car->broken = 1;
-            ngx_http_rtbus_carrier_mark(car);
+            ngx_http_rtbus_carrier_lost(car);
             return;
         }
 
@@ -280,7 +278,7 @@ ngx_http_rtbus_carrier_put(ngx_http_rtbus_carrier_t *car,
         link = ngx_alloc(sizeof(ngx_http_rtbus_link_t), car->log);
         if (link == NULL) {
             /* a hole in the stream would be worse than its end */
-            ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+            ngx_http_rtbus_carrier_nomem(car);
             return;
         }
     }
@@ -613,7 +611,7 @@ ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car, ngx_uint_t why)
 
     car->held &= ~why;
 
-    if (!car->held && !car->closed) {
+    if (!car->held && !ngx_http_rtbus_carrier_closed(car)) {
         car->transport->resume(car);
     }
 }
@@ -643,18 +641,55 @@ void
 ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
     const char *reason)
 {
-    if (car->closing) {
+    if (ngx_http_rtbus_carrier_closing(car)) {
         return;
     }
 
     ngx_log_error(NGX_LOG_INFO, car->log, 0,
                   "rtbus closes client, code:%ui, %s", code, reason);
 
-    car->closing = 1;
+    ngx_http_rtbus_carrier_state(car, NGX_HTTP_RTBUS_CARRIER_CLOSING);
+
     car->close_code = code;
     car->close_reason = reason;
 
     ngx_http_rtbus_carrier_mark(car);
+}
+
+
+void
+ngx_http_rtbus_carrier_nomem(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+}
+
+
+void
+ngx_http_rtbus_carrier_lost(ngx_http_rtbus_carrier_t *car)
+{
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus carrier lost its connection, unsent:%uz",
+                   car->unsent);
+
+    car->broken = 1;
+
+    ngx_http_rtbus_carrier_mark(car);
+}
+
+
+void
+ngx_http_rtbus_carrier_state(ngx_http_rtbus_carrier_t *car,
+    ngx_http_rtbus_carrier_state_e state)
+{
+    if (car->state >= (unsigned) state) {
+        return;
+    }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus carrier state:%d>%d broken:%d",
+                   car->state, state, car->broken);
+
+    car->state = state;
 }
 
 
@@ -713,18 +748,21 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
             car->broken = 1;
         }
 
-        if (car->wanted && !car->broken && !car->closing) {
+        if (car->wanted && !car->broken
+            && !ngx_http_rtbus_carrier_closing(car))
+        {
             car->wanted = 0;
             car->room_handler(car);
         }
 
-        if (car->closing || car->broken) {
+        if (ngx_http_rtbus_carrier_closing(car) || car->broken) {
 
-            if (car->closed) {
+            if (ngx_http_rtbus_carrier_closed(car)) {
                 continue;
             }
 
-            car->closed = 1;
+            ngx_http_rtbus_carrier_state(car, NGX_HTTP_RTBUS_CARRIER_CLOSED);
+
             c = car->request ? car->connection : NULL;
 
             car->transport->close(car, car->close_code, car->close_reason);

@@ -24,7 +24,8 @@
 
 /*
  * What a frame that waits takes beside its bytes: its link, its head, and what
- * malloc() adds to both.  A frame that others wait for as well is counted whole.
+ * malloc() adds to both.  A frame that waits for several clients is counted as
+ * a whole for each of them.
  */
 #define NGX_HTTP_RTBUS_FRAME_COST  96
 
@@ -69,6 +70,14 @@ typedef struct {
     /* car->request is there again: NGX_OK, or NGX_ERROR: no memory */
     ngx_int_t                        (*unpark)(ngx_http_rtbus_carrier_t *car);
 } ngx_http_rtbus_transport_t;
+
+
+typedef enum {
+    NGX_HTTP_RTBUS_CARRIER_OPEN = 0,
+    NGX_HTTP_RTBUS_CARRIER_CLOSING,  /* takes no more frames */
+    NGX_HTTP_RTBUS_CARRIER_CLOSED,   /* transport->close was called */
+    NGX_HTTP_RTBUS_CARRIER_GONE      /* it has left the worker */
+} ngx_http_rtbus_carrier_state_e;
 
 
 typedef void (*ngx_http_rtbus_carrier_pt)(ngx_http_rtbus_carrier_t *car);
@@ -130,15 +139,20 @@ struct ngx_http_rtbus_carrier_s {
     unsigned                           marked:1;  /* in worker->dirty */
     unsigned                           inflight:1;  /* the first frame's bytes
                                                      must stay as they are */
-    unsigned                           closing:1; /* takes no more frames */
-    unsigned                           closed:1;  /* transport->close called */
-    unsigned                           broken:1;  /* the connection is gone */
-    unsigned                           left:1;    /* ... and so is it */
+    unsigned                           state:2;   /* set by _state() only */
+    unsigned                           broken:1;  /* nothing can be written any
+                                                     more, set by _lost() */
     unsigned                           kept:1;    /* the request stays */
     unsigned                           quiet:1;   /* the client has not asked
                                                      for what waits, ever */
 };
 
+
+#define ngx_http_rtbus_carrier_closing(car)                                   \
+    ((car)->state >= NGX_HTTP_RTBUS_CARRIER_CLOSING)
+
+#define ngx_http_rtbus_carrier_closed(car)                                    \
+    ((car)->state >= NGX_HTTP_RTBUS_CARRIER_CLOSED)
 
 /* the memory that what waits for the client takes, and may take */
 
@@ -271,6 +285,19 @@ void ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car);
 
 void ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
+
+/* the same where a client cannot go on without a piece of memory */
+
+void ngx_http_rtbus_carrier_nomem(ngx_http_rtbus_carrier_t *car);
+
+/* a write has failed: the transport's close follows in this loop turn */
+
+void ngx_http_rtbus_carrier_lost(ngx_http_rtbus_carrier_t *car);
+
+/* for transports: it has come that far; states never go back */
+
+void ngx_http_rtbus_carrier_state(ngx_http_rtbus_carrier_t *car,
+    ngx_http_rtbus_carrier_state_e state);
 
 /* why the connection has ended, a static text for producers */
 

@@ -104,7 +104,9 @@ ngx_http_rtbus_carriers_full(ngx_http_rtbus_worker_t *worker)
     {
         car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, queue);
 
-        if (car->connection == NULL || car->closing || car->busy) {
+        if (car->connection == NULL || car->busy
+            || ngx_http_rtbus_carrier_closing(car))
+        {
             continue;
         }
 
@@ -239,7 +241,7 @@ ngx_http_rtbus_carriers_goodbye(ngx_event_t *ev)
     {
         car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, queue);
 
-        if (car->closing || car->busy) {
+        if (ngx_http_rtbus_carrier_closing(car) || car->busy) {
             continue;
         }
 

@@ -23,7 +23,7 @@
 
 typedef struct {
     ngx_http_rtbus_poll_call_t   call;       /* the first member */
-    ngx_event_handler_pt         handler;    /* nginx's own, of the connection */
+    ngx_event_handler_pt         handler;    /* nginx's, of the connection */
 } ngx_http_rtbus_poll_request_t;
 
 
@@ -114,11 +114,11 @@ ngx_http_rtbus_poll_get(ngx_http_rtbus_poll_t *poll,
     poll->get = call;
     car->quiet = 0;
 
-    if (car->closed) {
+    if (ngx_http_rtbus_carrier_closed(car)) {
         /* what it was waited for */
         ngx_post_event(&poll->next, &ngx_posted_events);
 
-    } else if (car->first || car->closing) {
+    } else if (car->first || ngx_http_rtbus_carrier_closing(car)) {
         ngx_http_rtbus_carrier_mark(car);
     }
 
@@ -130,7 +130,7 @@ ngx_int_t
 ngx_http_rtbus_poll_post(ngx_http_rtbus_poll_t *poll,
     ngx_http_rtbus_poll_call_t *call)
 {
-    if (poll->carrier.closing) {
+    if (ngx_http_rtbus_carrier_closing(&poll->carrier)) {
         return NGX_DECLINED;
     }
 
@@ -239,8 +239,8 @@ ngx_http_rtbus_poll_done(ngx_http_rtbus_poll_t *poll)
 void
 ngx_http_rtbus_poll_stop(ngx_http_rtbus_poll_t *poll)
 {
-    poll->carrier.closing = 1;
-    poll->carrier.closed = 1;
+    ngx_http_rtbus_carrier_state(&poll->carrier,
+                                 NGX_HTTP_RTBUS_CARRIER_CLOSED);
 
     poll->pos = NULL;
 
@@ -264,7 +264,7 @@ ngx_http_rtbus_poll_flush(ngx_http_rtbus_carrier_t *car)
 
     poll = (ngx_http_rtbus_poll_t *) car;
 
-    if (poll->get && !poll->unsure && !car->closing) {
+    if (poll->get && !poll->unsure && !ngx_http_rtbus_carrier_closing(car)) {
         ngx_http_rtbus_poll_text(poll, NGX_HTTP_RTBUS_POLL_PAYLOAD, 0);
     }
 
@@ -275,8 +275,8 @@ ngx_http_rtbus_poll_flush(ngx_http_rtbus_carrier_t *car)
 /*
  * The last word comes in an answer of its own: the stock client takes a "close"
  * before the packets in front of it, and keeps those for later, beside what it
- * will recover.  Without a GET the client is about to send one: it is waited for
- * where there is something to be said.
+ * will recover.  If no GET waits, the client is about to send one; where there
+ * is something to be said, we wait for it.
  */
 
 static void
@@ -331,7 +331,7 @@ ngx_http_rtbus_poll_set_timer(ngx_http_rtbus_carrier_t *car, ngx_msec_t ms)
 
     poll = (ngx_http_rtbus_poll_t *) car;
 
-    if (!car->closed) {
+    if (!ngx_http_rtbus_carrier_closed(car)) {
         /* a busy worker gives no client more time than others have */
 
         ms -= ngx_min(ms / 2, poll->late);
@@ -350,9 +350,9 @@ ngx_http_rtbus_poll_timer(ngx_event_t *ev)
     poll = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
-                   "rtbus poll timer, closed:%d", poll->carrier.closed);
+                   "rtbus poll timer, state:%d", poll->carrier.state);
 
-    if (poll->carrier.closed) {
+    if (ngx_http_rtbus_carrier_closed(&poll->carrier)) {
         ngx_http_rtbus_poll_done(poll);
         return;
     }
@@ -390,9 +390,9 @@ ngx_http_rtbus_poll_next(ngx_event_t *ev)
     poll = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
-                   "rtbus poll next, closed:%d", poll->carrier.closed);
+                   "rtbus poll next, state:%d", poll->carrier.state);
 
-    if (poll->carrier.closed) {
+    if (ngx_http_rtbus_carrier_closed(&poll->carrier)) {
 
         if (poll->get) {
             ngx_http_rtbus_poll_last(poll);
@@ -426,7 +426,7 @@ ngx_http_rtbus_poll_take(ngx_http_rtbus_poll_t *poll)
 
     error = NGX_HTTP_RTBUS_EIO_OK;
 
-    while (!car->closing) {
+    while (!ngx_http_rtbus_carrier_closing(car)) {
 
         if (car->held || ngx_http_rtbus_poll_full(poll)) {
             car->request = NULL;
@@ -453,7 +453,9 @@ ngx_http_rtbus_poll_take(ngx_http_rtbus_poll_t *poll)
     car->request = NULL;
     poll->pos = NULL;
 
-    if (car->closing && car->close_code != RTBUS_WS_NORMAL) {
+    if (ngx_http_rtbus_carrier_closing(car)
+        && car->close_code != RTBUS_WS_NORMAL)
+    {
         error = NGX_HTTP_RTBUS_EIO_REQUEST;
     }
 
@@ -574,7 +576,7 @@ ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
     if (text.failed) {
         /* a hole in the stream would be worse than its end */
         ngx_http_rtbus_text_free(&text);
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
         ngx_http_rtbus_poll_finish(&poll->get, NGX_HTTP_RTBUS_EIO_AWAY, NULL);
         return;
     }

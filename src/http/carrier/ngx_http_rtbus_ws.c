@@ -148,8 +148,8 @@ ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
 
 
 /*
- * The write filter has kept the 101 until there is more to send.  It goes to the
- * beginning of our queue, to be sent in one write with what follows it.
+ * The write filter has kept the 101 until there is more to send.  It goes to
+ * the beginning of our queue, to be sent in one write with what follows it.
  */
 
 static ngx_int_t
@@ -355,7 +355,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
     if (timedout) {
         rev->timedout = 0;
 
-        if (ws->carrier.closed) {
+        if (ngx_http_rtbus_carrier_closed(&ws->carrier)) {
             /* the close handshake was not completed in time */
             ngx_http_rtbus_ws_finalize(ws);
             return;
@@ -369,7 +369,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 
     for (more = 0; /* void */ ; more = 1) {
 
-        if (ws->carrier.held && !ws->carrier.closing) {
+        if (ws->carrier.held && !ngx_http_rtbus_carrier_closing(&ws->carrier)) {
             /* what the client has sent can wait */
 
             if (timedout) {
@@ -419,7 +419,9 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
             break;
         }
 
-        if (n == 0 && ws->carrier.closing && !ws->carrier.closed) {
+        if (n == 0
+            && ws->carrier.state == NGX_HTTP_RTBUS_CARRIER_CLOSING)
+        {
             /* its side is shut already, our close frame is yet to be sent */
             ws->peer_closed = 1;
             break;
@@ -427,7 +429,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 
         if (n == 0 || n == NGX_ERROR) {
 
-            if (!ws->carrier.closing) {
+            if (!ngx_http_rtbus_carrier_closing(&ws->carrier)) {
                 ngx_log_error(NGX_LOG_INFO, c->log, 0,
                               "client closed websocket connection without "
                               "a close frame");
@@ -484,7 +486,7 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
     }
 
     if (ngx_http_rtbus_ws_send(ws, RTBUS_WS_PING, NULL, 0) != NGX_OK) {
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
         return;
     }
 
@@ -529,7 +531,7 @@ ngx_http_rtbus_ws_write(ngx_http_rtbus_ws_t *ws)
         return;
     }
 
-    if (ws->carrier.closed) {
+    if (ngx_http_rtbus_carrier_closed(&ws->carrier)) {
         ngx_http_rtbus_ws_closing(ws);
     }
 }
@@ -671,7 +673,7 @@ ngx_http_rtbus_ws_resume(ngx_http_rtbus_carrier_t *car)
 static void
 ngx_http_rtbus_ws_set_timer(ngx_http_rtbus_carrier_t *car, ngx_msec_t ms)
 {
-    if (!car->closed) {
+    if (!ngx_http_rtbus_carrier_closed(car)) {
         ngx_add_timer(car->connection->read, ms);
     }
 }
@@ -715,8 +717,7 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus ws finalize");
 
-    ws->carrier.closing = 1;
-    ws->carrier.closed = 1;
+    ngx_http_rtbus_carrier_state(&ws->carrier, NGX_HTTP_RTBUS_CARRIER_CLOSED);
 
     if (ws->carrier.inflight) {
         /* TLS allows no goodbye in the middle of a write */

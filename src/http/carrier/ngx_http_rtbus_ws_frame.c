@@ -35,7 +35,7 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
         /* any sign of life is as good as the pong */
         ws->pinged = 0;
 
-        if (!ws->carrier.closed) {
+        if (!ngx_http_rtbus_carrier_closed(&ws->carrier)) {
             ngx_add_timer(ws->carrier.connection->read,
                           ws->carrier.conf->ping_interval);
         }
@@ -65,7 +65,7 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
             if (parser->opcode < RTBUS_WS_CLOSE
                 && parser->rest > ws->carrier.conf->max_message
                                   - (ws->message ? ws->message->len : 0)
-                && !ws->carrier.closing)
+                && !ngx_http_rtbus_carrier_closing(&ws->carrier))
             {
                 ws->failed = 1;
                 ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_TOO_BIG,
@@ -99,14 +99,14 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
 
         p += n;
 
-        if (ws->carrier.held && !ws->carrier.closing && p < last) {
-
+        if (ws->carrier.held && p < last
+            && !ngx_http_rtbus_carrier_closing(&ws->carrier))
+        {
             /* the message was one that has to be answered first */
 
             if (ngx_http_rtbus_ws_keep_rest(ws, p, last) != NGX_OK) {
                 ws->failed = 1;
-                ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
-                                             "no memory");
+                ngx_http_rtbus_carrier_nomem(&ws->carrier);
             }
 
             return;
@@ -158,7 +158,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return ngx_http_rtbus_ws_control(ws, p, len);
     }
 
-    if (ws->carrier.closing) {
+    if (ngx_http_rtbus_carrier_closing(&ws->carrier)) {
         /* only the client's close frame is of interest now */
         return NGX_OK;
     }
@@ -202,7 +202,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
 nomem:
 
-    ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
+    ngx_http_rtbus_carrier_nomem(&ws->carrier);
 
     return NGX_ERROR;
 }
@@ -260,13 +260,12 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     case RTBUS_WS_PING:
 
-        if (ws->carrier.closing) {
+        if (ngx_http_rtbus_carrier_closing(&ws->carrier)) {
             return NGX_OK;
         }
 
         if (ngx_http_rtbus_ws_pong(ws, p, len) != NGX_OK) {
-            ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
-                                        "no memory");
+            ngx_http_rtbus_carrier_nomem(&ws->carrier);
             return NGX_ERROR;
         }
 
@@ -279,7 +278,7 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
         ws->peer_closed = 1;
 
-        if (ws->carrier.closed) {
+        if (ngx_http_rtbus_carrier_closed(&ws->carrier)) {
             /* that was the answer to ours, and the end */
             ngx_post_event(ws->carrier.connection->write,
                            &ngx_posted_events);

@@ -102,7 +102,7 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
     ngx_rtbus_frame_t  *frame;
     u_char              own[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
 
-    if (cli->carrier->closing) {
+    if (ngx_http_rtbus_carrier_closing(cli->carrier)) {
         return;
     }
 
@@ -132,8 +132,7 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
 send:
 
     if (frame == NULL) {
-        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_nomem(cli->carrier);
         return;
     }
 

@@ -236,8 +236,7 @@ ngx_http_rtbus_client_welcome(ngx_http_rtbus_client_t *cli)
 
     data.data = ngx_alloc(len, cli->carrier->log);
     if (data.data == NULL) {
-        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_nomem(cli->carrier);
         return;
     }
 

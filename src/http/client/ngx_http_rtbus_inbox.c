@@ -428,8 +428,7 @@ ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
     }
 
     if (rc != NGX_OK) {
-        ngx_http_rtbus_carrier_close(s->cli->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_nomem(s->cli->carrier);
     }
 }
 
@@ -586,7 +585,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     cli = ask->cli;
     ack = (ask->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &ask->ack;
 
-    if (reply && !ask->text && !cli->carrier->closing
+    if (reply && !ask->text && !ngx_http_rtbus_carrier_closing(cli->carrier)
         && ngx_http_rtbus_snapshot_wrong(reply)
         && ngx_http_rtbus_inbox_text(ask) == NGX_OK)
     {
@@ -600,7 +599,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
     pool = NULL;
 
-    if (cli->carrier->closing) {
+    if (ngx_http_rtbus_carrier_closing(cli->carrier)) {
         goto done;
     }
 
@@ -680,8 +679,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
 
 nomem:
 
-    ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
-                                 "no memory");
+    ngx_http_rtbus_carrier_nomem(cli->carrier);
 
 done:
 

@@ -227,7 +227,7 @@ ngx_http_rtbus_sender_outcome(void *data, ngx_http_rtbus_command_t *cmd,
         return;
     }
 
-    if (!cli->carrier->closing) {
+    if (!ngx_http_rtbus_carrier_closing(cli->carrier)) {
         ngx_http_rtbus_sender_tell(cli, cmd->ack, outcome);
     }
 }
@@ -262,8 +262,7 @@ ngx_http_rtbus_sender_tell(ngx_http_rtbus_client_t *cli, uint64_t number,
     }
 
     if (rc != NGX_OK) {
-        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_nomem(cli->carrier);
     }
 }
 
@@ -510,7 +509,7 @@ ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
     if (rtbus_json_uint(&m[0].value.raw, &ack) != RTBUS_OK
         || rtbus_json_uint(&m[1].value.raw, &duplicate) != RTBUS_OK
         || m[2].value.raw.len > sizeof(buf) || m[3].value.raw.len > sizeof(buf)
-        || sender->cli->carrier->closing)
+        || ngx_http_rtbus_carrier_closing(sender->cli->carrier))
     {
         return;
     }
@@ -743,8 +742,7 @@ ngx_http_rtbus_sender_connected(ngx_http_rtbus_client_t *cli)
 
     sender = ngx_http_rtbus_sender_create(cli);
     if (sender == NULL) {
-        ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_nomem(cli->carrier);
         return;
     }
 

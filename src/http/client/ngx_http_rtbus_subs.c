@@ -226,7 +226,7 @@ ngx_http_rtbus_subs_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
     car = cli->carrier;
     own = NULL;
 
-    if (car->closing) {
+    if (ngx_http_rtbus_carrier_closing(car)) {
         return;
     }
 
@@ -250,7 +250,7 @@ ngx_http_rtbus_subs_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
 
     if (frame == NULL) {
         /* a hole in the stream would be worse than its end */
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
         return;
     }
 
@@ -261,12 +261,12 @@ ngx_http_rtbus_subs_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
         /* a replay does not ask for more than there is room for */
         ngx_http_rtbus_carrier_push(car, frame);
 
-        if (!car->closing) {
+        if (!ngx_http_rtbus_carrier_closing(car)) {
             car->replayed += frame->len;
         }
     }
 
-    if (!car->closing) {
+    if (!ngx_http_rtbus_carrier_closing(car)) {
         car->events++;
         ngx_rtbus_stat_add(cli->hub->stat, delivered[car->kind], 1);
     }
@@ -326,7 +326,7 @@ ngx_http_rtbus_subs_room(ngx_rtbus_sub_t *sub, size_t size)
     cli = s->cli;
     car = cli->carrier;
 
-    if (car->closing) {
+    if (ngx_http_rtbus_carrier_closing(car)) {
         /* nothing is sent any more, so nothing is to be read for it */
         return 0;
     }
@@ -345,8 +345,7 @@ ngx_http_rtbus_subs_room(ngx_rtbus_sub_t *sub, size_t size)
     if (!ngx_http_rtbus_subs_fits(sub, size, limit) && !car->broken
         && car->transport->flush(car) != NGX_OK)
     {
-        car->broken = 1;
-        ngx_http_rtbus_carrier_mark(car);
+        ngx_http_rtbus_carrier_lost(car);
     }
 
     if (!ngx_http_rtbus_subs_fits(sub, size, limit)) {

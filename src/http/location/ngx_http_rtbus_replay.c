@@ -811,7 +811,7 @@ ngx_http_rtbus_replay_timer(ngx_event_t *ev)
     ngx_add_timer(ev, rp->info.waiting ? NGX_HTTP_RTBUS_REPLAY_POLL
                                        : NGX_HTTP_RTBUS_REPLAY_WATCH);
 
-    if (rp->call || rp->carrier.closing) {
+    if (rp->call || ngx_http_rtbus_carrier_closing(&rp->carrier)) {
         return;
     }
 
@@ -837,7 +837,7 @@ ngx_http_rtbus_replay_reply(void *data, redisReply *reply)
     r = rp->carrier.request;
     c = r->connection;
 
-    if (!rp->info.waiting || rp->carrier.closing
+    if (!rp->info.waiting || ngx_http_rtbus_carrier_closing(&rp->carrier)
         || ngx_rtbus_job_info(reply, r->pool, &info) != NGX_OK)
     {
         return;
@@ -891,7 +891,7 @@ ngx_http_rtbus_replay_heartbeat(ngx_event_t *ev)
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
                    "rtbus replay heartbeat unsent:%uz", car->unsent);
 
-    if (car->closed) {
+    if (ngx_http_rtbus_carrier_closed(car)) {
         /* the last bytes were not taken in time */
         ngx_http_rtbus_replay_finalize(rp, NGX_ERROR);
         return;
@@ -900,7 +900,7 @@ ngx_http_rtbus_replay_heartbeat(ngx_event_t *ev)
     if (car->inflight) {
 
         if (rp->waited == car->request->connection->sent + 1) {
-            car->broken = 1;
+            ngx_http_rtbus_carrier_lost(car);
             ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
                                          "ping timeout");
             return;
@@ -926,7 +926,7 @@ ngx_http_rtbus_replay_heartbeat(ngx_event_t *ev)
     frame = ngx_rtbus_frame_create(len);
 
     if (frame == NULL) {
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
         return;
     }
 
@@ -953,7 +953,9 @@ ngx_http_rtbus_replay_write_handler(ngx_http_request_t *r)
         return;
     }
 
-    if (rp->carrier.closed && rp->carrier.first == NULL) {
+    if (rp->carrier.first == NULL
+        && ngx_http_rtbus_carrier_closed(&rp->carrier))
+    {
         ngx_http_rtbus_replay_last(rp);
     }
 }
@@ -1054,8 +1056,7 @@ ngx_http_rtbus_replay_finalize(ngx_http_rtbus_replay_t *rp, ngx_int_t rc)
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "rtbus replay finalize: %i, status:%ui", rc, rp->status);
 
-    rp->carrier.closing = 1;
-    rp->carrier.closed = 1;
+    ngx_http_rtbus_carrier_state(&rp->carrier, NGX_HTTP_RTBUS_CARRIER_CLOSED);
 
     ngx_http_rtbus_replay_cleanup(rp);
     ngx_rtbus_hub_leave(&rp->sub);
@@ -1130,12 +1131,12 @@ ngx_http_rtbus_replay_deliver(ngx_rtbus_sub_t *sub, ngx_rtbus_frame_t *frame)
 
     car = &rp->carrier;
 
-    if (rp->ended || rp->behind || car->closing) {
+    if (rp->ended || rp->behind || ngx_http_rtbus_carrier_closing(car)) {
         return;
     }
 
     if (frame == NULL) {
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
         return;
     }
 
@@ -1239,7 +1240,7 @@ ngx_http_rtbus_replay_room(ngx_rtbus_sub_t *sub, size_t size)
 
     car = &rp->carrier;
 
-    if (car->closing || rp->behind) {
+    if (ngx_http_rtbus_carrier_closing(car) || rp->behind) {
         return 0;
     }
 
@@ -1252,8 +1253,7 @@ ngx_http_rtbus_replay_room(ngx_rtbus_sub_t *sub, size_t size)
     if (car->unsent && car->unsent + size > limit && !car->broken
         && ngx_http_rtbus_replay_flush(car) != NGX_OK)
     {
-        car->broken = 1;
-        ngx_http_rtbus_carrier_mark(car);
+        ngx_http_rtbus_carrier_lost(car);
     }
 
     if (car->unsent && car->unsent + size > limit) {

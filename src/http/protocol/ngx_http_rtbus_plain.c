@@ -128,7 +128,7 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
                                     &entry->refused)
         != NGX_OK)
     {
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
 
     } else if (plain->client.starting) {
         /* the 101 does not wait for Redis */
@@ -263,7 +263,7 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
 nomem:
 
-    ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
+    ngx_http_rtbus_carrier_nomem(&ws->carrier);
 
     return NGX_ERROR;
 }

@@ -194,8 +194,7 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
                                     &entry->refused)
         != NGX_OK)
     {
-        ngx_http_rtbus_carrier_close(&sse->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_nomem(&sse->carrier);
     }
 
     return NGX_DONE;
@@ -336,7 +335,9 @@ ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r)
         return;
     }
 
-    if (sse->carrier.closed && sse->carrier.first == NULL) {
+    if (sse->carrier.first == NULL
+        && ngx_http_rtbus_carrier_closed(&sse->carrier))
+    {
         ngx_http_rtbus_sse_finalize(sse, NGX_OK);
     }
 }
@@ -354,7 +355,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
                    "rtbus sse heartbeat unsent:%uz", car->unsent);
 
-    if (car->closed) {
+    if (ngx_http_rtbus_carrier_closed(car)) {
         /* the last bytes were not taken in time */
         ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
         return;
@@ -362,8 +363,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 
     if (car->inflight && sse->waited && ngx_http_rtbus_sse_retry(sse) != NGX_OK)
     {
-        car->broken = 1;
-        ngx_http_rtbus_carrier_mark(car);
+        ngx_http_rtbus_carrier_lost(car);
         return;
     }
 
@@ -372,7 +372,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
         /* there is no pong: a client is alive as long as it takes bytes */
 
         if (sse->waited == car->request->connection->sent + 1) {
-            car->broken = 1;
+            ngx_http_rtbus_carrier_lost(car);
             ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
                                          "ping timeout");
             return;
@@ -393,7 +393,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
     }
 
     if (ngx_http_rtbus_sse_comment(car) != NGX_OK) {
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
     }
 }
 
@@ -486,8 +486,7 @@ ngx_http_rtbus_sse_finalize(ngx_http_rtbus_sse_t *sse, ngx_int_t rc)
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus sse finalize: %i",
                    rc);
 
-    sse->carrier.closing = 1;
-    sse->carrier.closed = 1;
+    ngx_http_rtbus_carrier_state(&sse->carrier, NGX_HTTP_RTBUS_CARRIER_CLOSED);
 
     if (sse->heartbeat.timer_set) {
         ngx_del_timer(&sse->heartbeat);

@@ -155,14 +155,14 @@ ngx_http_rtbus_eio_timer(ngx_http_rtbus_eio_t *eio)
 
     eio->handlers->tick(eio);
 
-    if (car->closing) {
+    if (ngx_http_rtbus_carrier_closing(car)) {
         return;
     }
 
     ping = RTBUS_EIO_PING;
 
     if (ngx_http_rtbus_eio_send(eio, &ping, 1) != NGX_OK) {
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+        ngx_http_rtbus_carrier_nomem(car);
         return;
     }
 

@@ -252,8 +252,7 @@ ngx_http_rtbus_eio_request_websocket(ngx_http_request_t *r,
     len = ngx_http_rtbus_eio_open(buf, ws->carrier.conf, &sid, "");
 
     if (ngx_http_rtbus_eio_send(eio, buf, len) != NGX_OK) {
-        ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL,
-                                     "no memory");
+        ngx_http_rtbus_carrier_nomem(&ws->carrier);
     }
 
     return NGX_DONE;

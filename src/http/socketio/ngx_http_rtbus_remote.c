@@ -760,7 +760,8 @@ void
 ngx_http_rtbus_remote_doubt(ngx_http_rtbus_session_t *s,
     ngx_http_rtbus_relay_from_t *from)
 {
-    if (s->answered.ref == 0 || s->sure || s->doubt || s->poll.carrier.closing
+    if (s->answered.ref == 0 || s->sure || s->doubt
+        || ngx_http_rtbus_carrier_closing(&s->poll.carrier)
         || (from && ngx_memcmp(from->from, s->answered.from,
                                NGX_RTBUS_MAILBOX_ID_LEN)
                     == 0))

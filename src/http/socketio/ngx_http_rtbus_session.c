@@ -324,7 +324,7 @@ ngx_http_rtbus_session_evict(ngx_http_rtbus_session_t *s)
 {
     ngx_http_rtbus_session_unlist(s);
 
-    if (s->poll.carrier.closed) {
+    if (ngx_http_rtbus_carrier_closed(&s->poll.carrier)) {
         ngx_http_rtbus_poll_done(&s->poll);
 
     } else {
@@ -339,7 +339,9 @@ ngx_http_rtbus_session_evict(ngx_http_rtbus_session_t *s)
 void
 ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s)
 {
-    if (!s->poll.carrier.quiet || s->poll.carrier.closing) {
+    if (!s->poll.carrier.quiet
+        || ngx_http_rtbus_carrier_closing(&s->poll.carrier))
+    {
         return;
     }
 
@@ -605,7 +607,7 @@ ngx_http_rtbus_session_hurry(ngx_http_rtbus_session_t *s)
     ngx_http_rtbus_session_expire(s);
 
     if (s->state == NGX_HTTP_RTBUS_SESSION_PROBED
-        && !s->poll.carrier.closing)
+        && !ngx_http_rtbus_carrier_closing(&s->poll.carrier))
     {
         ngx_add_timer(&s->noop, NGX_HTTP_RTBUS_SESSION_NOOP);
     }

@@ -268,7 +268,7 @@ ngx_http_rtbus_sio_connect_owners(void *data, ngx_int_t rc, ngx_str_t *name)
     car = socket->client.carrier;
     sio = car->data;
 
-    if (car->closing) {
+    if (ngx_http_rtbus_carrier_closing(car)) {
         return;
     }
 

@@ -177,8 +177,7 @@ ngx_http_rtbus_sio_fail(ngx_http_rtbus_sio_t *sio, const char *reason)
 ngx_int_t
 ngx_http_rtbus_sio_nomem(ngx_http_rtbus_sio_t *sio)
 {
-    ngx_http_rtbus_carrier_close(sio->eio.carrier, RTBUS_WS_INTERNAL,
-                                 "no memory");
+    ngx_http_rtbus_carrier_nomem(sio->eio.carrier);
 
     return NGX_ERROR;
 }

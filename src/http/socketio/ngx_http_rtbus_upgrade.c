@@ -195,13 +195,14 @@ ngx_http_rtbus_upgrade_free(ngx_http_rtbus_session_t *s)
     u = s->upgrade;
 
     if (u && u->state != NGX_HTTP_RTBUS_UPGRADE_DONE
-        && u->ws.carrier.closing)
+        && ngx_http_rtbus_carrier_closing(&u->ws.carrier))
     {
         /* it is about to go */
         ngx_http_rtbus_upgrade_leave(u);
     }
 
-    return (s->upgrade || s->upgrader.ref || s->poll.carrier.closing)
+    return (s->upgrade || s->upgrader.ref
+            || ngx_http_rtbus_carrier_closing(&s->poll.carrier))
            ? NGX_HTTP_RTBUS_EIO_REQUEST : NGX_HTTP_RTBUS_EIO_OK;
 }
 
@@ -539,7 +540,7 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
 nomem:
 
-    ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INTERNAL, "no memory");
+    ngx_http_rtbus_carrier_nomem(&ws->carrier);
 
     return NGX_ERROR;
 }
@@ -596,7 +597,7 @@ ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u)
 
     s = u->session;
 
-    if (s->poll.post || s->poll.carrier.closing) {
+    if (s->poll.post || ngx_http_rtbus_carrier_closing(&s->poll.carrier)) {
         ngx_http_rtbus_carrier_close(&u->ws.carrier, RTBUS_WS_PROTOCOL_ERROR,
                                      "upgrade in the middle of a post");
         return NGX_ERROR;
@@ -665,9 +666,9 @@ ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
                    "rtbus upgrade channels of the session, rc:%i closing:%d",
-                   rc, car->closing);
+                   rc, ngx_http_rtbus_carrier_closing(car));
 
-    if (rc == NGX_OK && !car->closing) {
+    if (rc == NGX_OK && !ngx_http_rtbus_carrier_closing(car)) {
 
         rtbus_json_members(answer, m, 1);
 
@@ -728,7 +729,7 @@ ngx_http_rtbus_upgrade_ready(void *data)
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
                    "rtbus upgrade ready to take the session, closing:%d",
-                   car->closing);
+                   ngx_http_rtbus_carrier_closing(car));
 
     move->holds.handler = NULL;
 
@@ -736,7 +737,7 @@ ngx_http_rtbus_upgrade_ready(void *data)
         ngx_del_timer(&move->ready);
     }
 
-    if (car->closing) {
+    if (ngx_http_rtbus_carrier_closing(car)) {
         ngx_http_rtbus_carrier_release(car, NGX_HTTP_RTBUS_HELD_START);
         return;
     }
@@ -821,11 +822,11 @@ ngx_http_rtbus_upgrade_taken(void *data, ngx_int_t rc, rtbus_str_t *answer)
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
                    "rtbus upgrade session taken, rc:%i closing:%d",
-                   rc, car->closing);
+                   rc, ngx_http_rtbus_carrier_closing(car));
 
     ngx_http_rtbus_carrier_release(car, NGX_HTTP_RTBUS_HELD_START);
 
-    if (car->closing) {
+    if (ngx_http_rtbus_carrier_closing(car)) {
         return;
     }
 

@@ -123,7 +123,7 @@ ngx_http_rtbus_upgrade_remote_give(ngx_http_rtbus_session_t *s,
     car = &s->poll.carrier;
     worker = car->worker;
 
-    if (s->poll.post || car->closing) {
+    if (s->poll.post || ngx_http_rtbus_carrier_closing(car)) {
         ngx_http_rtbus_relay_refuse(worker->relay, from,
                                     NGX_HTTP_RTBUS_EIO_REQUEST);
         return;
