@@ -18,6 +18,7 @@
 #   make layers  includes and calls between the folders of src, and circles
 #   make bench   what it costs, in CPU time and memory (BENCH: options)
 #   make types   TYPES, TypeScript declarations of the events in SCHEMA
+#   make man     build/ngx_http_rtbus_module.7, made from docs/directives.md
 #   make deps    only installs
 #   make deb     build/deb/*.deb, the package for Debian's nginx
 #   make builds  nginx 1.22, 1.26, the newest that Debian has, and NGINX_SRC,
@@ -327,9 +328,15 @@ types:
 	@mv $(BUILD)/types.new $(TYPES)
 	@echo "made $(TYPES)"
 
+man: $(BUILD)/ngx_http_rtbus_module.7
+
+$(BUILD)/ngx_http_rtbus_module.7: .ci/man docs/directives.md package.json CHANGES
+	@mkdir -p $(BUILD)
+	@./.ci/man > $@.new && mv $@.new $@
+
 clean:
 	rm -rf build
 
 .PHONY: all deps test-deps build run test asan asan-unit unit fuzz fuzz-deps \
-        fuzz-run valgrind valgrind-deps layers bench soak types clean deb \
+        fuzz-run valgrind valgrind-deps layers bench soak types man clean deb \
         test-debian12 test-debian13 test-fresh test-deb test-image builds
