@@ -20,6 +20,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 Test::RTBus::Behind->suite('haproxy',
-	'http-no-delay' => 'prompt');
+	'http-no-delay' => 'prompt',
+	'forwardfor' => 'address');
 
 ###############################################################################

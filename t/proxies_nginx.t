@@ -22,6 +22,7 @@ select STDOUT; $| = 1;
 Test::RTBus::Behind->suite('nginx',
 	'Upgrade' => 'websocket upgrade',
 	'proxy_http_version' => 'websocket upgrade',
-	'Host' => 'origin');
+	'Host' => 'origin',
+	'X-Forwarded-For' => 'address');
 
 ###############################################################################

@@ -84,7 +84,7 @@ async function login(user, password) {
     });
 
     if (!r.ok) {
-        notice(r.status == 401 ? "Name and password do not fit."
+        notice(r.status == 401 ? "Wrong name or password."
                                : `No token: ${r.status} ${r.statusText}`);
         return;
     }
@@ -382,7 +382,7 @@ function watch(id) {
 
     socket.on("connect_error", e => {
         if (!socket.active) {
-            notice(`The server does not want this token: ${e.message}`);
+            notice(`The server rejected this token: ${e.message}`);
         }
     });
 
@@ -433,7 +433,7 @@ function show() {
     $("conn").dataset.state = state;
 
     $("cut").disabled = (me.user == "" || watching);
-    setText("cut", mend ? "Mend the network" : "Cut the network");
+    setText("cut", mend ? "Restore the network" : "Cut the network");
 
     if (turn) {
         $("job").dataset.id = turn.id;

@@ -96,7 +96,7 @@ async function login(user, password) {
         });
 
         if (!r.ok) {
-            notice(r.status == 401 ? "Name and password do not fit."
+            notice(r.status == 401 ? "Wrong name or password."
                                    : `No token: ${r.status} ${r.statusText}`);
             return;
         }
@@ -180,7 +180,7 @@ function connect() {
     socket.on("connect_error", e => {
         if (!socket.active) {
             logout();
-            notice(`The server does not want this token: ${e.message}`);
+            notice(`The server rejected this token: ${e.message}`);
         }
 
         show();
@@ -301,7 +301,7 @@ function answered(c, answer) {
     /* the command is in Redis, and whoever comes will do it */
 
     if (answer.error == "timeout") {
-        notice("No producer has answered yet. Does it run?");
+        notice("No producer has answered yet. Is it running?");
 
     } else if (!answer.ok) {
         j.message = answer.error;
@@ -706,9 +706,9 @@ function renderServer(now) {
 
     setText("counted", !now ? "No answer."
             : `${many(now.rtbus_workers, "worker")}, `
-              + `Redis is ${up ? "up" : "away"}; `
-              + `${many(now.rtbus_replayed_events_total, "missed event")} sent `
-              + `later, ${many(now.rtbus_gaps_total, "gap")}`);
+              + `Redis is ${up ? "up" : "down"}; `
+              + `${many(now.rtbus_replayed_events_total, "missed event")} `
+              + `replayed, ${many(now.rtbus_gaps_total, "gap")}`);
 
     $("server").dataset.state = up ? "up" : "away";
 
@@ -799,7 +799,7 @@ function renderConnection() {
     setText("cursor", cursor.replaceAll(",", "\n") || "–");
 
     $("cut").disabled = !live && !cut;
-    setText("cut", cut ? "Mend the network" : "Cut the network");
+    setText("cut", cut ? "Restore the network" : "Cut the network");
 }
 
 
@@ -924,21 +924,22 @@ function renderJob() {
 function describe() {
 
     if (job.status == "refused") {
-        return `The server says “forbidden”: this is not a job of `
-               + `${kept.user}’s, or there is none.`;
+        return `The server says “forbidden”: ${kept.user} has no such `
+               + `job.`;
     }
 
     if (job.missing || job.doubled || job.astray || job.whole == "no") {
-        return `✗ ${job.missing} times text is missing, ${job.doubled} tokens `
-               + `came twice, ${job.astray} events were not in their turn`;
+        return `✗ missing pieces: ${job.missing}, doubled tokens: `
+               + `${job.doubled}, events out of order: ${job.astray}`;
     }
 
     if (job.text == "") {
         return "";
     }
 
-    return `✓ none missing, none doubled: ${job.begun} of ${job.bytes} bytes `
-           + `came with the state, the rest with ${job.events} events in turn`;
+    return `✓ nothing missing, nothing doubled: ${job.begun} of ${job.bytes} `
+           + `bytes came with the state, the rest in ${job.events} events, in `
+           + `order`;
 }
 
 

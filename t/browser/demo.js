@@ -26,7 +26,7 @@ const master = Number(process.argv[3]);
 
 /* what the page has found out about the events; how much came with the state */
 
-const WHOLE = /^✓ none missing, none doubled: (\d+) of (\d+) bytes /;
+const WHOLE = /^✓ nothing missing, nothing doubled: (\d+) of (\d+) bytes /;
 
 const PHONE = { width: 375, height: 740 };
 const DESK = { width: 1280, height: 800 };
@@ -259,8 +259,8 @@ async function users(context) {
     await page.fill("#password", "wrong");
     await page.click("#login button");
 
-    is(await becomes(page, "notice", "Name and password do not fit."),
-       "Name and password do not fit.", "login: a wrong password");
+    is(await becomes(page, "notice", "Wrong name or password."),
+       "Wrong name or password.", "login: a wrong password");
     is(await text(page, "conn"), "signed out", "login: no connection");
 
     await page.fill("#password", "alice");
@@ -323,9 +323,9 @@ async function users(context) {
     await page.reload();
     await page.waitForSelector("#login");
 
-    is(await becomes(page, "notice", "The server does not want this token: "
+    is(await becomes(page, "notice", "The server rejected this token: "
                                      + "unauthorized"),
-       "The server does not want this token: unauthorized", "a bad token");
+       "The server rejected this token: unauthorized", "a bad token");
 
     await page.click("#login button");
     await page.waitForSelector("#conn[data-state=live]");
@@ -454,8 +454,8 @@ async function foreign(context) {
 
     is(await becomes(page, "output", "<i>hi</i> there"), "<i>hi</i> there",
        "by hand: shown");
-    is(await text(page, "check"), "✓ none missing, none doubled: 0 of 15 bytes "
-       + "came with the state, the rest with 2 events in turn",
+    is(await text(page, "check"), "✓ nothing missing, nothing doubled: 0 of 15 "
+       + "bytes came with the state, the rest in 2 events, in order",
        "by hand: counted");
 
     await publish(channel, "model:chunk:v1",
@@ -465,8 +465,8 @@ async function foreign(context) {
 
     is(await becomes(page, "output", "<i>hi</i> there!"), "<i>hi</i> there!",
        "by hand: the double is not shown");
-    is(await text(page, "check"), "✗ 1 times text is missing, 1 tokens came "
-       + "twice, 0 events were not in their turn",
+    is(await text(page, "check"), "✗ missing pieces: 1, doubled tokens: 1, "
+       + "events out of order: 0",
        "by hand: it is the producer's fault, and told");
 
     await page.close();

@@ -20,6 +20,7 @@ package Test::RTBus::Behind;
 #		upgrade		and its upgrade to WebSocket
 #		post		an event by POST
 #		origin		what a browser sends of a page of this server
+#		address		nginx knows the client's, by X-Forwarded-For
 #
 #	Test::RTBus::Behind->suite('haproxy', 'http-no-delay' => 'prompt', ...)
 #		a whole suite: with all settings all of this works; for each
@@ -119,7 +120,8 @@ EOF
 	},
 );
 
-my @KINDS = qw/ websocket sse prompt polling upgrade post origin /;
+my @KINDS = qw/ websocket sse prompt polling upgrade post origin
+	address /;
 
 my @running;
 
@@ -128,7 +130,7 @@ Test::RTBus::at_end(sub { $_->stop() for @running });
 sub suite {
 	my ($class, $name, @without) = @_;
 
-	my $t = Test::Nginx->new()->has(qw/ http proxy /)
+	my $t = Test::Nginx->new()->has(qw/ http proxy realip /)
 		->has_daemon('redis-server');
 
 	Test::More::plan(skip_all => 'the module is not built')
@@ -173,6 +175,14 @@ http {
 
         location ~ ^/publish/(.+)\$ {
             rtbus_publish \$1;
+        }
+
+        location = /address {
+            set_real_ip_from 127.0.0.1;
+            real_ip_header X-Forwarded-For;
+
+            rtbus sse;
+            rtbus_subscribe job:\$arg_job-\$remote_addr;
         }
     }
 }
@@ -236,13 +246,14 @@ sub new {
 	return $self;
 }
 
-# of the chapter, the block in this language
+# of the chapter, the first block in this language that has this text
 
 sub _settings {
-	my ($language) = @_;
+	my ($language, $part) = @_;
 
-	my ($text) = blocks(chapter('docs/operations.md', 'Behind a proxy'),
-		$language) or die "The manual has no settings in $language\n";
+	my ($text) = grep { /\Q$part/ }
+		blocks(chapter('docs/operations.md', 'Behind a proxy'),
+			$language) or die "The manual has no settings in $language\n";
 
 	return $text;
 }
@@ -534,6 +545,18 @@ sub _origin {
 	my $sse = Test::RTBus::SSE->connect(%to);
 
 	return $sse->status() == 200;
+}
+
+sub _address {
+	my ($self, $redis) = @_;
+
+	my ($channel, %to) = $self->_to('/address', local => '127.0.0.2');
+	my $sse = Test::RTBus::SSE->connect(%to);
+
+	return 0 unless $sse->is_stream() && $sse->wait_event('connected');
+
+	return $redis->wait_subscribers("$channel-127.0.0.2", 1,
+		$self->{timeout});
 }
 
 ###############################################################################
