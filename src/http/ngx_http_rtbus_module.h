@@ -33,22 +33,6 @@
          || ngx_memcmp((a)->data, (b)->data, (a)->len) == 0))
 
 
-/* a channel that a client is to join: at its position, or after this one */
-
-typedef struct {
-    ngx_str_t                    name;
-    rtbus_pos_t                  pos;
-    unsigned                     placed:1;    /* pos is set */
-    unsigned                     epochless:1; /* of pos only seq is */
-    unsigned                     exact:1;     /* right after pos, whatever the
-                                                 client has got already */
-    unsigned                     owned:1;     /* for its owner only, and it is
-                                                 yet to be asked who that is */
-    unsigned                     foreign:1;   /* it was: somebody else */
-    unsigned                     fixed:1;     /* of rtbus_subscribe */
-} ngx_http_rtbus_channel_t;
-
-
 typedef struct ngx_http_rtbus_worker_s   ngx_http_rtbus_worker_t;
 typedef struct ngx_http_rtbus_name_s     ngx_http_rtbus_name_t;
 typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;

@@ -3,14 +3,25 @@
 #include "ngx_http_rtbus_name.h"
 
 
-static ngx_http_rtbus_channel_t *ngx_http_rtbus_channel_find(
-    ngx_array_t *channels, ngx_str_t *name);
-static ngx_http_rtbus_name_t *ngx_http_rtbus_name_push(ngx_conf_t *cf,
+static ngx_int_t ngx_http_rtbus_access_rules(ngx_http_request_t *r,
+    ngx_array_t *rules);
+static ngx_int_t ngx_http_rtbus_access_subscribe(ngx_http_rtbus_grant_t *grant,
+    ngx_http_rtbus_wanted_t *wanted, ngx_log_t *log);
+static ngx_int_t ngx_http_rtbus_access_cursor(ngx_http_rtbus_grant_t *grant,
+    ngx_str_t *cursor, ngx_uint_t max, ngx_http_rtbus_wanted_t *wanted,
+    ngx_log_t *log);
+static ngx_http_rtbus_channel_t *ngx_http_rtbus_access_find(
+    ngx_http_rtbus_wanted_t *wanted, ngx_str_t *name);
+static ngx_uint_t ngx_http_rtbus_access_refused(
+    ngx_http_rtbus_wanted_t *wanted, ngx_str_t *name);
+static ngx_http_rtbus_channel_t *ngx_http_rtbus_access_add(
+    ngx_http_rtbus_wanted_t *wanted, ngx_str_t *name, ngx_int_t rc);
+static ngx_http_rtbus_name_t *ngx_http_rtbus_access_push(ngx_conf_t *cf,
     ngx_array_t **names, ngx_str_t *text, ngx_uint_t wildcard);
 
 
-ngx_int_t
-ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules)
+static ngx_int_t
+ngx_http_rtbus_access_rules(ngx_http_request_t *r, ngx_array_t *rules)
 {
     ngx_int_t                    rc;
     ngx_uint_t                   i;
@@ -67,7 +78,7 @@ ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules)
 
 
 ngx_int_t
-ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *user,
+ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
     ngx_str_t *channel, ngx_log_t *log)
 {
     ngx_uint_t              i;
@@ -120,22 +131,22 @@ forbidden:
 
 
 ngx_int_t
-ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *user,
+ngx_http_rtbus_access_check_request(ngx_http_request_t *r, ngx_str_t *user,
     ngx_str_t *channel)
 {
     ngx_array_t  rules;
 
-    if (ngx_http_rtbus_rules(r, &rules) != NGX_OK) {
+    if (ngx_http_rtbus_access_rules(r, &rules) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    return ngx_http_rtbus_check_rules(&rules, user, channel,
-                                      r->connection->log);
+    return ngx_http_rtbus_access_check(&rules, user, channel,
+                                       r->connection->log);
 }
 
 
 void
-ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log)
+ngx_http_rtbus_access_foreign(ngx_str_t *channel, ngx_log_t *log)
 {
     ngx_log_error(NGX_LOG_INFO, log, 0,
                   "client asked for channel \"%V\" that is not its user's",
@@ -144,7 +155,8 @@ ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log)
 
 
 ngx_http_rtbus_rule_t *
-ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user, ngx_log_t *log)
+ngx_http_rtbus_access_copy_rules(ngx_array_t *rules, ngx_str_t *user,
+    ngx_log_t *log)
 {
     u_char                 *p;
     size_t                  len;
@@ -193,7 +205,7 @@ ngx_http_rtbus_copy_rules(ngx_array_t *rules, ngx_str_t *user, ngx_log_t *log)
 
 
 ngx_int_t
-ngx_http_rtbus_grant(ngx_http_request_t *r, ngx_str_t *token,
+ngx_http_rtbus_access_grant(ngx_http_request_t *r, ngx_str_t *token,
     ngx_http_rtbus_grant_t *grant)
 {
     ngx_int_t                   rc;
@@ -208,7 +220,7 @@ ngx_http_rtbus_grant(ngx_http_request_t *r, ngx_str_t *token,
         return rc;
     }
 
-    if (ngx_http_rtbus_rules(r, &grant->rules) != NGX_OK) {
+    if (ngx_http_rtbus_access_rules(r, &grant->rules) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -413,76 +425,111 @@ ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
 
 
 ngx_int_t
-ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
-    ngx_uint_t max, ngx_log_t *log, ngx_array_t *channels,
-    ngx_array_t *refused, const char **error, ngx_str_t *name)
+ngx_http_rtbus_access_channels(ngx_pool_t *pool, ngx_http_rtbus_grant_t *grant,
+    ngx_str_t *cursor, ngx_uint_t max, ngx_http_rtbus_wanted_t *wanted,
+    ngx_log_t *log)
 {
-    ngx_int_t                  rc;
+    ngx_int_t  rc;
+
+    wanted->error = NULL;
+    ngx_str_null(&wanted->name);
+
+    if (ngx_array_init(&wanted->channels, pool, 1,
+                       sizeof(ngx_http_rtbus_channel_t))
+        != NGX_OK
+        || ngx_array_init(&wanted->refused, pool, 1, sizeof(ngx_str_t))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_http_rtbus_access_subscribe(grant, wanted, log);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_rtbus_access_cursor(grant, cursor, max, wanted, log);
+}
+
+
+/* the channels of rtbus_subscribe; the same answers */
+
+static ngx_int_t
+ngx_http_rtbus_access_subscribe(ngx_http_rtbus_grant_t *grant,
+    ngx_http_rtbus_wanted_t *wanted, ngx_log_t *log)
+{
     size_t                     len;
-    ngx_str_t                  value, *names, *other;
+    ngx_int_t                  rc;
+    ngx_str_t                 *name;
     ngx_uint_t                 i;
-    const uint8_t             *pos;
-    rtbus_cursor_entry_t       entry;
     ngx_http_rtbus_channel_t  *channel;
 
-    ngx_str_null(name);
-
-    names = grant->subscribe.elts;
+    name = grant->subscribe.elts;
     len = 0;
 
     for (i = 0; i < grant->subscribe.nelts; i++) {
 
-        value = names[i];
-
-        len += ngx_http_rtbus_cursor_len(&value);
+        len += ngx_http_rtbus_cursor_len(&name[i]);
 
         if (len > NGX_HTTP_RTBUS_CURSOR_MAX) {
             /* it could not resume */
-            *error = "too many channels";
+            wanted->error = "too many channels";
             return NGX_HTTP_BAD_REQUEST;
         }
 
-        if (rtbus_channel_check(value.data, value.len) != RTBUS_OK) {
+        if (rtbus_channel_check(name[i].data, name[i].len) != RTBUS_OK) {
             ngx_log_error(NGX_LOG_INFO, log, 0,
                           "client asked for invalid channel %V",
-                          ngx_http_rtbus_text_shown(&value));
+                          ngx_http_rtbus_text_shown(&name[i]));
 
-            *error = "bad channel";
+            wanted->error = "bad channel";
             return NGX_HTTP_BAD_REQUEST;
         }
 
-        rc = ngx_http_rtbus_check_rules(&grant->rules, &grant->id.user,
-                                        &value, log);
+        rc = ngx_http_rtbus_access_check(&grant->rules, &grant->id.user,
+                                         &name[i], log);
 
         if (rc == NGX_DECLINED) {
-            *error = "forbidden";
-            *name = value;
+            wanted->error = "forbidden";
+            wanted->name = name[i];
             return NGX_HTTP_FORBIDDEN;
         }
 
-        if (ngx_http_rtbus_channel_find(channels, &value)) {
+        if (ngx_http_rtbus_access_find(wanted, &name[i])) {
             continue;
         }
 
-        channel = ngx_array_push(channels);
+        channel = ngx_http_rtbus_access_add(wanted, &name[i], rc);
         if (channel == NULL) {
             return NGX_ERROR;
         }
 
-        ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
-        channel->name = value;
-        channel->owned = (rc == NGX_AGAIN);
         channel->fixed = 1;
     }
 
-    /* a cursor is not a key: what it names is subject to the same rules */
+    return NGX_OK;
+}
+
+
+/* a cursor is not a key: the channels in it are subject to the same rules */
+
+static ngx_int_t
+ngx_http_rtbus_access_cursor(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
+    ngx_uint_t max, ngx_http_rtbus_wanted_t *wanted, ngx_log_t *log)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  name, *refused;
+    const uint8_t             *pos;
+    rtbus_cursor_entry_t       entry;
+    ngx_http_rtbus_channel_t  *channel;
 
     pos = cursor->data;
 
     for ( ;; ) {
 
-        if (channels->nelts + refused->nelts > max) {
-            *error = "too many channels";
+        if (wanted->channels.nelts + wanted->refused.nelts > max) {
+            wanted->error = "too many channels";
             return NGX_HTTP_BAD_REQUEST;
         }
 
@@ -493,86 +540,113 @@ ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
         }
 
         if (rc != RTBUS_OK) {
-            goto bad;
+            break;
         }
 
-        value.len = entry.channel.len;
-        value.data = entry.channel.data;
+        name.len = entry.channel.len;
+        name.data = entry.channel.data;
 
-        channel = ngx_http_rtbus_channel_find(channels, &value);
+        channel = ngx_http_rtbus_access_find(wanted, &name);
 
         if (channel && channel->placed) {
-            goto bad;
+            break;
         }
 
         if (channel == NULL) {
 
-            rc = ngx_http_rtbus_check_rules(&grant->rules, &grant->id.user,
-                                            &value, log);
+            rc = ngx_http_rtbus_access_check(&grant->rules, &grant->id.user,
+                                             &name, log);
 
             if (rc == NGX_DECLINED) {
-                other = refused->elts;
 
-                for (i = 0; i < refused->nelts; i++) {
-                    if (other[i].len == value.len
-                        && ngx_memcmp(other[i].data, value.data, value.len)
-                           == 0)
-                    {
-                        goto bad;
-                    }
+                if (ngx_http_rtbus_access_refused(wanted, &name)) {
+                    break;
                 }
 
-                other = ngx_array_push(refused);
-                if (other == NULL) {
+                refused = ngx_array_push(&wanted->refused);
+                if (refused == NULL) {
                     return NGX_ERROR;
                 }
 
-                *other = value;
+                *refused = name;
                 continue;
             }
 
-            channel = ngx_array_push(channels);
+            channel = ngx_http_rtbus_access_add(wanted, &name, rc);
             if (channel == NULL) {
                 return NGX_ERROR;
             }
-
-            ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
-            channel->name = value;
-            channel->owned = (rc == NGX_AGAIN);
         }
 
         channel->pos = entry.pos;
         channel->placed = 1;
     }
 
-bad:
-
     ngx_log_error(NGX_LOG_INFO, log, 0,
                   "client sent malformed cursor %V",
                   ngx_http_rtbus_text_shown(cursor));
 
-    *error = "bad cursor";
+    wanted->error = "bad cursor";
     return NGX_HTTP_BAD_REQUEST;
 }
 
 
 static ngx_http_rtbus_channel_t *
-ngx_http_rtbus_channel_find(ngx_array_t *channels, ngx_str_t *name)
+ngx_http_rtbus_access_find(ngx_http_rtbus_wanted_t *wanted, ngx_str_t *name)
 {
     ngx_uint_t                 i;
     ngx_http_rtbus_channel_t  *channel;
 
-    channel = channels->elts;
+    channel = wanted->channels.elts;
 
-    for (i = 0; i < channels->nelts; i++) {
-        if (channel[i].name.len == name->len
-            && ngx_memcmp(channel[i].name.data, name->data, name->len) == 0)
-        {
+    for (i = 0; i < wanted->channels.nelts; i++) {
+        if (ngx_http_rtbus_str_eq(&channel[i].name, name)) {
             return &channel[i];
         }
     }
 
     return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_rtbus_access_refused(ngx_http_rtbus_wanted_t *wanted,
+    ngx_str_t *name)
+{
+    ngx_str_t   *refused;
+    ngx_uint_t   i;
+
+    refused = wanted->refused.elts;
+
+    for (i = 0; i < wanted->refused.nelts; i++) {
+        if (ngx_http_rtbus_str_eq(&refused[i], name)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* rc: what ngx_http_rtbus_access_check() has said of it */
+
+static ngx_http_rtbus_channel_t *
+ngx_http_rtbus_access_add(ngx_http_rtbus_wanted_t *wanted, ngx_str_t *name,
+    ngx_int_t rc)
+{
+    ngx_http_rtbus_channel_t  *channel;
+
+    channel = ngx_array_push(&wanted->channels);
+    if (channel == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(channel, sizeof(ngx_http_rtbus_channel_t));
+
+    channel->name = *name;
+    channel->owned = (rc == NGX_AGAIN);
+
+    return channel;
 }
 
 
@@ -587,7 +661,9 @@ ngx_http_rtbus_conf_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
 
     for (i = 1; i < cf->args->nelts; i++) {
-        if (ngx_http_rtbus_name_push(cf, &rlcf->subscribe, &value[i], 0) == NULL) {
+        if (ngx_http_rtbus_access_push(cf, &rlcf->subscribe, &value[i], 0)
+            == NULL)
+        {
             return NGX_CONF_ERROR;
         }
     }
@@ -606,7 +682,7 @@ ngx_http_rtbus_conf_allow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    name = ngx_http_rtbus_name_push(cf, &rlcf->allow, &value[1], 1);
+    name = ngx_http_rtbus_access_push(cf, &rlcf->allow, &value[1], 1);
     if (name == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -630,7 +706,7 @@ ngx_http_rtbus_conf_allow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 /* adds a name to a list of the configuration; NULL: logged */
 
 static ngx_http_rtbus_name_t *
-ngx_http_rtbus_name_push(ngx_conf_t *cf, ngx_array_t **names, ngx_str_t *text,
+ngx_http_rtbus_access_push(ngx_conf_t *cf, ngx_array_t **names, ngx_str_t *text,
     ngx_uint_t wildcard)
 {
     ngx_http_rtbus_name_t  *name;

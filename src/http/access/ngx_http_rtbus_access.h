@@ -1,6 +1,7 @@
 
 /*
- * Who the client is and what it may join.
+ * What a client may join: the rules of rtbus_allow, and the channels that a new
+ * client gets by rtbus_subscribe and by its cursor.
  */
 
 
@@ -12,11 +13,7 @@
 #include "ngx_http_rtbus_user.h"
 
 
-/*
- * The rtbus_allow rules as they stand for this request: an array of
- * ngx_http_rtbus_rule_t in r->pool, for clients that ask more than once.
- * NGX_OK or NGX_ERROR.
- */
+/* a rule of rtbus_allow as it stands for one request */
 
 typedef struct {
     ngx_str_t      name;
@@ -25,12 +22,11 @@ typedef struct {
     unsigned       fixed:1;      /* the name is the configuration's */
 } ngx_http_rtbus_rule_t;
 
-ngx_int_t ngx_http_rtbus_rules(ngx_http_request_t *r, ngx_array_t *rules);
 
 /*
  * What a request says of the client that it brings: who it is, what it may
- * join, and the channels of rtbus_subscribe, empty names left out, not checked
- * yet.  Whoever serves the client needs the request no more.
+ * join, and the channels of rtbus_subscribe without the empty names, not checked
+ * yet.  The client does not need the request after that.
  */
 
 typedef struct {
@@ -39,18 +35,19 @@ typedef struct {
     ngx_array_t                 subscribe;  /* ngx_str_t */
 } ngx_http_rtbus_grant_t;
 
+
 /*
- * token: NULL, or the one to go by, see ngx_http_rtbus_identify(), which has
- * the same answers; memory of r->pool.
+ * Reads the grant off a request, with memory of r->pool.  token: NULL, or the
+ * one to go by; see ngx_http_rtbus_identify(), which has the same answers.
  */
 
-ngx_int_t ngx_http_rtbus_grant(ngx_http_request_t *r, ngx_str_t *token,
+ngx_int_t ngx_http_rtbus_access_grant(ngx_http_request_t *r, ngx_str_t *token,
     ngx_http_rtbus_grant_t *grant);
 
 /*
- * The same as JSON, for the worker that has the client, and back to memory of
- * the pool: NGX_OK, NGX_DECLINED: it is of one who is refused (or something
- * else), NGX_ERROR.
+ * The grant, or the reason of a refusal, as JSON for the worker that has the
+ * client; and back, to memory of the pool: NGX_OK, NGX_DECLINED: it is a refusal
+ * (or something else), NGX_ERROR.
  */
 
 void ngx_http_rtbus_access_write(ngx_http_rtbus_text_t *text,
@@ -61,30 +58,32 @@ ngx_int_t ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
     ngx_http_rtbus_grant_t *grant);
 
 /*
- * A copy of the rules and, behind them, of the user; one block for ngx_free(), or
- * NULL: no memory.
+ * A copy of the rules and, behind them, of the user: one block for ngx_free(), or
+ * NULL if there is no memory.
  */
 
-ngx_http_rtbus_rule_t *ngx_http_rtbus_copy_rules(ngx_array_t *rules,
+ngx_http_rtbus_rule_t *ngx_http_rtbus_access_copy_rules(ngx_array_t *rules,
     ngx_str_t *user, ngx_log_t *log);
 
+
 /*
- * May the user (empty: nobody) join the channel (checked name)?  The first rule
- * that fits says so: NGX_OK; NGX_AGAIN: if the channel is the user's, which is
- * yet to be asked; NGX_DECLINED: no.
+ * May the user (empty: nobody) join the channel, whose name has been checked?
+ * The first rule that fits decides.  NGX_OK; NGX_AGAIN: if the user owns the
+ * channel, which Redis has to be asked; NGX_DECLINED: no.
  */
 
-ngx_int_t ngx_http_rtbus_check_rules(ngx_array_t *rules, ngx_str_t *user,
+ngx_int_t ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
     ngx_str_t *channel, ngx_log_t *log);
 
 /* the same by the rules as they stand for this request, or NGX_ERROR */
 
-ngx_int_t ngx_http_rtbus_check_channel(ngx_http_request_t *r, ngx_str_t *user,
-    ngx_str_t *channel);
+ngx_int_t ngx_http_rtbus_access_check_request(ngx_http_request_t *r,
+    ngx_str_t *user, ngx_str_t *channel);
 
-/* logs that the client asked for a channel that is not its own */
+/* logs that the client asked for a channel that another user owns */
 
-void ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log);
+void ngx_http_rtbus_access_foreign(ngx_str_t *channel, ngx_log_t *log);
+
 
 /*
  * The room of a cursor, which goes back to the server in one line of a request,
@@ -94,19 +93,43 @@ void ngx_http_rtbus_foreign(ngx_str_t *channel, ngx_log_t *log);
 
 #define ngx_http_rtbus_cursor_len(name)  ((name)->len + 20)
 
+
+/* a channel that a client is to join: at its position, or after this one */
+
+typedef struct {
+    ngx_str_t      name;
+    rtbus_pos_t    pos;
+    unsigned       placed:1;     /* pos is set */
+    unsigned       epochless:1;  /* of pos only seq is */
+    unsigned       exact:1;      /* right after pos, whatever the client has got
+                                    already */
+    unsigned       owned:1;      /* for its owner only, who has to be asked for */
+    unsigned       foreign:1;    /* the owner is somebody else */
+    unsigned       fixed:1;      /* of rtbus_subscribe */
+} ngx_http_rtbus_channel_t;
+
+
+typedef struct {
+    ngx_array_t    channels;     /* ngx_http_rtbus_channel_t, those that a rule
+                                    allows */
+    ngx_array_t    refused;      /* ngx_str_t, those of the cursor that no rule
+                                    allows */
+    const char    *error;        /* text for the client */
+    ngx_str_t      name;         /* of the channel, if one is to be named */
+} ngx_http_rtbus_wanted_t;
+
+
 /*
- * The channels of a new client: those of rtbus_subscribe and those of its
- * cursor (empty: none), each checked and allowed or, if owned, maybe so; arrays
- * of ngx_http_rtbus_channel_t and, for what the cursor has but the rules do not
- * allow, of ngx_str_t, with the memory of grant and cursor.
- *
- * NGX_OK, NGX_ERROR, or the HTTP status of a refusal, *error the text for it and
- * *name the channel, if one is to be named.
+ * The channels of a new client, those of rtbus_subscribe and those of its cursor
+ * (empty: there is none), each checked; memory of the pool, of grant and of
+ * cursor.  NGX_OK, NGX_ERROR, or the HTTP status of a refusal, with error and
+ * name set.
  */
 
-ngx_int_t ngx_http_rtbus_channels(ngx_http_rtbus_grant_t *grant,
-    ngx_str_t *cursor, ngx_uint_t max, ngx_log_t *log, ngx_array_t *channels,
-    ngx_array_t *refused, const char **error, ngx_str_t *name);
+ngx_int_t ngx_http_rtbus_access_channels(ngx_pool_t *pool,
+    ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor, ngx_uint_t max,
+    ngx_http_rtbus_wanted_t *wanted, ngx_log_t *log);
+
 
 /* rtbus_subscribe, rtbus_allow */
 

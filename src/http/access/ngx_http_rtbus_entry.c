@@ -2,27 +2,6 @@
 #include "ngx_http_rtbus_entry.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_request.h"
-#include "ngx_rtbus_owner.h"
-
-
-typedef struct {
-    ngx_http_rtbus_owners_t   *owners;
-    ngx_http_rtbus_channel_t  *channel;
-    ngx_rtbus_owner_t         *owner;      /* NULL: answered, or never asked */
-} ngx_http_rtbus_question_t;
-
-
-/* malloc'ed */
-
-struct ngx_http_rtbus_owners_s {
-    ngx_array_t               *channels;
-    ngx_array_t               *refused;
-    ngx_http_rtbus_owners_pt   handler;
-    void                      *data;
-    ngx_uint_t                 waiting;    /* for so many answers */
-    ngx_uint_t                 n;
-    ngx_http_rtbus_question_t  questions[1];
-};
 
 
 static ngx_uint_t ngx_http_rtbus_entry_name(ngx_str_t *name);
@@ -32,10 +11,6 @@ static ngx_int_t ngx_http_rtbus_entry_parse(ngx_pool_t *pool,
     ngx_array_t *entries, ngx_str_t *cursor);
 static rtbus_cursor_entry_t *ngx_http_rtbus_entry_find(ngx_array_t *entries,
     rtbus_str_t *channel);
-static ngx_uint_t ngx_http_rtbus_owned(ngx_array_t *channels);
-static void ngx_http_rtbus_owners_answer(void *data, ngx_int_t rc);
-static ngx_int_t ngx_http_rtbus_owners_sort(ngx_array_t *channels,
-    ngx_array_t *refused, ngx_str_t *name);
 static void ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc,
     ngx_str_t *name);
 static void ngx_http_rtbus_enter_cleanup(void *data);
@@ -265,186 +240,16 @@ ngx_http_rtbus_entry_find(ngx_array_t *entries, rtbus_str_t *channel)
 
 
 ngx_int_t
-ngx_http_rtbus_owners_ask(ngx_rtbus_hub_t *hub, ngx_str_t *user,
-    ngx_array_t *channels, ngx_array_t *refused,
-    ngx_http_rtbus_owners_t **owners, ngx_http_rtbus_owners_pt handler,
-    void *data)
-{
-    ngx_uint_t                  i, n;
-    ngx_http_rtbus_owners_t    *o;
-    ngx_http_rtbus_channel_t   *channel;
-    ngx_http_rtbus_question_t  *question;
-
-    n = ngx_http_rtbus_owned(channels);
-
-    if (n == 0 || !ngx_rtbus_redis_shards_up(&hub->shards)) {
-        return NGX_OK;
-    }
-
-    o = ngx_alloc(offsetof(ngx_http_rtbus_owners_t, questions)
-                  + n * sizeof(ngx_http_rtbus_question_t), hub->log);
-    if (o == NULL) {
-        return NGX_ERROR;
-    }
-
-    o->channels = channels;
-    o->refused = refused;
-    o->handler = handler;
-    o->data = data;
-    o->waiting = 0;
-    o->n = n;
-
-    question = o->questions;
-    channel = channels->elts;
-
-    for (i = 0; i < channels->nelts; i++) {
-
-        if (!channel[i].owned) {
-            continue;
-        }
-
-        question->owners = o;
-        question->channel = &channel[i];
-        question->owner = ngx_rtbus_owner_ask(hub, &channel[i].name, user, 0,
-                                              ngx_http_rtbus_owners_answer,
-                                              question);
-        if (question->owner) {
-            o->waiting++;
-        }
-
-        question++;
-    }
-
-    if (o->waiting == 0) {
-        ngx_free(o);
-        return NGX_OK;
-    }
-
-    *owners = o;
-
-    return NGX_AGAIN;
-}
-
-
-/* how many are */
-
-static ngx_uint_t
-ngx_http_rtbus_owned(ngx_array_t *channels)
-{
-    ngx_uint_t                 i, n;
-    ngx_http_rtbus_channel_t  *channel;
-
-    channel = channels->elts;
-    n = 0;
-
-    for (i = 0; i < channels->nelts; i++) {
-        n += channel[i].owned;
-    }
-
-    return n;
-}
-
-
-void
-ngx_http_rtbus_owners_cancel(ngx_http_rtbus_owners_t *owners)
-{
-    ngx_uint_t  i;
-
-    for (i = 0; i < owners->n; i++) {
-        if (owners->questions[i].owner) {
-            ngx_rtbus_owner_cancel(owners->questions[i].owner);
-        }
-    }
-
-    ngx_free(owners);
-}
-
-
-static void
-ngx_http_rtbus_owners_answer(void *data, ngx_int_t rc)
-{
-    ngx_http_rtbus_question_t  *question = data;
-
-    void                      *asked;
-    ngx_str_t                  name;
-    ngx_http_rtbus_owners_t   *owners;
-    ngx_http_rtbus_owners_pt   handler;
-
-    question->owner = NULL;
-
-    if (rc == NGX_OK) {
-        question->channel->owned = 0;
-
-    } else if (rc == NGX_DECLINED) {
-        question->channel->foreign = 1;
-    }
-
-    owners = question->owners;
-
-    if (--owners->waiting) {
-        return;
-    }
-
-    rc = ngx_http_rtbus_owners_sort(owners->channels, owners->refused, &name);
-
-    handler = owners->handler;
-    asked = owners->data;
-
-    ngx_free(owners);
-
-    handler(asked, rc, &name);
-}
-
-
-static ngx_int_t
-ngx_http_rtbus_owners_sort(ngx_array_t *channels, ngx_array_t *refused,
-    ngx_str_t *name)
-{
-    ngx_str_t                 *other;
-    ngx_uint_t                 i, n;
-    ngx_http_rtbus_channel_t  *channel;
-
-    channel = channels->elts;
-    n = 0;
-
-    for (i = 0; i < channels->nelts; i++) {
-
-        if (!channel[i].foreign) {
-            channel[n++] = channel[i];
-            continue;
-        }
-
-        if (channel[i].fixed) {
-            *name = channel[i].name;
-            return NGX_DECLINED;
-        }
-
-        other = ngx_array_push(refused);
-        if (other == NULL) {
-            return NGX_ERROR;
-        }
-
-        *other = channel[i].name;
-    }
-
-    channels->nelts = n;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
 ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
     ngx_str_t *cursor, ngx_http_rtbus_entry_pt handler)
 {
     ngx_int_t                   rc;
-    ngx_str_t                   name;
-    const char                 *error;
     ngx_http_cleanup_t         *cln;
     ngx_http_rtbus_entry_t     *waiting;
+    ngx_http_rtbus_wanted_t    *wanted;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    rc = ngx_http_rtbus_grant(r, NULL, &entry->grant);
+    rc = ngx_http_rtbus_access_grant(r, NULL, &entry->grant);
 
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_unauthorized(r, entry->grant.id.reason);
@@ -454,30 +259,23 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_array_init(&entry->channels, r->pool, 1,
-                       sizeof(ngx_http_rtbus_channel_t))
-        != NGX_OK
-        || ngx_array_init(&entry->refused, r->pool, 1, sizeof(ngx_str_t))
-           != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+    wanted = &entry->wanted;
 
-    rc = ngx_http_rtbus_channels(&entry->grant, cursor, rlcf->max_channels,
-                                 r->connection->log, &entry->channels,
-                                 &entry->refused, &error, &name);
+    rc = ngx_http_rtbus_access_channels(r->pool, &entry->grant, cursor,
+                                        rlcf->max_channels, wanted,
+                                        r->connection->log);
     if (rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (rc != NGX_OK) {
-        return ngx_http_rtbus_error(r, rc, error, name.len ? "channel" : NULL,
-                                    &name);
+        return ngx_http_rtbus_error(r, rc, wanted->error,
+                                    wanted->name.len ? "channel" : NULL,
+                                    &wanted->name);
     }
 
-    if (!ngx_http_rtbus_owned(&entry->channels)) {
+    if (ngx_http_rtbus_owners_count(wanted) == 0) {
         return handler(r, entry);
     }
 
@@ -496,8 +294,8 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
     waiting->cleanup = cln;
 
     rc = ngx_http_rtbus_owners_ask(&rlcf->bus->worker->hub,
-                                   &waiting->grant.id.user, &waiting->channels,
-                                   &waiting->refused, &waiting->owners,
+                                   &waiting->grant.id.user, &waiting->wanted,
+                                   &waiting->owners,
                                    ngx_http_rtbus_enter_handler, waiting);
 
     if (rc == NGX_OK) {
@@ -544,7 +342,7 @@ ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc, ngx_str_t *name)
         break;
 
     case NGX_DECLINED:
-        ngx_http_rtbus_foreign(name, c->log);
+        ngx_http_rtbus_access_foreign(name, c->log);
         rc = ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
                                   "channel", name);
         break;

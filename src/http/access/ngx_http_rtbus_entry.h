@@ -1,11 +1,7 @@
 
 /*
- * The way in, the same for all protocols: who the client is, which channels it
- * is to have, and whether those that are for their owner only are its own.
- *
- * Redis is asked for the owners, so this may take a moment, in which the client
- * gets no answer.  It does not wait for a Redis that is away: such channels are
- * left "owned" then, and the hub asks as soon as it can.
+ * The way in for a request that becomes a client: who sends it, which channels
+ * it is to have, and whether those that are for their owner only are its own.
  */
 
 
@@ -13,35 +9,7 @@
 #define _NGX_HTTP_RTBUS_ENTRY_H_INCLUDED_
 
 
-#include "ngx_http_rtbus_access.h"
-
-
-typedef struct ngx_http_rtbus_owners_s  ngx_http_rtbus_owners_t;
-
-
-/*
- * All is known that can be.  NGX_OK: what the cursor had and is not the user's
- * has moved from channels to refused; NGX_DECLINED: the channel of that name,
- * one of rtbus_subscribe, is not the user's; NGX_ERROR: no memory.  The
- * questions are no more when this is called.
- */
-typedef void (*ngx_http_rtbus_owners_pt)(void *data, ngx_int_t rc,
-    ngx_str_t *name);
-
-
-/*
- * Asks whose the owned ones of a new client's channels are; both arrays as
- * ngx_http_rtbus_channels() fills them, they have to stay.  NGX_OK: there is
- * nothing to ask, or nobody; NGX_AGAIN: the handler will be called, and *owners
- * is to be cancelled if its data dies before; NGX_ERROR: no memory.
- */
-
-ngx_int_t ngx_http_rtbus_owners_ask(ngx_rtbus_hub_t *hub, ngx_str_t *user,
-    ngx_array_t *channels, ngx_array_t *refused,
-    ngx_http_rtbus_owners_t **owners, ngx_http_rtbus_owners_pt handler,
-    void *data);
-
-void ngx_http_rtbus_owners_cancel(ngx_http_rtbus_owners_t *owners);
+#include "ngx_http_rtbus_owners.h"
 
 
 /* a request that becomes a client */
@@ -54,8 +22,7 @@ typedef ngx_int_t (*ngx_http_rtbus_entry_pt)(ngx_http_request_t *r,
 
 struct ngx_http_rtbus_entry_s {
     ngx_http_rtbus_grant_t          grant;
-    ngx_array_t                     channels;  /* ngx_http_rtbus_channel_t */
-    ngx_array_t                     refused;   /* ngx_str_t, of the cursor */
+    ngx_http_rtbus_wanted_t         wanted;
     ngx_str_t                       key;       /* of the handshake, the caller's
                                                   own */
 

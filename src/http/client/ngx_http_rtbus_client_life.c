@@ -40,7 +40,7 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
 
     user = grant->id.user;
 
-    cli->rules = ngx_http_rtbus_copy_rules(&grant->rules, &user, car->log);
+    cli->rules = ngx_http_rtbus_access_copy_rules(&grant->rules, &user, car->log);
     if (cli->rules == NULL) {
         return NGX_ERROR;
     }

@@ -318,7 +318,7 @@ ngx_http_rtbus_inbox_allowed(ngx_http_rtbus_client_t *cli,
     rules.elts = cli->rules;
     rules.nelts = cli->nrules;
 
-    rc = ngx_http_rtbus_check_rules(&rules, &cli->user, &channel->name,
+    rc = ngx_http_rtbus_access_check(&rules, &cli->user, &channel->name,
                                     cli->carrier->log);
 
     channel->owned = (rc == NGX_AGAIN);
@@ -633,7 +633,7 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     if (ask->owned
         && (ask->text || !ngx_http_rtbus_snapshot_owned(&state, &cli->user)))
     {
-        ngx_http_rtbus_foreign(&ask->channel, cli->carrier->log);
+        ngx_http_rtbus_access_foreign(&ask->channel, cli->carrier->log);
 
         if (ngx_http_rtbus_client_refuse(cli, "forbidden", ack) != NGX_OK) {
             goto nomem;

@@ -502,7 +502,7 @@ ngx_http_rtbus_subs_refused(ngx_rtbus_sub_t *sub)
 
     cli = s->cli;
 
-    ngx_http_rtbus_foreign(&sub->ch->name, cli->carrier->log);
+    ngx_http_rtbus_access_foreign(&sub->ch->name, cli->carrier->log);
 
     if (s->handler) {
         s->handler(s, NGX_HTTP_FORBIDDEN);

@@ -240,7 +240,7 @@ ngx_http_rtbus_replay_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    switch (ngx_http_rtbus_check_channel(r, &id.user, &rp->channel)) {
+    switch (ngx_http_rtbus_access_check_request(r, &id.user, &rp->channel)) {
 
     case NGX_OK:
         break;
@@ -250,7 +250,7 @@ ngx_http_rtbus_replay_handler(ngx_http_request_t *r)
         break;
 
     case NGX_DECLINED:
-        ngx_http_rtbus_foreign(&rp->channel, r->connection->log);
+        ngx_http_rtbus_access_foreign(&rp->channel, r->connection->log);
         return ngx_http_rtbus_replay_none(r, rp);
 
     default: /* NGX_ERROR */
@@ -450,7 +450,7 @@ ngx_http_rtbus_replay_checked(ngx_http_request_t *r, void *data,
         && (rp->user.len == 0 || info->user.len != rp->user.len
             || ngx_memcmp(info->user.data, rp->user.data, rp->user.len) != 0))
     {
-        ngx_http_rtbus_foreign(&rp->channel, r->connection->log);
+        ngx_http_rtbus_access_foreign(&rp->channel, r->connection->log);
         return ngx_http_rtbus_replay_none(r, rp);
     }
 

@@ -105,7 +105,7 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
                                     "channel", &ctx->channel);
     }
 
-    switch (ngx_http_rtbus_check_channel(r, &id.user, &ctx->channel)) {
+    switch (ngx_http_rtbus_access_check_request(r, &id.user, &ctx->channel)) {
 
     case NGX_OK:
         break;
@@ -574,7 +574,7 @@ ngx_http_rtbus_state_forbidden(ngx_http_request_t *r,
     ngx_http_rtbus_state_ctx_t *ctx)
 {
     if (ctx->owned) {
-        ngx_http_rtbus_foreign(&ctx->channel, r->connection->log);
+        ngx_http_rtbus_access_foreign(&ctx->channel, r->connection->log);
     }
 
     return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden", "channel",

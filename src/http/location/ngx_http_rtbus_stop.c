@@ -82,7 +82,7 @@ ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
                                     "channel", &stop->channel);
     }
 
-    switch (ngx_http_rtbus_check_channel(r, &id.user, &stop->channel)) {
+    switch (ngx_http_rtbus_access_check_request(r, &id.user, &stop->channel)) {
 
     case NGX_OK:
         break;
@@ -92,7 +92,7 @@ ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
         break;
 
     case NGX_DECLINED:
-        ngx_http_rtbus_foreign(&stop->channel, r->connection->log);
+        ngx_http_rtbus_access_foreign(&stop->channel, r->connection->log);
         return ngx_http_rtbus_stop_none(r, stop);
 
     default: /* NGX_ERROR */
@@ -156,7 +156,7 @@ ngx_http_rtbus_stop_checked(ngx_http_request_t *r, void *data,
             || ngx_memcmp(info->user.data, stop->user.data, stop->user.len)
                != 0))
     {
-        ngx_http_rtbus_foreign(&stop->channel, r->connection->log);
+        ngx_http_rtbus_access_foreign(&stop->channel, r->connection->log);
         return ngx_http_rtbus_stop_none(r, stop);
     }
 

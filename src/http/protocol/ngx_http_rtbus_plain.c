@@ -124,8 +124,8 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
         return rc;
     }
 
-    if (ngx_http_rtbus_client_start(&plain->client, &entry->channels,
-                                    &entry->refused)
+    if (ngx_http_rtbus_client_start(&plain->client, &entry->wanted.channels,
+                                    &entry->wanted.refused)
         != NGX_OK)
     {
         ngx_http_rtbus_carrier_nomem(car);

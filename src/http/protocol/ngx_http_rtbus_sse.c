@@ -113,10 +113,10 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
     ngx_pool_cleanup_t    *cln;
     ngx_http_rtbus_sse_t  *sse;
 
-    if (entry->channels.nelts == 0) {
+    if (entry->wanted.channels.nelts == 0) {
 
-        if (entry->refused.nelts) {
-            other = entry->refused.elts;
+        if (entry->wanted.refused.nelts) {
+            other = entry->wanted.refused.elts;
 
             return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
                                         "channel", other);
@@ -190,8 +190,8 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
 
     ngx_add_timer(&sse->heartbeat, sse->carrier.conf->ping_interval);
 
-    if (ngx_http_rtbus_client_start(&sse->client, &entry->channels,
-                                    &entry->refused)
+    if (ngx_http_rtbus_client_start(&sse->client, &entry->wanted.channels,
+                                    &entry->wanted.refused)
         != NGX_OK)
     {
         ngx_http_rtbus_carrier_nomem(&sse->carrier);

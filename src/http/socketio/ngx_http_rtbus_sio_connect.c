@@ -175,8 +175,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     }
 
     rc = ngx_http_rtbus_owners_ask(socket->client.hub, &socket->client.user,
-                                   &socket->connect->channels,
-                                   &socket->connect->refused,
+                                   &socket->connect->wanted,
                                    &socket->connect->owners,
                                    ngx_http_rtbus_sio_connect_owners, socket);
 
@@ -203,7 +202,6 @@ ngx_http_rtbus_sio_connect_channels(ngx_http_rtbus_socket_t *socket,
     ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor, const char **error)
 {
     ngx_int_t                  rc;
-    ngx_str_t                  name;
     ngx_http_rtbus_carrier_t  *car;
     ngx_http_rtbus_connect_t  *connect;
 
@@ -218,18 +216,10 @@ ngx_http_rtbus_sio_connect_channels(ngx_http_rtbus_socket_t *socket,
 
 again:
 
-    if (ngx_array_init(&connect->channels, car->pool, 1,
-                       sizeof(ngx_http_rtbus_channel_t))
-        != NGX_OK
-        || ngx_array_init(&connect->refused, car->pool, 1, sizeof(ngx_str_t))
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    rc = ngx_http_rtbus_channels(grant, cursor, car->conf->max_channels,
-                                 car->log, &connect->channels,
-                                 &connect->refused, error, &name);
+    rc = ngx_http_rtbus_access_channels(car->pool, grant, cursor,
+                                        car->conf->max_channels,
+                                        &connect->wanted, car->log);
+    *error = connect->wanted.error;
 
     if (rc == NGX_OK || rc == NGX_ERROR) {
         return rc;
@@ -281,7 +271,7 @@ ngx_http_rtbus_sio_connect_owners(void *data, ngx_int_t rc, ngx_str_t *name)
         break;
 
     case NGX_DECLINED:
-        ngx_http_rtbus_foreign(name, car->log);
+        ngx_http_rtbus_access_foreign(name, car->log);
 
         nsp.len = socket->nsp->name.len;
         nsp.data = socket->nsp->name.data;
@@ -351,8 +341,8 @@ ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket)
     socket->client.nsp = &nsp->name;
 
     rc = ngx_http_rtbus_client_start(&socket->client,
-                                     &socket->connect->channels,
-                                     &socket->connect->refused);
+                                     &socket->connect->wanted.channels,
+                                     &socket->connect->wanted.refused);
 
     ngx_http_rtbus_sio_connect_free(socket);
 
@@ -483,7 +473,7 @@ ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
     ngx_str_t  token;
 
     if (value->type != RTBUS_JSON_STRING) {
-        return ngx_http_rtbus_grant(r, NULL, grant);
+        return ngx_http_rtbus_access_grant(r, NULL, grant);
     }
 
     token.data = ngx_pnalloc(r->pool, value->raw.len);
@@ -493,7 +483,7 @@ ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
 
     token.len = rtbus_json_unquote(token.data, &value->raw);
 
-    return ngx_http_rtbus_grant(r, &token, grant);
+    return ngx_http_rtbus_access_grant(r, &token, grant);
 }
 
 

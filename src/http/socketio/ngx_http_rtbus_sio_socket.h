@@ -51,8 +51,7 @@ typedef struct {
 
 typedef struct {
     ngx_http_rtbus_owners_t      *owners;    /* asked for, or NULL */
-    ngx_array_t                   channels;  /* ngx_http_rtbus_channel_t */
-    ngx_array_t                   refused;   /* ngx_str_t */
+    ngx_http_rtbus_wanted_t       wanted;
 } ngx_http_rtbus_connect_t;
 
 
