@@ -116,6 +116,18 @@ same(str_t s, const char *p)
 }
 
 
+str_t
+text(buf_t *b)
+{
+    str_t  s;
+
+    s.data = b->data;
+    s.len = b->len;
+
+    return s;
+}
+
+
 void
 io_init(void)
 {

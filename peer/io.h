@@ -60,6 +60,7 @@ void putf(buf_t *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void take(buf_t *b, size_t len);
 int same(str_t s, const char *p);
+str_t text(buf_t *b);
 
 
 /* to be called first */
