@@ -10,7 +10,7 @@
 
 
 #include "ngx_rtbus_hub.h"
-#include "rtbus_llm.h"
+#include "rtbus_llm_format.h"
 
 
 /* a worker that has been without Redis so lately does not judge others, ms */

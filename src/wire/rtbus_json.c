@@ -10,6 +10,9 @@
  *
  * Slices of a text that was checked are cut by a plain walk: strings end at
  * their quote, containers where brackets balance.
+ *
+ * Longer than other files, since all of it is about one grammar: the check, the
+ * walk and the escapes share their tables of bytes.
  */
 
 

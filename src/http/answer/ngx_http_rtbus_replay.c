@@ -3,7 +3,7 @@
 #include "ngx_http_rtbus_replay_encode.h"
 #include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_request.h"
-#include "rtbus_llm.h"
+#include "rtbus_llm_format.h"
 #include "rtbus_ws.h"
 
 

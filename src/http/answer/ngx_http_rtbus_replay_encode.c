@@ -1,7 +1,7 @@
 
 #include "ngx_http_rtbus_replay_encode.h"
 #include "rtbus_cursor.h"
-#include "rtbus_llm.h"
+#include "rtbus_llm_format.h"
 #include "rtbus_sse.h"
 
 
