@@ -1,8 +1,8 @@
 
 #include "ngx_rtbus_history.h"
 #include "ngx_rtbus_channel.h"
-#include "rtbus_attachments.h"
-#include "rtbus_utf8.h"
+#include "ngx_rtbus_fields.h"
+#include "ngx_rtbus_position.h"
 
 
 #define NGX_RTBUS_HISTORY_BATCH    131072  /* bytes, about */
@@ -16,27 +16,14 @@
 #define NGX_RTBUS_HISTORY_BUDGET   16777216
 
 
-/* what may be asked of a stream, see ngx_rtbus_history_position() */
-
-#define NGX_RTBUS_HISTORY_POSITION  0
-#define NGX_RTBUS_HISTORY_INFO      1
-#define NGX_RTBUS_HISTORY_EXISTS    2
-
-
-/* the key holds something else than a stream */
-
-#define ngx_rtbus_history_wrong(reply)                                        \
-    ((reply)->type == REDIS_REPLY_ERROR                                       \
-     && ngx_strncmp((reply)->str, "WRONGTYPE", 9) == 0)
-
-
 /* a read of the stream that is under way; malloc'ed */
 
 struct ngx_rtbus_read_s {
     ngx_queue_t                   queue;   /* ch->reads */
     ngx_queue_t                   subs;    /* who asked; none: the channel */
     ngx_rtbus_channel_t          *ch;
-    ngx_rtbus_redis_call_t       *call;
+    ngx_rtbus_redis_call_t       *call;    /* for entries, or NULL */
+    ngx_rtbus_position_t          position;  /* asked for by the channel */
     rtbus_pos_t                   pos;     /* after this one */
     rtbus_pos_t                   target;  /* of the channel when it was sent:
                                               so far the stream has to go */
@@ -57,17 +44,11 @@ static void ngx_rtbus_history_release(ngx_rtbus_read_t *read);
 static void ngx_rtbus_history_next(ngx_event_t *ev);
 static ngx_int_t ngx_rtbus_history_range(ngx_rtbus_read_t *read);
 static ngx_int_t ngx_rtbus_history_position(ngx_rtbus_read_t *read);
-static ngx_int_t ngx_rtbus_history_ask(ngx_rtbus_read_t *read,
-    ngx_uint_t question);
+static void ngx_rtbus_history_position_handler(void *data, rtbus_pos_t *last,
+    uint64_t timestamp, redisReply *reply);
 static void ngx_rtbus_history_range_handler(void *data, redisReply *reply);
-static void ngx_rtbus_history_position_handler(void *data, redisReply *reply);
-static void ngx_rtbus_history_info_handler(void *data, redisReply *reply);
-static void ngx_rtbus_history_exists_handler(void *data, redisReply *reply);
 static void ngx_rtbus_history_last(ngx_rtbus_read_t *read, rtbus_pos_t last,
     uint64_t timestamp);
-static void ngx_rtbus_history_no_stream(ngx_rtbus_read_t *read);
-static ngx_int_t ngx_rtbus_history_info_last(redisReply *reply,
-    rtbus_pos_t *pos);
 static ngx_int_t ngx_rtbus_history_entry(ngx_rtbus_read_t *read,
     redisReply *entry);
 static void ngx_rtbus_history_compare(ngx_rtbus_read_t *read,
@@ -78,14 +59,6 @@ static void ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost,
     rtbus_pos_t pos);
 static void ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     redisReply *fields);
-static size_t ngx_rtbus_history_size(rtbus_event_t *event, rtbus_pos_t pos);
-static const char *ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub,
-    rtbus_event_t *event, redisReply *fields, u_char *name, u_char **text,
-    rtbus_pos_t pos, ngx_uint_t *lost);
-static const char *ngx_rtbus_history_text(ngx_rtbus_hub_t *hub,
-    rtbus_event_t *event, redisReply *v, u_char **text);
-static rtbus_str_t *ngx_rtbus_history_mark(rtbus_event_t *event,
-    redisReply *f);
 static void ngx_rtbus_history_done(ngx_rtbus_read_t *read);
 static void ngx_rtbus_history_failed(ngx_rtbus_read_t *read,
     redisReply *reply);
@@ -151,10 +124,20 @@ ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch)
 void
 ngx_rtbus_history_stop(ngx_rtbus_channel_t *ch)
 {
-    if (ch->read) {
-        ngx_rtbus_redis_cmd_cancel(ch->read->call);
-        ngx_rtbus_history_free(ch->read);
+    ngx_rtbus_read_t  *read;
+
+    read = ch->read;
+
+    if (read == NULL) {
+        return;
     }
+
+    if (read->call) {
+        ngx_rtbus_redis_cmd_cancel(read->call);
+    }
+
+    ngx_rtbus_position_cancel(&read->position);
+    ngx_rtbus_history_free(read);
 }
 
 
@@ -440,71 +423,14 @@ ngx_rtbus_history_range(ngx_rtbus_read_t *read)
 }
 
 
-/*
- * Where the stream ends.  XINFO STREAM says it along with the first and the last
- * entry, however long they are; the function keeps those in Redis.  Where
- * it cannot be called, as without the library, or while the slot of a cluster
- * is on its way, XINFO has to do.
- */
-
 static ngx_int_t
 ngx_rtbus_history_position(ngx_rtbus_read_t *read)
 {
-    return ngx_rtbus_history_ask(read, NGX_RTBUS_HISTORY_POSITION);
-}
+    read->position.ch = read->ch;
+    read->position.handler = ngx_rtbus_history_position_handler;
+    read->position.data = read;
 
-
-static ngx_int_t
-ngx_rtbus_history_ask(ngx_rtbus_read_t *read, ngx_uint_t question)
-{
-    int                       argc;
-    size_t                    len[4];
-    u_char                    key[NGX_RTBUS_HUB_MAX_KEY];
-    const char               *argv[4], *suffix;
-    ngx_rtbus_hub_t          *hub;
-    ngx_rtbus_channel_t      *ch;
-    ngx_rtbus_redis_call_pt   handler;
-
-    ch = read->ch;
-    hub = ch->hub;
-
-    argc = 0;
-    suffix = ":events";
-
-    switch (question) {
-
-    case NGX_RTBUS_HISTORY_POSITION:
-        argv[argc] = "FCALL_RO";
-        len[argc++] = 8;
-        argv[argc] = "rtbus_position";
-        len[argc++] = 14;
-        argv[argc] = "1";
-        len[argc++] = 1;
-        suffix = "";
-        handler = ngx_rtbus_history_position_handler;
-        break;
-
-    case NGX_RTBUS_HISTORY_INFO:
-        argv[argc] = "XINFO";
-        len[argc++] = 5;
-        argv[argc] = "STREAM";
-        len[argc++] = 6;
-        handler = ngx_rtbus_history_info_handler;
-        break;
-
-    default: /* NGX_RTBUS_HISTORY_EXISTS */
-        argv[argc] = "EXISTS";
-        len[argc++] = 6;
-        handler = ngx_rtbus_history_exists_handler;
-    }
-
-    argv[argc] = (char *) key;
-    len[argc++] = ngx_rtbus_hub_key(hub, key, &ch->name, suffix);
-
-    read->call = ngx_rtbus_redis_call(&hub->shards, argc, argv, len, handler,
-                                      read);
-
-    return read->call ? NGX_OK : NGX_ERROR;
+    return ngx_rtbus_position_ask(&read->position);
 }
 
 
@@ -518,7 +444,7 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
     read->call = NULL;
 
     if (reply == NULL
-        || (reply->type != REDIS_REPLY_ARRAY && !ngx_rtbus_history_wrong(reply)))
+        || (reply->type != REDIS_REPLY_ARRAY && !ngx_rtbus_position_wrong(reply)))
     {
         ngx_rtbus_history_failed(read, reply);
         return;
@@ -582,119 +508,18 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
 }
 
 
-/* [ position, timestamp ] */
-
 static void
-ngx_rtbus_history_position_handler(void *data, redisReply *reply)
+ngx_rtbus_history_position_handler(void *data, rtbus_pos_t *last,
+    uint64_t timestamp, redisReply *reply)
 {
     ngx_rtbus_read_t  *read = data;
 
-    ngx_int_t     n;
-    redisReply   *value;
-    rtbus_pos_t   last;
-
-    read->call = NULL;
-
-    if (reply == NULL) {
-        ngx_rtbus_history_failed(read, NULL);
-        return;
-    }
-
-    if (ngx_rtbus_history_wrong(reply)) {
-        ngx_rtbus_history_no_stream(read);
-        return;
-    }
-
-    if (reply->type == REDIS_REPLY_ERROR) {
-
-        ngx_log_debug2(NGX_LOG_DEBUG_CORE, read->ch->hub->log, 0,
-                       "rtbus position of \"%V\": %s",
-                       &read->ch->name, reply->str);
-
-        if (ngx_rtbus_library_missing(reply)) {
-            ngx_rtbus_hub_library_lost(read->ch->hub);
-        }
-
-        if (ngx_rtbus_history_ask(read, NGX_RTBUS_HISTORY_INFO) != NGX_OK) {
-            ngx_rtbus_history_failed(read, NULL);
-        }
-
-        return;
-    }
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2
-        || reply->element[0]->type != REDIS_REPLY_STRING
-        || reply->element[1]->type != REDIS_REPLY_STRING
-        || rtbus_pos_parse(&last, (u_char *) reply->element[0]->str,
-                           reply->element[0]->len)
-           != RTBUS_OK)
-    {
+    if (last == NULL) {
         ngx_rtbus_history_failed(read, reply);
         return;
     }
 
-    value = reply->element[1];
-    n = value->len ? ngx_atosz((u_char *) value->str, value->len) : 0;
-
-    ngx_rtbus_history_last(read, last, n > 0 ? n : 0);
-}
-
-
-static void
-ngx_rtbus_history_info_handler(void *data, redisReply *reply)
-{
-    ngx_rtbus_read_t  *read = data;
-
-    rtbus_pos_t  last;
-
-    read->call = NULL;
-
-    if (reply && ngx_rtbus_history_wrong(reply)) {
-        ngx_rtbus_history_no_stream(read);
-        return;
-    }
-
-    if (reply && reply->type == REDIS_REPLY_ERROR
-        && ngx_strncmp(reply->str, "ERR ", 4) == 0)
-    {
-        /* that there is no such key has no word of its own */
-
-        if (ngx_rtbus_history_ask(read, NGX_RTBUS_HISTORY_EXISTS) != NGX_OK) {
-            ngx_rtbus_history_failed(read, NULL);
-        }
-
-        return;
-    }
-
-    if (reply == NULL || ngx_rtbus_history_info_last(reply, &last) != NGX_OK) {
-        ngx_rtbus_history_failed(read, reply);
-        return;
-    }
-
-    ngx_rtbus_history_last(read, last, 0);
-}
-
-
-static void
-ngx_rtbus_history_exists_handler(void *data, redisReply *reply)
-{
-    ngx_rtbus_read_t  *read = data;
-
-    rtbus_pos_t  none;
-
-    read->call = NULL;
-
-    if (reply == NULL || reply->type != REDIS_REPLY_INTEGER
-        || reply->integer != 0)
-    {
-        ngx_rtbus_history_failed(read, reply);
-        return;
-    }
-
-    none.epoch = 0;
-    none.seq = 0;
-
-    ngx_rtbus_history_last(read, none, 0);
+    ngx_rtbus_history_last(read, *last, timestamp);
 }
 
 
@@ -737,59 +562,6 @@ ngx_rtbus_history_last(ngx_rtbus_read_t *read, rtbus_pos_t last,
     }
 
     ngx_rtbus_history_done(read);
-}
-
-
-static void
-ngx_rtbus_history_no_stream(ngx_rtbus_read_t *read)
-{
-    rtbus_pos_t       none;
-    ngx_rtbus_hub_t  *hub;
-
-    hub = read->ch->hub;
-
-    none.epoch = 0;
-    none.seq = 0;
-
-    if (hub->failed != ngx_time()) {
-        hub->failed = ngx_time();
-
-        ngx_log_error(NGX_LOG_ERR, hub->log, 0,
-                      "rtbus: the events key of channel \"%V\" is not a stream, "
-                      "there are live events only", &read->ch->name);
-    }
-
-    ngx_rtbus_history_last(read, none, 0);
-}
-
-
-/* the last id of the stream, from XINFO STREAM */
-
-static ngx_int_t
-ngx_rtbus_history_info_last(redisReply *reply, rtbus_pos_t *pos)
-{
-    size_t       i;
-    redisReply  *name, *value;
-
-    if (reply->type != REDIS_REPLY_ARRAY) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i + 1 < reply->elements; i += 2) {
-        name = reply->element[i];
-        value = reply->element[i + 1];
-
-        if (name->type == REDIS_REPLY_STRING
-            && value->type == REDIS_REPLY_STRING
-            && name->len == sizeof("last-generated-id") - 1
-            && ngx_strncmp(name->str, "last-generated-id", name->len) == 0)
-        {
-            return rtbus_pos_parse(pos, (u_char *) value->str, value->len)
-                   == RTBUS_OK ? NGX_OK : NGX_ERROR;
-        }
-    }
-
-    return NGX_ERROR;
 }
 
 
@@ -1008,14 +780,14 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     ngx_rtbus_channel_t  *ch;
     u_char               *text;
     ngx_uint_t            lost;
-    u_char                name[6 * RTBUS_EVENT_NAME_MAX + 2];
+    u_char                name[NGX_RTBUS_FIELDS_NAME];
 
     ch = read->ch;
     text = NULL;
 
     lost = 0;
-    reason = ngx_rtbus_history_parse(ch->hub, &event, fields, name, &text,
-                                     pos, &lost);
+    reason = ngx_rtbus_fields_parse(ch->hub, &event, fields, name, &text, pos,
+                                    &lost);
 
     if (reason) {
         ngx_rtbus_hub_invalid(ch->hub, &ch->name, reason);
@@ -1103,222 +875,6 @@ done:
     if (text) {
         ngx_free(text);
     }
-}
-
-
-/* the size of the message that has told of it, as rtbus_publish writes one */
-
-static size_t
-ngx_rtbus_history_size(rtbus_event_t *event, rtbus_pos_t pos)
-{
-    size_t  size;
-    u_char  number[2 * NGX_INT64_LEN];
-
-    size = sizeof("{\"event\":,\"data\":,\"id\":\"-\",\"timestamp\":}") - 1
-           + event->name_json.len + event->data.len + event->args.len;
-
-    size += ngx_sprintf(number, "%uL%uL", pos.epoch, pos.seq) - number;
-    size += ngx_sprintf(number, "%uL", event->timestamp) - number;
-
-    if (event->attachments.len) {
-        size += sizeof(",\"attachments\":") - 1 + event->attachments.len;
-    }
-
-    if (event->end.len) {
-        size += sizeof(",\"end\":\"\"") - 1 + event->end.len;
-    }
-
-    return size;
-}
-
-
-/*
- * The fields of a stream entry as an event; NULL, or why it is none.  *text is
- * memory that the event needs, to be freed after it, or NULL.  *lost is set if
- * it is one for its producer, but none that clients can be given.
- */
-
-static const char *
-ngx_rtbus_history_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
-    redisReply *fields, u_char *name, u_char **text,
-    rtbus_pos_t pos, ngx_uint_t *lost)
-{
-    size_t               i, n;
-    rtbus_str_t          raw, *slice;
-    const char          *reason;
-    redisReply          *f, *v;
-    rtbus_json_type_e    type;
-    rtbus_json_value_t   value;
-
-    ngx_memzero(event, offsetof(rtbus_event_t, name_buf));
-
-    if (fields->type != REDIS_REPLY_ARRAY) {
-        return "bad stream entry";
-    }
-
-    raw.len = 0;
-
-    for (i = 0; i + 1 < fields->elements; i += 2) {
-        f = fields->element[i];
-        v = fields->element[i + 1];
-
-        if (f->type != REDIS_REPLY_STRING || v->type != REDIS_REPLY_STRING) {
-            return "bad stream entry";
-        }
-
-        if (f->len == 5 && ngx_strncmp(f->str, "event", 5) == 0) {
-
-            if (v->len > RTBUS_EVENT_NAME_MAX) {
-                return "event name too long";
-            }
-
-            if (rtbus_utf8_check(RTBUS_UTF8_ACCEPT, (u_char *) v->str, v->len)
-                != RTBUS_UTF8_ACCEPT)
-            {
-                return "bad UTF-8";
-            }
-
-            raw.data = name;
-            raw.len = rtbus_json_quote(name, (u_char *) v->str, v->len);
-
-            continue;
-        }
-
-        if (f->len == 4 && ngx_strncmp(f->str, "data", 4) == 0) {
-            slice = &event->data;
-            type = RTBUS_JSON_NONE;
-
-        } else if (f->len == 4 && ngx_strncmp(f->str, "args", 4) == 0) {
-            slice = &event->args;
-            type = RTBUS_JSON_ARRAY;
-
-        } else if (f->len == 11
-                   && ngx_strncmp(f->str, "attachments", 11) == 0)
-        {
-            slice = &event->attachments;
-            type = RTBUS_JSON_ARRAY;
-
-        } else if (f->len == 9 && ngx_strncmp(f->str, "timestamp", 9) == 0) {
-            n = (size_t) ngx_atosz((u_char *) v->str, v->len);
-            event->timestamp = (n == (size_t) NGX_ERROR) ? 0 : n;
-            continue;
-
-        } else if (f->len == 4 && ngx_strncmp(f->str, "text", 4) == 0) {
-
-            reason = ngx_rtbus_history_text(hub, event, v, text);
-            if (reason) {
-                return reason;
-            }
-
-            continue;
-
-        } else {
-            slice = ngx_rtbus_history_mark(event, f);
-
-            if (slice) {
-                slice->data = (u_char *) v->str;
-                slice->len = v->len;
-            }
-
-            continue;
-        }
-
-        if (v->len == 0) {
-            continue;
-        }
-
-        if (rtbus_json_value(hub->json, (u_char *) v->str, v->len, &value,
-                             &reason)
-            != RTBUS_OK)
-        {
-            return reason;
-        }
-
-        if (type != RTBUS_JSON_NONE && value.type != type) {
-            return "args or attachments is not an array";
-        }
-
-        *slice = value.raw;
-
-        if (type == RTBUS_JSON_NONE) {
-            event->bytes.data = (u_char *) v->str;
-            event->bytes.len = v->len;
-        }
-    }
-
-    if (raw.len == 0) {
-        return "no event name";
-    }
-
-    if (rtbus_event_name(event, &raw, &reason) != RTBUS_OK) {
-        *lost = rtbus_event_is_reserved(&event->name);
-        return reason;
-    }
-
-    reason = NULL;
-
-    if (ngx_rtbus_history_size(event, pos) > hub->max_event) {
-        reason = "too long";
-
-    } else if (event->attachments.len) {
-        reason = rtbus_attachments_check(&event->attachments,
-                                         event->args.len ? &event->args
-                                                         : &event->data);
-    }
-
-    *lost = (reason != NULL);
-
-    return reason;
-}
-
-
-/* what is no JSON is a string of it for those who want that */
-
-static const char *
-ngx_rtbus_history_text(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
-    redisReply *v, u_char **text)
-{
-    size_t  len;
-
-    if (*text) {
-        return "bad stream entry";
-    }
-
-    len = rtbus_json_quote(NULL, (u_char *) v->str, v->len);
-
-    *text = ngx_alloc(len, hub->log);
-    if (*text == NULL) {
-        return "no memory";
-    }
-
-    rtbus_json_quote(*text, (u_char *) v->str, v->len);
-
-    event->data.data = *text;
-    event->data.len = len;
-    event->bytes.data = (u_char *) v->str;
-    event->bytes.len = v->len;
-    event->text = 1;
-
-    return NULL;
-}
-
-
-static rtbus_str_t *
-ngx_rtbus_history_mark(rtbus_event_t *event, redisReply *f)
-{
-    if (f->len == 3 && ngx_strncmp(f->str, "end", 3) == 0) {
-        return &event->end;
-    }
-
-    if (f->len == 4 && ngx_strncmp(f->str, "name", 4) == 0) {
-        return &event->source;
-    }
-
-    if (f->len == 7 && ngx_strncmp(f->str, "capture", 7) == 0) {
-        return &event->capture;
-    }
-
-    return NULL;
 }
 
 

@@ -47,6 +47,7 @@ ngx_rtbus_redis_shard_init(ngx_rtbus_redis_shards_t *shards,
     shard->cmd.conn.full_handler = ngx_rtbus_redis_shard_cmd_full;
 
     if (shards->cluster) {
+        shard->sub.cluster = 1;
         shard->sub.moved_handler = shards->links->moved;
         shard->sub.conn.locate_handler = ngx_rtbus_redis_shard_sub_locate;
         shard->cmd.error_handler = shards->links->error;

@@ -1,8 +1,6 @@
 
 #include "ngx_rtbus_redis_sub.h"
-#include "rtbus_hash.h"
 #include "rtbus_number.h"
-#include <openssl/rand.h>
 
 
 /*
@@ -40,18 +38,6 @@ typedef struct {
 
 static void ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topics_t *topics, ngx_rtbus_redis_topic_t *topic);
-static ngx_int_t ngx_rtbus_redis_sub_init_key(ngx_log_t *log);
-static ngx_int_t ngx_rtbus_redis_topics_init(ngx_rtbus_redis_topics_t *topics,
-    ngx_uint_t slots, ngx_log_t *log);
-static void ngx_rtbus_redis_topics_close(ngx_rtbus_redis_topics_t *topics);
-static ngx_rtbus_redis_topic_t *ngx_rtbus_redis_topics_lookup(
-    ngx_rtbus_redis_topics_t *topics, ngx_str_t *name, uint32_t hash);
-static void ngx_rtbus_redis_topics_insert(ngx_rtbus_redis_topics_t *topics,
-    ngx_rtbus_redis_topic_t *topic, ngx_log_t *log);
-static void ngx_rtbus_redis_topics_grow(ngx_rtbus_redis_topics_t *topics,
-    ngx_log_t *log);
-static void ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
-    ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc);
 static void ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
@@ -105,12 +91,6 @@ static ngx_rtbus_redis_sub_raw_t  ngx_rtbus_redis_sub_raws[] = {
     { ngx_null_string, 0, 0, 0 }
 };
 
-/* of all buses of the process */
-
-static u_char      ngx_rtbus_redis_sub_key[RTBUS_HASH_KEY];
-static ngx_uint_t  ngx_rtbus_redis_sub_keyed;
-
-
 ngx_int_t
 ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log)
@@ -161,7 +141,7 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     rs->conn.exiting_handler = rs->exiting_handler;
     rs->conn.data = rs;
 
-    if (ngx_rtbus_redis_sub_init_key(log) != NGX_OK
+    if (ngx_rtbus_redis_topics_key(log) != NGX_OK
         || ngx_rtbus_redis_topics_init(&rs->topics, NGX_RTBUS_REDIS_SUB_TOPICS,
                                        log)
            != NGX_OK
@@ -174,31 +154,6 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     {
         return NGX_ERROR;
     }
-
-    return NGX_OK;
-}
-
-
-uint32_t
-ngx_rtbus_redis_sub_hash(ngx_str_t *name)
-{
-    return rtbus_hash(ngx_rtbus_redis_sub_key, name->data, name->len);
-}
-
-
-static ngx_int_t
-ngx_rtbus_redis_sub_init_key(ngx_log_t *log)
-{
-    if (ngx_rtbus_redis_sub_keyed) {
-        return NGX_OK;
-    }
-
-    if (RAND_bytes(ngx_rtbus_redis_sub_key, RTBUS_HASH_KEY) != 1) {
-        ngx_log_error(NGX_LOG_CRIT, log, 0, "RAND_bytes() failed");
-        return NGX_ERROR;
-    }
-
-    ngx_rtbus_redis_sub_keyed = 1;
 
     return NGX_OK;
 }
@@ -276,7 +231,7 @@ ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
 
     rs->nfixed -= topic->fixed;
 
-    if (rs->moved_handler && topic->number && !topic->ready) {
+    if (rs->cluster && topic->number && !topic->ready) {
         ngx_rtbus_redis_sub_leave_ghost(rs, topic);
     }
 
@@ -291,7 +246,7 @@ ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
      * of the same name.  If it fails, so does the connection.
      */
 
-    if (rs->moved_handler && !topic->plain) {
+    if (rs->cluster && !topic->plain) {
 
         /*
          * Its answer may be an error, and looks like what comes unasked when
@@ -385,132 +340,6 @@ ngx_rtbus_redis_sub_free_ghosts(ngx_rtbus_redis_sub_t *rs)
             ngx_free(topic);
         }
     }
-}
-
-
-static ngx_int_t
-ngx_rtbus_redis_topics_init(ngx_rtbus_redis_topics_t *topics, ngx_uint_t slots,
-    ngx_log_t *log)
-{
-    topics->n = 0;
-    topics->mask = slots - 1;
-    topics->slots = ngx_calloc(slots * sizeof(ngx_rtbus_redis_topic_t *), log);
-
-    return topics->slots ? NGX_OK : NGX_ERROR;
-}
-
-
-static void
-ngx_rtbus_redis_topics_close(ngx_rtbus_redis_topics_t *topics)
-{
-    if (topics->slots) {
-        ngx_free(topics->slots);
-        topics->slots = NULL;
-    }
-}
-
-
-static ngx_rtbus_redis_topic_t *
-ngx_rtbus_redis_topics_lookup(ngx_rtbus_redis_topics_t *topics,
-    ngx_str_t *name, uint32_t hash)
-{
-    ngx_rtbus_redis_topic_t  *topic;
-
-    if (topics->slots == NULL) {
-        return NULL;
-    }
-
-    for (topic = topics->slots[hash & topics->mask];
-         topic;
-         topic = topic->next)
-    {
-        if (topic->hash == hash
-            && topic->name.len == name->len
-            && ngx_memcmp(topic->name.data, name->data, name->len) == 0)
-        {
-            return topic;
-        }
-    }
-
-    return NULL;
-}
-
-
-static void
-ngx_rtbus_redis_topics_insert(ngx_rtbus_redis_topics_t *topics,
-    ngx_rtbus_redis_topic_t *topic, ngx_log_t *log)
-{
-    ngx_rtbus_redis_topic_t  **slot;
-
-    topics->n++;
-
-    if (topics->slots == NULL) {
-        return;
-    }
-
-    if (topics->n > topics->mask + 1) {
-        ngx_rtbus_redis_topics_grow(topics, log);
-    }
-
-    slot = &topics->slots[topic->hash & topics->mask];
-
-    topic->next = *slot;
-    *slot = topic;
-}
-
-
-/* without the memory for it everything is as slow as it is */
-
-static void
-ngx_rtbus_redis_topics_grow(ngx_rtbus_redis_topics_t *topics, ngx_log_t *log)
-{
-    ngx_uint_t                 i, n;
-    ngx_rtbus_redis_topic_t   *topic, *next, **slots, **slot;
-
-    n = (topics->mask + 1) * 2;
-
-    slots = ngx_calloc(n * sizeof(ngx_rtbus_redis_topic_t *), log);
-    if (slots == NULL) {
-        return;
-    }
-
-    for (i = 0; i <= topics->mask; i++) {
-
-        for (topic = topics->slots[i]; topic; topic = next) {
-            next = topic->next;
-            slot = &slots[topic->hash & (n - 1)];
-
-            topic->next = *slot;
-            *slot = topic;
-        }
-    }
-
-    ngx_free(topics->slots);
-
-    topics->slots = slots;
-    topics->mask = n - 1;
-}
-
-
-static void
-ngx_rtbus_redis_topics_remove(ngx_rtbus_redis_topics_t *topics,
-    ngx_rtbus_redis_topic_t *topic)
-{
-    ngx_rtbus_redis_topic_t  **slot;
-
-    topics->n--;
-
-    if (topics->slots == NULL) {
-        return;
-    }
-
-    slot = &topics->slots[topic->hash & topics->mask];
-
-    while (*slot != topic) {
-        slot = &(*slot)->next;
-    }
-
-    *slot = topic->next;
 }
 
 
@@ -702,7 +531,7 @@ ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
             ngx_rtbus_redis_sub_confirm(rs, NULL);
             return;
 
-        } else if (rs->moved_handler
+        } else if (rs->cluster
                    && ngx_rtbus_redis_sub_is(&kind, "sunsubscribe"))
         {
             if (reply->element[1]->type == REDIS_REPLY_STRING) {
@@ -865,7 +694,7 @@ ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name,
 
     hash = ngx_rtbus_redis_sub_hash(name);
 
-    topics = (shard || rs->moved_handler == NULL) ? &rs->topics : &rs->plains;
+    topics = (shard || !rs->cluster) ? &rs->topics : &rs->plains;
 
     topic = ngx_rtbus_redis_topics_lookup(topics, name, hash);
 
@@ -958,7 +787,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
         topic = NULL;
     }
 
-    if (topic == NULL && error && rs->moved_handler) {
+    if (topic == NULL && error && rs->cluster) {
 
         /* to SUNSUBSCRIBE; the one that counts is behind it */
 
@@ -1000,7 +829,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
 
     topic->number = 0;
 
-    if (rs->moved_handler && ngx_rtbus_redis_sub_redirect(error)
+    if (rs->cluster && ngx_rtbus_redis_sub_redirect(error)
         && topic->moves < NGX_RTBUS_REDIS_SUB_MOVES)
     {
         topic->moves++;
@@ -1013,7 +842,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     topic->moves = 0;
     topic->refused = 1;
 
-    if (rs->moved_handler
+    if (rs->cluster
         && (ngx_rtbus_redis_sub_redirect(error)
             || ngx_strncmp(error->str, "CLUSTERDOWN", 11) == 0))
     {
@@ -1046,7 +875,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
                   "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
                   &topic->name, &text);
 
-    if (level == NGX_LOG_ERR && rs->moved_handler
+    if (level == NGX_LOG_ERR && rs->cluster
         && ngx_strncmp(error->str, "ERR unknown command", 19) == 0)
     {
         ngx_log_error(NGX_LOG_ERR, &rs->conn.log, 0,
@@ -1083,7 +912,7 @@ ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev)
         if (topic->pattern) {
             command = &ngx_rtbus_redis_psubscribe;
 
-        } else if (rs->moved_handler && !topic->plain) {
+        } else if (rs->cluster && !topic->plain) {
             command = &ngx_rtbus_redis_ssubscribe;
 
         } else {

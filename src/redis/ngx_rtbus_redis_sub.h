@@ -30,61 +30,10 @@
 
 
 #include "ngx_rtbus_redis_conn.h"
+#include "ngx_rtbus_redis_topics.h"
 
 
-typedef struct ngx_rtbus_redis_sub_s      ngx_rtbus_redis_sub_t;
-typedef struct ngx_rtbus_redis_topic_s    ngx_rtbus_redis_topic_t;
 typedef struct ngx_rtbus_redis_pattern_s  ngx_rtbus_redis_pattern_t;
-
-
-/* what becomes of a topic; statics of whoever has topics of this kind */
-
-typedef struct {
-    /* SUBSCRIBE was confirmed, at first and after every reconnect */
-    void                          (*ready)(ngx_rtbus_redis_sub_t *rs,
-                                      ngx_rtbus_redis_topic_t *topic);
-
-    /* SUBSCRIBE was answered with an error, it will be repeated */
-    void                          (*refused)(ngx_rtbus_redis_sub_t *rs,
-                                      ngx_rtbus_redis_topic_t *topic);
-
-    /* a message on a ready topic; the bytes are valid during the call */
-    void                          (*message)(ngx_rtbus_redis_sub_t *rs,
-                                      ngx_rtbus_redis_topic_t *topic,
-                                      u_char *data, size_t len);
-
-    /* the connection is lost, no topic is ready any more; none may be removed
-       in this one */
-    void                          (*lost)(ngx_rtbus_redis_sub_t *rs,
-                                      ngx_rtbus_redis_topic_t *topic);
-
-    /* a topic that was ready is with another server now, where it will be
-       ready in time; it may not be removed in this one, either */
-    void                          (*moved)(ngx_rtbus_redis_sub_t *rs,
-                                      ngx_rtbus_redis_topic_t *topic);
-} ngx_rtbus_redis_topic_handlers_t;
-
-
-struct ngx_rtbus_redis_topic_s {
-    ngx_str_t                       name;       /* caller's memory, must stay */
-    const ngx_rtbus_redis_topic_handlers_t
-                                   *handlers;
-    ngx_rtbus_redis_topic_t        *next;       /* in its slot */
-    ngx_queue_t                     queue;      /* pending, sent, refused,
-                                                   moved or ready */
-    uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
-    uint32_t                        hash;       /* of the name */
-    unsigned                        ready:1;
-    unsigned                        refused:1;  /* its last SUBSCRIBE was */
-    unsigned                        pattern:1;
-    unsigned                        plain:1;    /* in a cluster: SUBSCRIBE */
-    unsigned                        fixed:1;    /* set by the owner: stays with
-                                                   its server */
-    unsigned                        ghost:1;    /* was removed before Redis has
-                                                   answered */
-    unsigned                        moves:4;    /* times that Redis has said it
-                                                   is elsewhere, in a row */
-};
 
 
 /* a message on a channel that matches; all bytes are valid during the call */
@@ -101,18 +50,6 @@ struct ngx_rtbus_redis_pattern_s {
 
 
 /*
- * Topics by their names: a hash table, doubled when it has as many topics as
- * slots, so that the cost of a message does not depend on their number.
- */
-
-typedef struct {
-    ngx_rtbus_redis_topic_t       **slots;      /* malloc'ed; NULL: closed */
-    ngx_uint_t                      mask;       /* number of slots - 1 */
-    ngx_uint_t                      n;          /* topics */
-} ngx_rtbus_redis_topics_t;
-
-
-/*
  * The connection has come up, is lost or, at first, cannot be made: conn.up and
  * conn.failing say which.
  */
@@ -126,10 +63,11 @@ struct ngx_rtbus_redis_sub_s {
     /* set by the owner before init */
 
     ngx_rtbus_redis_sub_changed_pt  changed_handler;  /* may be NULL */
-    ngx_rtbus_redis_sub_moved_pt    moved_handler;    /* of a cluster, or NULL:
-                                                         it is none */
+    ngx_rtbus_redis_sub_moved_pt    moved_handler;    /* of a cluster */
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
     void                           *data;
+    unsigned                        cluster:1;        /* topics are shard
+                                                         channels */
 
     /* may be read by the owner: conn.up, reconnects, ready */
 
@@ -167,10 +105,6 @@ struct ngx_rtbus_redis_sub_s {
 
 ngx_int_t ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
-
-/* of a name, of this process only: clients choose names, and do not know it */
-
-uint32_t ngx_rtbus_redis_sub_hash(ngx_str_t *name);
 
 /* the topic of this name, or NULL; hash is that of the name */
 
