@@ -330,8 +330,8 @@ ngx_rtbus_link_moved(void *data)
 
     shard = &hub->shards.one;
 
-    ngx_rtbus_redis_conn_moved(&shard->sub.conn, "the master has moved");
-    ngx_rtbus_redis_conn_moved(&shard->cmd.conn, "the master has moved");
+    ngx_rtbus_redis_conn_relocate(&shard->sub.conn, "the master has moved");
+    ngx_rtbus_redis_conn_relocate(&shard->cmd.conn, "the master has moved");
 }
 
 

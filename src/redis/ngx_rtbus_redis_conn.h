@@ -171,6 +171,7 @@ struct ngx_rtbus_redis_conn_s {
                                                      be known */
     unsigned                        reserved:1; /* the place stays when it is
                                                    closed */
+    ngx_rtbus_redis_reply_pt        greeted;    /* a reply, before it is up */
     ngx_log_t                       log;
     ngx_connection_t               *place;      /* NULL: the connection has it,
                                                    or there is none */
@@ -274,7 +275,7 @@ void ngx_rtbus_redis_conn_break(ngx_rtbus_redis_conn_t *rc,
  * its next attempt waits no longer.
  */
 
-void ngx_rtbus_redis_conn_moved(ngx_rtbus_redis_conn_t *rc,
+void ngx_rtbus_redis_conn_relocate(ngx_rtbus_redis_conn_t *rc,
     const char *reason);
 
 /*
@@ -290,6 +291,30 @@ void ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc);
  */
 
 ngx_int_t ngx_rtbus_redis_conn_hiredis(void);
+
+
+/* for ngx_rtbus_redis_connect, _read and _out: */
+
+/*
+ * The end of every connection and attempt, but for a close by the owner.
+ * text is what Redis or hiredis has to say about the reason, or NULL.
+ */
+
+void ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
+    const char *reason, ngx_str_t *text);
+
+/* the worker leaves: the owner is told, once */
+
+void ngx_rtbus_redis_conn_leave(ngx_rtbus_redis_conn_t *rc);
+
+/* has connect() come to a good end; NGX_ERROR: the connection is gone */
+
+ngx_int_t ngx_rtbus_redis_conn_test(ngx_rtbus_redis_conn_t *rc);
+
+/* names the connection in the log */
+
+u_char *ngx_rtbus_redis_conn_log_error(ngx_log_t *log, u_char *buf,
+    size_t len);
 
 
 #endif /* _NGX_RTBUS_REDIS_CONN_H_INCLUDED_ */

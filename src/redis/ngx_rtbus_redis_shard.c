@@ -448,11 +448,11 @@ ngx_rtbus_redis_shard_readdress(ngx_rtbus_redis_shard_t *shard,
     }
 
     if (!shard->sub.conn.up) {
-        ngx_rtbus_redis_conn_moved(&shard->sub.conn, "it has another address");
+        ngx_rtbus_redis_conn_relocate(&shard->sub.conn, "it has another address");
     }
 
     if (!shard->cmd.conn.up) {
-        ngx_rtbus_redis_conn_moved(&shard->cmd.conn, "it has another address");
+        ngx_rtbus_redis_conn_relocate(&shard->cmd.conn, "it has another address");
     }
 }
 
