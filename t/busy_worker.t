@@ -157,7 +157,7 @@ $_->drop() for $ws, $io, @crowd;
 ###############################################################################
 
 sub flushed {
-	return error_log_count($t, qr/rtbus redis flush handler/);
+	return error_log_count($t, qr/rtbus: redis flush handler/);
 }
 
 # Has the worker busy for so long; what comes meanwhile comes behind a crowd.

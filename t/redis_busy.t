@@ -108,7 +108,7 @@ is($ws->wait_ack(2)->{data}{ok}, JSON::PP::true(), 'a subscription is not');
 
 is($redis->cmd('XLEN', '{job:1}:events'), $status{201} + 2,
 	'what was refused is not in the stream');
-is(error_log_count($t, qr/rtbus lost Redis/), 0, 'no link is lost');
+is(error_log_count($t, qr/rtbus: lost Redis/), 0, 'no link is lost');
 is(start(0)->wait_status(), 201, 'and on it goes');
 
 ###############################################################################

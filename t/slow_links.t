@@ -116,7 +116,7 @@ while ($n < $events) {
 is($n, $events, 'events that are long under way');
 is_deeply(\@sick, [], 'healthy all the while');
 is("@answers", '201 201 201', 'answers behind them');
-is(error_log_count($t, qr/rtbus lost Redis/), 0, 'no link is lost');
+is(error_log_count($t, qr/rtbus: lost Redis/), 0, 'no link is lost');
 
 $proxy->rate(0);
 $ws->drop();

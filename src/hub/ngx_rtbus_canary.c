@@ -125,7 +125,7 @@ ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary)
     ngx_rtbus_redis_conn_t  *rc;
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, canary->log, 0,
-                   "rtbus canary check, flying:%d, proven:%d",
+                   "rtbus: canary check, flying:%d proven:%d",
                    canary->flying, canary->proven);
 
     if (!canary->flying) {
@@ -313,7 +313,7 @@ ngx_rtbus_canary_sent(void *data, redisReply *reply)
     text.data = (u_char *) reply->str;
 
     ngx_log_error(NGX_LOG_ERR, canary->log, 0,
-                  "rtbus could not publish to its mailbox \"%V\": "
+                  "rtbus: could not publish to its mailbox \"%V\": "
                   "Redis answered \"%V\"",
                   canary->named ? &canary->topic.name : &canary->mailbox->name,
                   &text);
@@ -343,7 +343,7 @@ static void
 ngx_rtbus_canary_back(ngx_rtbus_canary_t *canary)
 {
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, canary->log, 0,
-                   "rtbus canary is back after %M ms",
+                   "rtbus: canary is back after %M ms",
                    ngx_current_msec - canary->sent);
 
     canary->flying = 0;

@@ -20,6 +20,23 @@ static void ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     const char *reason);
 
 
+void
+ngx_rtbus_channel_set_state(ngx_rtbus_channel_t *ch,
+    ngx_rtbus_channel_state_e state)
+{
+    static const char *const  names[] = {
+        "subscribing", "reading", "unread", "known"
+    };
+
+    ngx_log_debug5(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                   "rtbus: channel \"%V\" state:%s was:%s at:%uL-%uL",
+                   &ch->name, names[state], names[ch->state],
+                   ch->pos.epoch, ch->pos.seq);
+
+    ch->state = state;
+}
+
+
 ngx_rtbus_channel_t *
 ngx_rtbus_channel_get(ngx_rtbus_hub_t *hub, ngx_str_t *name)
 {
@@ -154,6 +171,10 @@ ngx_rtbus_channel_slow_down(ngx_rtbus_channel_t *ch, size_t size)
             continue;
         }
 
+        ngx_log_debug2(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                       "rtbus: subscriber of \"%V\" has no room, size:%uz",
+                       &ch->name, size);
+
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&ch->waiting, q);
 
@@ -263,9 +284,13 @@ ngx_rtbus_hub_hold(ngx_rtbus_hold_t *hold)
 
     ch = hold->sub.ch;
 
-    if (ch == NULL || !ch->known || hold->sub.keeping) {
+    if (ch == NULL || !ngx_rtbus_channel_known(ch) || hold->sub.keeping) {
         return;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                   "rtbus: events of \"%V\" are held from:%uL-%uL",
+                   &ch->name, ch->pos.epoch, ch->pos.seq);
 
     hold->pos = ch->pos;
     hold->first = NULL;
@@ -420,6 +445,10 @@ ngx_rtbus_channel_keep(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
         ch->overflow = 1;
         return;
     }
+
+    ngx_log_debug4(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: message of \"%V\" is kept, len:%uz first:%ui "
+                   "forwarded:%d", &ch->name, len, first, source != NULL);
 
     kept->fills = ch->fills;
     kept->size = size;

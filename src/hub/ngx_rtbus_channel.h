@@ -51,6 +51,13 @@ struct ngx_rtbus_kept_s {
     ngx_queue_data(t, ngx_rtbus_channel_t, topic)
 
 
+#define ngx_rtbus_channel_known(ch)                                           \
+    ((ch)->state == NGX_RTBUS_CHANNEL_KNOWN)
+
+
+void ngx_rtbus_channel_set_state(ngx_rtbus_channel_t *ch,
+    ngx_rtbus_channel_state_e state);
+
 /* the channel of this name, without the prefix; made if need be; or NULL */
 
 ngx_rtbus_channel_t *ngx_rtbus_channel_get(ngx_rtbus_hub_t *hub,

@@ -537,7 +537,7 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
 
         if (rc != NGX_OK) {
             ngx_log_debug2(NGX_LOG_DEBUG_CORE, hub->log, 0,
-                           "rtbus event on \"%V\" has nothing for \"%V\"",
+                           "rtbus: event on \"%V\" has nothing for \"%V\"",
                            &channel, &rule[i].channel);
             continue;
         }
@@ -568,7 +568,7 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
         if (only == NULL
             && !ngx_rtbus_forward_copied(ch, source, event, data, len))
         {
-            if (ch->known) {
+            if (ngx_rtbus_channel_known(ch)) {
                 ngx_rtbus_forward_deliver(ch, source, event);
 
             } else {
@@ -935,5 +935,5 @@ ngx_rtbus_forward_gets(ngx_rtbus_sub_t *sub, ngx_uint_t durable,
 
     /* it begins where the channel is; what is kept by then comes after it */
 
-    return heard && !sub->held && !sub->ch->known;
+    return heard && !sub->held && !ngx_rtbus_channel_known(sub->ch);
 }

@@ -94,7 +94,6 @@ ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch)
     ngx_int_t          rc;
     ngx_rtbus_read_t  *read;
 
-    ch->known = 0;
     ch->fills++;
 
     if (ch->read) {
@@ -105,9 +104,12 @@ ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch)
     read = ngx_rtbus_history_create(ch, ch->pos);
 
     if (read == NULL) {
+        ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_UNREAD);
         ngx_rtbus_hub_retry(ch->hub);
         return;
     }
+
+    ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_READING);
 
     read->own = 1;
     ch->read = read;
@@ -151,6 +153,10 @@ ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub)
     ch = sub->ch;
 
     if (!sub->handlers->room(sub, sub->needs)) {
+        ngx_log_debug2(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                       "rtbus: replay of \"%V\" waits for room, size:%uz",
+                       &ch->name, sub->needs);
+
         sub->paused = 1;
         return;
     }
@@ -187,6 +193,11 @@ ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub)
     }
 
 found:
+
+    ngx_log_debug5(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                   "rtbus: replay of \"%V\" after:%uL-%uL to:%uL-%uL",
+                   &ch->name, sub->pos.epoch, sub->pos.seq,
+                   ch->pos.epoch, ch->pos.seq);
 
     sub->read = read;
     ngx_queue_insert_tail(&read->subs, &sub->readers);
@@ -455,7 +466,7 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
     n = (reply->type == REDIS_REPLY_ARRAY) ? reply->elements : 0;
 
     ngx_log_debug3(NGX_LOG_DEBUG_CORE, read->ch->hub->log, 0,
-                   "rtbus history of \"%V\": entries:%uz of:%ui",
+                   "rtbus: history of \"%V\": entries:%uz of:%ui",
                    &read->ch->name, n, read->count + 1);
 
     if (n == 0 && read->own && read->pos.epoch) {
@@ -890,7 +901,7 @@ ngx_rtbus_history_done(ngx_rtbus_read_t *read)
     if (read->own) {
         ngx_rtbus_history_free(read);
 
-        ch->known = 1;
+        ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_KNOWN);
         ch->hub->known_handler(ch);
 
         return;
@@ -958,6 +969,7 @@ ngx_rtbus_history_failed(ngx_rtbus_read_t *read, redisReply *reply)
     ngx_rtbus_history_free(read);
 
     if (own) {
+        ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_UNREAD);
         ngx_rtbus_channel_away(ch);
     }
 

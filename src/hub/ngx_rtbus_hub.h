@@ -155,6 +155,21 @@ typedef struct {
 } ngx_rtbus_hold_t;
 
 
+/*
+ * What is known of where a channel stands; ngx_rtbus_channel_set_state() alone
+ * sets it.  A channel in any of these states may linger.
+ */
+
+typedef enum {
+    NGX_RTBUS_CHANNEL_SUBSCRIBING = 0,           /* Redis has not confirmed */
+    NGX_RTBUS_CHANNEL_READING,                   /* its stream */
+    NGX_RTBUS_CHANNEL_UNREAD,                    /* that has failed, and is
+                                                    tried again */
+    NGX_RTBUS_CHANNEL_KNOWN                      /* pos is set, and nothing is
+                                                    missing */
+} ngx_rtbus_channel_state_e;
+
+
 struct ngx_rtbus_channel_s {
     ngx_rtbus_redis_topic_t          topic;      /* its name has the prefix,
                                                     see _hub_topic() */
@@ -181,10 +196,10 @@ struct ngx_rtbus_channel_s {
     ngx_rtbus_redis_call_t          *job_call;   /* under way, or NULL */
     ngx_queue_t                      job_queue;  /* hub->watched */
 
+    ngx_rtbus_channel_state_e        state;
     unsigned                         watched:1;  /* its job runs */
     unsigned                         lingering:1;
     unsigned                         placed:1;   /* pos is set */
-    unsigned                         known:1;    /* ... and nothing is missing */
     unsigned                         overflow:1; /* events were not kept */
 };
 

@@ -550,6 +550,10 @@ ngx_rtbus_job_reply(void *data, redisReply *reply)
         return;
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, job->hub->log, 0,
+                   "rtbus: job of \"%V\" is not ours: %s, %s",
+                   &job->channel, e[0]->str, e[1]->str);
+
     status = rtbus_llm_name(rtbus_job_statuses, RTBUS_JOB_STATUSES,
                             (u_char *) e[1]->str, e[1]->len);
 
@@ -583,6 +587,10 @@ ngx_rtbus_job_stall(ngx_rtbus_job_t *job, redisReply *reply)
                           "%s", &job->channel, reply->str);
         }
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, job->hub->log, 0,
+                   "rtbus: job of \"%V\" waits for Redis, bytes:%uz",
+                   &job->channel, job->waiting);
 
     job->away = 1;
     job->stalled = 1;
@@ -703,7 +711,7 @@ ngx_rtbus_job_timer(ngx_event_t *ev)
     job = ev->data;
 
     ngx_log_debug3(NGX_LOG_DEBUG_CORE, ev->log, 0,
-                   "rtbus job of \"%V\", stalled:%d, sent:%ui",
+                   "rtbus: job of \"%V\", stalled:%d sent:%ui",
                    &job->channel, job->stalled, job->nsent);
 
     if (job->lost_handler == NULL && job->ended_handler == NULL

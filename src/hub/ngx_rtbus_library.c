@@ -55,6 +55,9 @@ ngx_rtbus_library_lost(ngx_rtbus_libraries_t *all)
         return;
     }
 
+    ngx_log_debug0(NGX_LOG_DEBUG_CORE, all->log, 0,
+                   "rtbus: library is missing, all servers are looked at");
+
     all->checked = ngx_time();
 
     for (q = ngx_queue_head(&all->servers);
@@ -191,6 +194,10 @@ ngx_rtbus_library_version(void *data, redisReply *reply)
     if (reply == NULL) {
         return;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, library->all->log, 0,
+                   "rtbus: library version, type:%d seen:%d asked:%d",
+                   reply->type, library->seen, library->asked);
 
     if (reply->type == REDIS_REPLY_INTEGER
         && reply->integer >= NGX_RTBUS_LIBRARY_VERSION)

@@ -218,6 +218,10 @@ ngx_rtbus_link_sub_changed(ngx_rtbus_redis_shard_t *shard)
     hub = shard->shards->data;
     link = shard->data;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: link pub/sub, up:%d reconnects:%ui",
+                   shard->sub.conn.up, shard->sub.reconnects);
+
     ngx_rtbus_mailbox_changed(&hub->mailbox);
 
     if (!shard->sub.conn.up) {
@@ -241,6 +245,10 @@ ngx_rtbus_link_cmd_changed(ngx_rtbus_redis_shard_t *shard)
 
     hub = shard->shards->data;
     link = shard->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: link commands, up:%d reconnects:%ui",
+                   shard->cmd.conn.up, shard->cmd.reconnects);
 
     ngx_rtbus_mailbox_changed(&hub->mailbox);
 
@@ -328,6 +336,9 @@ ngx_rtbus_link_moved(void *data)
 
     ngx_rtbus_redis_shard_t  *shard;
 
+    ngx_log_debug0(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: link, another master");
+
     shard = &hub->shards.one;
 
     ngx_rtbus_redis_conn_relocate(&shard->sub.conn, "the master has moved");
@@ -345,7 +356,7 @@ ngx_rtbus_link_beat(ngx_event_t *ev)
 
     hub = ev->data;
 
-    ngx_log_debug0(NGX_LOG_DEBUG_CORE, ev->log, 0, "rtbus hub beat");
+    ngx_log_debug0(NGX_LOG_DEBUG_CORE, ev->log, 0, "rtbus: hub beat");
 
     again = NGX_RTBUS_STAT_PERIOD;
 
@@ -465,6 +476,10 @@ ngx_rtbus_link_health(ngx_rtbus_hub_t *hub)
     hub->stat->redis_up[NGX_RTBUS_STAT_PUBSUB] = (n && sub);
     hub->stat->redis_up[NGX_RTBUS_STAT_COMMAND] = (n && cmd);
 
+    ngx_log_debug4(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: link health, servers:%ui sub:%ui cmd:%ui proven:%ui",
+                   n, sub, cmd, proven);
+
     hub->stat->trouble = trouble;
     hub->stat->proven = (n && proven);
 
@@ -497,6 +512,8 @@ ngx_rtbus_link_retry_handler(ngx_event_t *ev)
     ngx_rtbus_redis_shard_t  *shard;
 
     hub = ev->data;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_CORE, ev->log, 0, "rtbus: link retry");
 
     for (shard = ngx_rtbus_redis_shards_next(&hub->shards, NULL);
          shard;

@@ -108,6 +108,9 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
 
     if (ch->topic.refused) {
 
+        ngx_log_debug1(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                       "rtbus: join \"%V\", Redis refuses it", name);
+
         /* the next attempt may be a while away */
 
         if (!sub->patient) {
@@ -136,8 +139,13 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
 
     ngx_queue_insert_tail(&ch->waiting, &sub->queue);
 
+    ngx_log_debug6(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: join \"%V\", state:%d up:%ui placed:%d held:%d "
+                   "owned:%d", &ch->name, (int) ch->state, up, sub->placed,
+                   sub->held, sub->owned);
+
     if (sub->held) {
-        return (ch->known || !up) ? NGX_OK : NGX_AGAIN;
+        return (ngx_rtbus_channel_known(ch) || !up) ? NGX_OK : NGX_AGAIN;
     }
 
     if (sub->owned && ngx_rtbus_listen_ask(sub) != NGX_OK && !sub->patient) {
@@ -152,13 +160,17 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
 ngx_int_t
 ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub)
 {
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, sub->ch->hub->log, 0,
+                   "rtbus: release \"%V\", owned:%d",
+                   &sub->ch->name, sub->owned);
+
     sub->held = 0;
 
     if (sub->owned) {
         /* beside the question where the channel stands */
         (void) ngx_rtbus_listen_ask(sub);
 
-    } else if (sub->ch->known) {
+    } else if (ngx_rtbus_channel_known(sub->ch)) {
         ngx_rtbus_listen_start(sub);
     }
 
@@ -197,6 +209,11 @@ ngx_rtbus_listen_start(ngx_rtbus_sub_t *sub)
     }
 
     if (rtbus_pos_cmp(sub->pos, ch->pos) > 0) {
+
+        ngx_log_debug6(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                       "rtbus: start \"%V\" at:%uL-%uL, ahead of:%uL-%uL "
+                       "checked:%d", &ch->name, sub->pos.epoch, sub->pos.seq,
+                       ch->pos.epoch, ch->pos.seq, sub->checked);
 
         /* the wake-up may be late, or have never been sent: ask the stream */
 
@@ -247,6 +264,9 @@ ngx_rtbus_listen_answer(void *data, ngx_int_t rc)
 {
     ngx_rtbus_sub_t  *sub = data;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, sub->ch->hub->log, 0,
+                   "rtbus: owner of \"%V\", rc:%i", &sub->ch->name, rc);
+
     sub->question = NULL;
 
     switch (rc) {
@@ -254,7 +274,7 @@ ngx_rtbus_listen_answer(void *data, ngx_int_t rc)
     case NGX_OK:
         sub->owned = 0;
 
-        if (sub->ch->known) {
+        if (ngx_rtbus_channel_known(sub->ch)) {
             ngx_rtbus_listen_start(sub);
         }
 
@@ -283,9 +303,12 @@ ngx_rtbus_hub_resume(ngx_rtbus_sub_t *sub)
         return;
     }
 
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, sub->ch->hub->log, 0,
+                   "rtbus: resume \"%V\"", &sub->ch->name);
+
     sub->paused = 0;
 
-    if (sub->ch->known) {
+    if (ngx_rtbus_channel_known(sub->ch)) {
         ngx_rtbus_listen_start(sub);
     }
 }
@@ -302,6 +325,10 @@ ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub)
     if (ch == NULL) {
         return;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                   "rtbus: leave \"%V\", joined:%d replayed:%uL",
+                   &ch->name, sub->joined, sub->replayed);
 
     ngx_rtbus_history_leave(sub);
 
@@ -322,6 +349,9 @@ ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub)
     }
 
     hub = ch->hub;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: channel \"%V\" lingers", &ch->name);
 
     ch->lingering = 1;
     ch->until = ngx_current_msec + NGX_RTBUS_HUB_LINGER;
@@ -346,7 +376,7 @@ ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos)
         return NGX_OK;
     }
 
-    if (sub->held && sub->ch->known && !sub->owned) {
+    if (sub->held && ngx_rtbus_channel_known(sub->ch) && !sub->owned) {
         /* it will be released before the channel moves on */
         *pos = sub->ch->pos;
         return NGX_OK;
@@ -366,6 +396,8 @@ ngx_rtbus_listen_linger_handler(ngx_event_t *ev)
 
     hub = ev->data;
 
+    ngx_log_debug0(NGX_LOG_DEBUG_CORE, ev->log, 0, "rtbus: linger handler");
+
     while (!ngx_queue_empty(&hub->lingering)) {
         q = ngx_queue_head(&hub->lingering);
         ch = ngx_queue_data(q, ngx_rtbus_channel_t, queue);
@@ -378,7 +410,7 @@ ngx_rtbus_listen_linger_handler(ngx_event_t *ev)
         }
 
         ngx_log_debug1(NGX_LOG_DEBUG_CORE, hub->log, 0,
-                       "rtbus channel \"%V\" has no listener", &ch->name);
+                       "rtbus: channel \"%V\" has no listener", &ch->name);
 
         ngx_rtbus_listen_destroy(ch);
     }
@@ -401,6 +433,9 @@ ngx_rtbus_listen_destroy(ngx_rtbus_channel_t *ch)
 static void
 ngx_rtbus_listen_ready(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 {
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, &rs->conn.log, 0,
+                   "rtbus: channel subscribed \"%V\"", &topic->name);
+
     /* what was published before the subscription is only in the stream */
 
     ngx_rtbus_history_channel(ngx_rtbus_hub_topic_channel(topic));
@@ -412,6 +447,9 @@ ngx_rtbus_listen_ready(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic
 static void
 ngx_rtbus_listen_refused(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 {
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, &rs->conn.log, 0,
+                   "rtbus: channel refused \"%V\"", &topic->name);
+
     ngx_rtbus_channel_away(ngx_rtbus_hub_topic_channel(topic));
 }
 
@@ -466,7 +504,7 @@ ngx_rtbus_listen_known(ngx_rtbus_channel_t *ch)
 
         ngx_free(kept);
 
-        if (!ch->known) {
+        if (!ngx_rtbus_channel_known(ch)) {
             /* a hole, and the event is kept behind the others of its like */
             return;
         }
@@ -495,7 +533,7 @@ ngx_rtbus_listen_known(ngx_rtbus_channel_t *ch)
         if (sub->held) {
             sub->handlers->ready(sub);
 
-        } else if (!ch->known) {
+        } else if (!ngx_rtbus_channel_known(ch)) {
             /* who was before it has asked the stream, for all of them */
             sub->checked = 1;
 
@@ -516,7 +554,7 @@ ngx_rtbus_listen_message(ngx_rtbus_redis_sub_t *rs,
     hub = rs->data;
     ch = ngx_rtbus_hub_topic_channel(topic);
 
-    if (!ch->known && len <= hub->max_event) {
+    if (!ngx_rtbus_channel_known(ch) && len <= hub->max_event) {
         ngx_rtbus_channel_keep(ch, NULL, data, len, 0);
         return;
     }
@@ -540,7 +578,7 @@ ngx_rtbus_listen_no_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
     tail = data + len - ngx_min(len, NGX_RTBUS_HUB_TAIL);
 
-    if (filled || !ch->known
+    if (filled || !ngx_rtbus_channel_known(ch)
         || ngx_strlcasestrn(tail, data + len, (u_char *) "\"id\"", 4 - 1)
            == NULL)
     {
@@ -591,7 +629,7 @@ ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
         }
 
         ngx_log_debug5(NGX_LOG_DEBUG_CORE, hub->log, 0,
-                       "rtbus hole in \"%V\": %uL-%uL after %uL-%uL",
+                       "rtbus: hole in \"%V\": %uL-%uL after %uL-%uL",
                        &ch->name, event.pos.epoch, event.pos.seq,
                        ch->pos.epoch, ch->pos.seq);
 
@@ -674,7 +712,7 @@ ngx_rtbus_listen_lost(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 
     /* no more is known than that it was there */
 
-    ch->known = 0;
+    ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_SUBSCRIBING);
     ngx_rtbus_history_stop(ch);
     ngx_rtbus_channel_drop_holds(ch);
 
@@ -692,7 +730,7 @@ ngx_rtbus_listen_handed_over(ngx_rtbus_redis_sub_t *rs,
 
     ch = ngx_rtbus_hub_topic_channel(topic);
 
-    ch->known = 0;
+    ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_SUBSCRIBING);
     ngx_rtbus_history_stop(ch);
 }
 
@@ -740,7 +778,7 @@ ngx_rtbus_listen_again(ngx_rtbus_redis_shard_t *shard)
 
         ch = ngx_rtbus_hub_topic_channel(topic);
 
-        if (!ch->known) {
+        if (!ngx_rtbus_channel_known(ch)) {
             if (ch->read == NULL) {
                 ngx_rtbus_history_channel(ch);
             }

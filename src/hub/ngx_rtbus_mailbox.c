@@ -41,7 +41,7 @@ ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb,
     u_char                    buf[NGX_RTBUS_MAILBOX_ID_LEN / 4 * 3];
 
     if (RAND_bytes(buf, sizeof(buf)) != 1) {
-        ngx_log_error(NGX_LOG_CRIT, log, 0, "RAND_bytes() failed");
+        ngx_log_error(NGX_LOG_CRIT, log, 0, "rtbus: RAND_bytes() failed");
         return NGX_ERROR;
     }
 
@@ -228,6 +228,9 @@ ngx_rtbus_mailbox_cancel(ngx_rtbus_mailbox_wait_t *wait)
 static void
 ngx_rtbus_mailbox_timer(ngx_event_t *ev)
 {
+    ngx_log_debug0(NGX_LOG_DEBUG_CORE, ev->log, 0,
+                   "rtbus: mailbox is not ready in time");
+
     ngx_rtbus_mailbox_done(ev->data);
 }
 
@@ -259,7 +262,7 @@ ngx_rtbus_mailbox_changed_handler(ngx_event_t *ev)
     mb = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, ev->log, 0,
-                   "rtbus mailbox changed, ready:%d", mb->ready);
+                   "rtbus: mailbox changed, ready:%d", mb->ready);
 
     while (!ngx_queue_empty(&mb->waits)
            && ngx_rtbus_mailbox_state(mb) != NGX_AGAIN)
@@ -342,7 +345,7 @@ ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
     mb = ngx_rtbus_mailbox_topic(topic);
 
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, mb->log, 0,
-                   "rtbus mailbox message, len:%uz", len);
+                   "rtbus: mailbox message, len:%uz", len);
 
     if (rtbus_json_value(mb->json, data, len, &message, &reason) != RTBUS_OK) {
         ngx_rtbus_mailbox_refuse(mb, reason);

@@ -100,6 +100,9 @@ ngx_rtbus_owner_handler(void *data, redisReply *reply)
 
     rc = ngx_rtbus_owner_reply(owner, reply);
 
+    ngx_log_debug1(NGX_LOG_DEBUG_CORE, owner->hub->log, 0,
+                   "rtbus: owner asked for, rc:%i", rc);
+
     handler = owner->handler;
     owned = owner->data;
 

@@ -88,8 +88,7 @@ ngx_rtbus_position_question(ngx_rtbus_position_t *p,
     argv[argc] = (char *) key;
     len[argc++] = ngx_rtbus_hub_key(hub, key, &ch->name, suffix);
 
-    p->call = ngx_rtbus_redis_call(&hub->shards, argc, argv, len, handler,
-                                      p);
+    p->call = ngx_rtbus_redis_call(&hub->shards, argc, argv, len, handler, p);
 
     return p->call ? NGX_OK : NGX_ERROR;
 }
@@ -121,7 +120,7 @@ ngx_rtbus_position_function_handler(void *data, redisReply *reply)
     if (reply->type == REDIS_REPLY_ERROR) {
 
         ngx_log_debug2(NGX_LOG_DEBUG_CORE, p->ch->hub->log, 0,
-                       "rtbus position of \"%V\": %s",
+                       "rtbus: position of \"%V\": %s",
                        &p->ch->name, reply->str);
 
         if (ngx_rtbus_library_missing(reply)) {
@@ -172,7 +171,9 @@ ngx_rtbus_position_info_handler(void *data, redisReply *reply)
     {
         /* that there is no such key has no word of its own */
 
-        if (ngx_rtbus_position_question(p, NGX_RTBUS_POSITION_EXISTS) != NGX_OK) {
+        if (ngx_rtbus_position_question(p, NGX_RTBUS_POSITION_EXISTS)
+            != NGX_OK)
+        {
             p->handler(p->data, NULL, 0, NULL);
         }
 

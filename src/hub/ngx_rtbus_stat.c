@@ -477,7 +477,7 @@ ngx_rtbus_stat_attach(ngx_rtbus_stat_zone_t *zone, ngx_str_t *bus,
 found:
 
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, cycle->log, 0,
-                   "rtbus stat slot:%ui was:%uA", i, owner);
+                   "rtbus: stat slot:%ui was:%uA", i, owner);
 
     ngx_memzero((void *) stat->connections,
                 offsetof(ngx_rtbus_stat_t, generation)

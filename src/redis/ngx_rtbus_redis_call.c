@@ -129,6 +129,9 @@ ngx_rtbus_redis_call_wait(ngx_rtbus_redis_shards_t *shards,
 static void
 ngx_rtbus_redis_call_wait_handler(ngx_event_t *ev)
 {
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus: redis calls have waited");
+
     ngx_rtbus_redis_call_go(ev->data);
 }
 

@@ -368,7 +368,7 @@ ngx_rtbus_redis_cmd_timeout_handler(ngx_event_t *ev)
     rm = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis cmd timeout, first:%p", rm->first);
+                   "rtbus: redis cmd timeout, first:%p", rm->first);
 
     if (rm->first == NULL) {
         return;

@@ -16,6 +16,24 @@ static void ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc);
 
 
 void
+ngx_rtbus_redis_conn_set_state(ngx_rtbus_redis_conn_t *rc,
+    ngx_rtbus_redis_conn_state_e state)
+{
+    static const char *const  names[] = {
+        "closed", "waiting", "locating", "resolving", "connecting",
+        "securing", "greeting", "up"
+    };
+
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis %s connection, state:%s was:%s",
+                   rc->role, names[state], names[rc->state]);
+
+    rc->state = state;
+    rc->up = (state == NGX_RTBUS_REDIS_CONN_UP);
+}
+
+
+void
 ngx_rtbus_redis_conn_keep_place(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
 {
     rc->reserved = 1;
@@ -44,6 +62,9 @@ ngx_rtbus_redis_conn_leave(ngx_rtbus_redis_conn_t *rc)
     if (rc->exiting) {
         return;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis %s connection, the worker leaves", rc->role);
 
     rc->exiting = 1;
 
@@ -155,7 +176,7 @@ ngx_rtbus_redis_conn_silent(ngx_rtbus_redis_conn_t *rc,
     }
 
     ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
-                   "rtbus redis silent for %M ms", silence->listened);
+                   "rtbus: redis silent for %M ms", silence->listened);
 
     silence->doubted = 1;
     *left = NGX_RTBUS_REDIS_LATE;
@@ -203,7 +224,10 @@ void
 ngx_rtbus_redis_conn_close(ngx_rtbus_redis_conn_t *rc)
 {
     rc->closed = 1;
-    rc->up = 0;
+
+    if (rc->state != NGX_RTBUS_REDIS_CONN_CLOSED) {
+        ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_CLOSED);
+    }
 
     ngx_rtbus_redis_conn_free(rc);
     ngx_rtbus_redis_resolve_close(&rc->resolve);
@@ -223,17 +247,18 @@ void
 ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
     const char *reason, ngx_str_t *text)
 {
-    ngx_uint_t         up, level, last, first;
+    ngx_uint_t         up, sought, level, last, first;
     ngx_msec_t         delay;
     ngx_connection_t  *c;
 
     up = rc->up;
+    sought = (rc->state == NGX_RTBUS_REDIS_CONN_LOCATING
+              || rc->state == NGX_RTBUS_REDIS_CONN_RESOLVING);
     c = rc->peer.connection;
 
     rc->log.log_level = rc->level;
 
-    last = (up || rc->locating || rc->resolving
-            || rc->tries + 1 >= rc->node->naddrs);
+    last = (up || sought || rc->tries + 1 >= rc->node->naddrs);
     first = (last && !rc->failing && !rc->closed
              && (up || ++rc->rounds >= rc->places));
 
@@ -244,25 +269,25 @@ ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
 
         /* nginx has logged errors of system calls at this level already */
 
-        if (rc->locating || rc->resolving
-            || (c && !c->read->error && !c->write->error))
-        {
+        if (sought || (c && !c->read->error && !c->write->error)) {
             level = NGX_LOG_ERR;
         }
     }
 
     if (text) {
-        ngx_log_error(level, &rc->log, err, "rtbus %s Redis: %s \"%V\"",
+        ngx_log_error(level, &rc->log, err, "rtbus: %s Redis: %s \"%V\"",
                       up ? "lost" : "could not connect to", reason, text);
 
     } else {
-        ngx_log_error(level, &rc->log, err, "rtbus %s Redis: %s",
+        ngx_log_error(level, &rc->log, err, "rtbus: %s Redis: %s",
                       up ? "lost" : "could not connect to", reason);
     }
 
     ngx_rtbus_redis_conn_free(rc);
 
-    rc->up = 0;
+    ngx_rtbus_redis_conn_set_state(rc, rc->closed
+                                       ? NGX_RTBUS_REDIS_CONN_CLOSED
+                                       : NGX_RTBUS_REDIS_CONN_WAITING);
 
     if (rc->node && rc->node->naddrs) {
         rc->addr = (rc->addr + 1) % rc->node->naddrs;
@@ -342,9 +367,6 @@ ngx_rtbus_redis_conn_free(ngx_rtbus_redis_conn_t *rc)
 
     ngx_rtbus_redis_resolve_cancel(&rc->resolve);
 
-    rc->locating = 0;
-    rc->resolving = 0;
-    rc->connected = 0;
     rc->greeting = 0;
     rc->broken = NULL;
 }

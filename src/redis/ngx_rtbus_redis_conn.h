@@ -44,6 +44,20 @@
 typedef struct ngx_rtbus_redis_conn_s  ngx_rtbus_redis_conn_t;
 
 
+/* the life of a connection; ngx_rtbus_redis_conn_set_state() alone sets it */
+
+typedef enum {
+    NGX_RTBUS_REDIS_CONN_CLOSED = 0,
+    NGX_RTBUS_REDIS_CONN_WAITING,           /* for the next attempt */
+    NGX_RTBUS_REDIS_CONN_LOCATING,          /* the locate handler is asked */
+    NGX_RTBUS_REDIS_CONN_RESOLVING,         /* its name is */
+    NGX_RTBUS_REDIS_CONN_CONNECTING,
+    NGX_RTBUS_REDIS_CONN_SECURING,          /* TLS handshake */
+    NGX_RTBUS_REDIS_CONN_GREETING,          /* AUTH to check, see above */
+    NGX_RTBUS_REDIS_CONN_UP
+} ngx_rtbus_redis_conn_state_e;
+
+
 /*
  * Where is Redis now?  Asked before each round of attempts; to be answered by
  * ngx_rtbus_redis_conn_located(), at once or later.  An answer that comes when
@@ -150,7 +164,8 @@ struct ngx_rtbus_redis_conn_s {
 
     /* may be read by the owner */
 
-    unsigned                        up:1;
+    ngx_rtbus_redis_conn_state_e    state;
+    unsigned                        up:1;       /* state is ..._UP */
     unsigned                        failing:1;  /* Redis is away, which is
                                                    logged */
     unsigned                        closed:1;   /* for good */
@@ -160,15 +175,10 @@ struct ngx_rtbus_redis_conn_s {
 
     /* private */
 
-    unsigned                        connected:1;
     unsigned                        reading:1;  /* in the loop of replies */
     unsigned                        partial:1;  /* the reader has a part of a
                                                    reply */
     unsigned                        exiting:1;  /* the owner was told */
-    unsigned                        locating:1; /* the locate handler is yet to
-                                                   be answered */
-    unsigned                        resolving:1;  /* the addresses are yet to
-                                                     be known */
     unsigned                        reserved:1; /* the place stays when it is
                                                    closed */
     ngx_rtbus_redis_reply_pt        greeted;    /* a reply, before it is up */
@@ -302,6 +312,9 @@ ngx_int_t ngx_rtbus_redis_conn_hiredis(void);
 
 void ngx_rtbus_redis_conn_lost(ngx_rtbus_redis_conn_t *rc, ngx_err_t err,
     const char *reason, ngx_str_t *text);
+
+void ngx_rtbus_redis_conn_set_state(ngx_rtbus_redis_conn_t *rc,
+    ngx_rtbus_redis_conn_state_e state);
 
 /* the worker leaves: the owner is told, once */
 

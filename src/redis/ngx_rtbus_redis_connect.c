@@ -34,23 +34,21 @@ static void ngx_rtbus_redis_connect_write_handler(ngx_event_t *wev);
 ngx_int_t
 ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log)
 {
-    rc->up = 0;
     rc->closed = 0;
-    rc->connected = 0;
     rc->failing = 0;
     rc->replica = 0;
     rc->mute = 0;
     rc->reading = 0;
     rc->partial = 0;
     rc->exiting = 0;
-    rc->locating = 0;
-    rc->resolving = 0;
 
     rc->log = *log;
     rc->log.handler = ngx_rtbus_redis_conn_log_error;
     rc->log.data = rc;
     rc->log.action = NULL;
     rc->level = rc->log.log_level;
+
+    ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_WAITING);
 
     rc->greeted = ngx_rtbus_redis_connect_greeted;
 
@@ -114,6 +112,10 @@ ngx_rtbus_redis_connect_locate(ngx_event_t *ev)
 
     rc = ev->data;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus: redis %s attempt, tries:%ui rounds:%ui",
+                   rc->role, rc->tries, rc->rounds);
+
     if (ngx_exiting) {
 
         /* there was no connection that nginx could have asked to close */
@@ -131,7 +133,8 @@ ngx_rtbus_redis_connect_locate(ngx_event_t *ev)
     }
 
     rc->log.action = "looking for Redis";
-    rc->locating = 1;
+
+    ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_LOCATING);
 
     if (rc->locate_handler) {
         rc->locate_handler(rc);
@@ -146,7 +149,7 @@ void
 ngx_rtbus_redis_conn_located(ngx_rtbus_redis_conn_t *rc,
     ngx_rtbus_redis_node_t *node, const char *reason)
 {
-    if (!rc->locating) {
+    if (rc->state != NGX_RTBUS_REDIS_CONN_LOCATING) {
         return;
     }
 
@@ -155,8 +158,7 @@ ngx_rtbus_redis_conn_located(ngx_rtbus_redis_conn_t *rc,
         return;
     }
 
-    rc->locating = 0;
-    rc->resolving = 1;
+    ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_RESOLVING);
 
     rc->log.action = "resolving the name of Redis";
 
@@ -177,8 +179,6 @@ ngx_rtbus_redis_connect_resolved(ngx_rtbus_redis_resolve_t *rr,
         return;
     }
 
-    rc->resolving = 0;
-
     rc->node = &rr->node;
     rc->addr %= rc->node->naddrs;
 
@@ -194,8 +194,10 @@ ngx_rtbus_redis_connect(ngx_rtbus_redis_conn_t *rc)
     ngx_addr_t        *addr;
     ngx_connection_t  *c;
 
+    ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_CONNECTING);
+
     ngx_log_debug2(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
-                   "rtbus redis connect, address:%ui, delay:%M",
+                   "rtbus: redis connect, address:%ui delay:%M",
                    rc->addr, rc->delay);
 
     rc->replica = 0;
@@ -264,7 +266,7 @@ ngx_rtbus_redis_connect_take_place(ngx_rtbus_redis_conn_t *rc)
     }
 
     ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
-                   "rtbus redis conn has no place, free:%ui",
+                   "rtbus: redis connection has no place, free:%ui",
                    ngx_cycle->free_connection_n);
 
     if (rc->full_handler) {
@@ -313,6 +315,8 @@ ngx_rtbus_redis_connect_secure(ngx_rtbus_redis_conn_t *rc)
 
     c = rc->peer.connection;
 
+    ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_SECURING);
+
     rc->log.action = "TLS handshaking with Redis";
 
     n = ngx_rtbus_redis_tls_handshake(c, rc->conf->tls, &rc->node->host,
@@ -337,6 +341,10 @@ ngx_rtbus_redis_connect_secured(ngx_connection_t *c)
     ngx_rtbus_redis_conn_t  *rc;
 
     rc = c->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis TLS handshake, timedout:%d",
+                   c->write->timedout);
 
     if (c->write->timedout) {
         ngx_rtbus_redis_conn_lost(rc, NGX_ETIMEDOUT, "no TLS handshake", NULL);
@@ -365,7 +373,8 @@ ngx_rtbus_redis_connect_start(ngx_rtbus_redis_conn_t *rc)
 
     c = rc->peer.connection;
 
-    rc->connected = 1;
+    ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_GREETING);
+
     rc->log.action = "greeting Redis";
 
     rc->partial = 0;
@@ -416,7 +425,7 @@ ngx_rtbus_redis_connect_keepalive(ngx_rtbus_redis_conn_t *rc)
             == -1)
         {
             ngx_log_error(NGX_LOG_INFO, &rc->log, ngx_socket_errno,
-                          "setsockopt() of TCP keepalive failed");
+                          "rtbus: setsockopt() of TCP keepalive failed");
             return;
         }
     }
@@ -523,6 +532,10 @@ ngx_rtbus_redis_connect_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     const char        *reason;
     ngx_connection_t  *c;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis greeted, type:%d left:%ui",
+                   reply->type, rc->greeting);
+
     /* ... of ours */
 
     left = rc->greeting - (rc->check ? 1 : 0);
@@ -605,15 +618,16 @@ ngx_rtbus_redis_connect_greeted(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 
     if (rc->failing) {
         ngx_log_error(NGX_LOG_NOTICE, &rc->log, 0,
-                      "rtbus connected to Redis after a failure");
+                      "rtbus: connected to Redis after a failure");
 
     } else {
-        ngx_log_error(NGX_LOG_INFO, &rc->log, 0, "rtbus connected to Redis");
+        ngx_log_error(NGX_LOG_INFO, &rc->log, 0, "rtbus: connected to Redis");
     }
 
     rc->log.action = "reading from Redis";
 
-    rc->up = 1;
+    ngx_rtbus_redis_conn_set_state(rc, NGX_RTBUS_REDIS_CONN_UP);
+
     rc->failing = 0;
     rc->tries = 0;
     rc->rounds = 0;
@@ -633,7 +647,7 @@ ngx_rtbus_redis_connect_write_handler(ngx_event_t *wev)
     rc = c->data;
 
     ngx_log_debug2(NGX_LOG_DEBUG_EVENT, wev->log, 0,
-                   "rtbus redis write handler, up:%d, timedout:%d",
+                   "rtbus: redis write handler, up:%d timedout:%d",
                    rc->up, wev->timedout);
 
     if (wev->timedout) {
@@ -641,7 +655,7 @@ ngx_rtbus_redis_connect_write_handler(ngx_event_t *wev)
         return;
     }
 
-    if (!rc->connected) {
+    if (rc->state < NGX_RTBUS_REDIS_CONN_GREETING) {
         ngx_rtbus_redis_connect_done(rc);
         return;
     }

@@ -200,7 +200,7 @@ ngx_rtbus_redis_out_flush_handler(ngx_event_t *ev)
     rc = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis flush handler, size:%uz",
+                   "rtbus: redis flush handler, size:%uz",
                    (size_t) (rc->out.last - rc->out.pos));
 
     if (rc->broken) {

@@ -56,5 +56,5 @@ static void
 ngx_rtbus_redis_place_handler(ngx_event_t *ev)
 {
     ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis place handler");
+                   "rtbus: redis place handler");
 }

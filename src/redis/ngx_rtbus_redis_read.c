@@ -56,7 +56,7 @@ ngx_rtbus_redis_read_handler(ngx_event_t *rev)
     rc = c->data;
 
     ngx_log_debug2(NGX_LOG_DEBUG_EVENT, rev->log, 0,
-                   "rtbus redis read handler, up:%d, close:%d",
+                   "rtbus: redis read handler, up:%d close:%d",
                    rc->up, c->close);
 
     if (c->close) {
@@ -73,7 +73,7 @@ ngx_rtbus_redis_read_handler(ngx_event_t *rev)
         return;
     }
 
-    if (!rc->connected) {
+    if (rc->state < NGX_RTBUS_REDIS_CONN_GREETING) {
 
         /* an error; otherwise the write event is on its way */
 
@@ -164,6 +164,9 @@ ngx_rtbus_redis_read_rested(ngx_event_t *ev)
     ngx_rtbus_redis_conn_t  *rc;
 
     rc = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus: redis has rested, ms:%M", rc->rest);
 
     rc->peer.connection->read->ready = 1;
 

@@ -233,7 +233,7 @@ ngx_rtbus_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
     rr = ctx->data;
 
     ngx_log_debug3(NGX_LOG_DEBUG_EVENT, rr->log, 0,
-                   "rtbus redis resolved \"%V\", state:%i, addresses:%ui",
+                   "rtbus: redis resolved \"%V\", state:%i, addresses:%ui",
                    &rr->host, ctx->state, ctx->naddrs);
 
     n = ngx_min(ctx->naddrs, NGX_RTBUS_REDIS_RESOLVE_MAX);
@@ -306,7 +306,7 @@ ngx_rtbus_redis_resolve_fail(ngx_rtbus_redis_resolve_t *rr, const char *reason)
         rr->failing = 1;
 
         ngx_log_error(NGX_LOG_WARN, rr->log, 0,
-                      "rtbus could not resolve \"%V\": %s, the last addresses "
+                      "rtbus: could not resolve \"%V\": %s, the last addresses "
                       "are used", &rr->host, reason);
     }
 

@@ -177,7 +177,7 @@ ngx_rtbus_redis_sentinel_locate(ngx_rtbus_redis_conn_t *rc)
     }
 
     ngx_log_error(NGX_LOG_INFO, rn->timer.log, 0,
-                  "rtbus asks the next sentinel: \"%V\" is not the master, "
+                  "rtbus: the next sentinel is asked: \"%V\" is not the master, "
                   "\"%V\" says it is",
                   &rn->masters[rn->moves % 2].name, &rn->conn.node->name);
 
@@ -404,8 +404,10 @@ ngx_rtbus_redis_sentinel_refused(ngx_rtbus_redis_sentinel_t *rn,
     text.data = (u_char *) reply->str;
 
     ngx_log_error(NGX_LOG_ERR, &rn->conn.log, 0,
-                  "rtbus hears of another master only when it asks: "
-                  "SUBSCRIBE was answered \"%V\"", &text);
+                  "rtbus: the sentinel does not let this user subscribe to "
+                  "\"+switch-master\", so a failover is only noticed when "
+                  "the connection is lost: SUBSCRIBE was answered \"%V\"",
+                  &text);
 }
 
 
@@ -502,7 +504,7 @@ ngx_rtbus_redis_sentinel_master(ngx_rtbus_redis_sentinel_t *rn,
     *moved = 1;
 
     ngx_log_error(NGX_LOG_NOTICE, rn->timer.log, 0,
-                  "rtbus master \"%V\" of Redis is at %V",
+                  "rtbus: master \"%V\" of Redis is at %V",
                   &rn->conf.master, &rn->masters[rn->moves % 2].name);
 
     return NULL;

@@ -86,6 +86,9 @@ ngx_rtbus_redis_shard_open(ngx_rtbus_redis_shard_t *shard)
 
     shards = shard->shards;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, shards->log, 0,
+                   "rtbus: redis shard \"%V\" is opened", &shard->node.name);
+
     shard->open = 1;
     shard->used = ngx_current_msec;
 
@@ -109,6 +112,9 @@ ngx_rtbus_redis_shard_stop(ngx_rtbus_redis_shard_t *shard)
     if (!shard->open) {
         return;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, shard->shards->log, 0,
+                   "rtbus: redis shard \"%V\" is closed", &shard->node.name);
 
     ngx_rtbus_redis_cmd_close(&shard->cmd);
     shard->shards->handlers->closed(shard);

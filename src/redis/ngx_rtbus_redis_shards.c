@@ -198,6 +198,10 @@ ngx_rtbus_redis_shards_sub_changed(ngx_rtbus_redis_sub_t *rs)
 
     shard = ngx_rtbus_redis_sub_shard(rs);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, shard->shards->log, 0,
+                   "rtbus: redis pub/sub \"%V\", up:%d",
+                   &shard->node.name, rs->conn.up);
+
     ngx_rtbus_redis_shards_opened(shard);
 
     shard->shards->handlers->sub_changed(shard);
@@ -216,6 +220,10 @@ ngx_rtbus_redis_shards_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
 
     shard = ngx_rtbus_redis_cmd_shard(rm);
     shards = shard->shards;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, shards->log, 0,
+                   "rtbus: redis commands \"%V\", up:%d",
+                   &shard->node.name, rm->conn.up);
 
     ngx_rtbus_redis_shards_opened(shard);
 
@@ -251,8 +259,10 @@ ngx_rtbus_redis_shards_timer(ngx_event_t *ev)
 
     shard = ev->data;
 
-    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis shard \"%V\" timer", &shard->node.name);
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus: redis shard \"%V\" is not there in time, "
+                   "sub:%d cmd:%d", &shard->node.name,
+                   shard->sub.conn.up, shard->cmd.conn.up);
 
     shard->opening = 0;
     shard->shards->handlers->failed(shard);
@@ -331,7 +341,7 @@ ngx_rtbus_redis_shards_error(ngx_rtbus_redis_cmd_t *rm,
     }
 
     ngx_log_debug1(NGX_LOG_DEBUG_EVENT, shards->log, 0,
-                   "rtbus redis call is sent again: %s", reply->str);
+                   "rtbus: redis call is sent again: %s", reply->str);
 
     p = (u_char *) reply->str;
     last = p + reply->len;
@@ -388,6 +398,9 @@ ngx_rtbus_redis_shards_sweep(ngx_event_t *ev)
 
     shards = ev->data;
 
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus: redis shards are swept");
+
     ngx_add_timer(ev, NGX_RTBUS_REDIS_SHARDS_SWEEP);
 
     for (q = ngx_queue_head(&shards->all);
@@ -421,8 +434,7 @@ ngx_rtbus_redis_shards_sweep(ngx_event_t *ev)
             }
 
             ngx_log_error(NGX_LOG_INFO, shards->log, 0,
-                          "rtbus closes its connections to \"%V\", there is "
-                          "nothing to do", &shard->node.name);
+                          "rtbus: idle connections to \"%V\" are closed", &shard->node.name);
 
             ngx_rtbus_redis_shard_stop(shard);
         }

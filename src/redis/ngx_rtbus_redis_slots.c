@@ -166,9 +166,11 @@ ngx_rtbus_redis_slots_ask(ngx_event_t *ev)
 
     shards = ev->data;
 
-    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0, "rtbus redis shards ask");
-
     rm = ngx_rtbus_redis_slots_whom(shards);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus: redis slots are asked for, node:%d seed:%d",
+                   rm != NULL, rm == &shards->seed);
 
     if (rm == NULL) {
 
@@ -228,7 +230,7 @@ ngx_rtbus_redis_slots_whom(ngx_rtbus_redis_shards_t *shards)
     {
         if (shard->cmd.conn.up) {
 
-            /* in turn: one of them may not have heard of what the others know */
+            /* in turn: one may not have heard of what the others know */
 
             ngx_queue_remove(&shard->queue);
             ngx_queue_insert_tail(&shards->all, &shard->queue);
@@ -274,6 +276,10 @@ ngx_rtbus_redis_slots_told(void *data, redisReply *reply)
     ngx_int_t                 rc;
     ngx_rtbus_redis_conn_t   *asked;
     ngx_rtbus_redis_shard_t  *shard;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, shards->log, 0,
+                   "rtbus: redis slots, type:%d doubted:%d vain:%ui",
+                   reply ? reply->type : 0, shards->doubted, shards->vain);
 
     asked = shards->asked;
     shards->asked = NULL;
@@ -399,7 +405,7 @@ ngx_rtbus_redis_slots_complain(ngx_rtbus_redis_shards_t *shards,
     }
 
     ngx_log_error(level, shards->log, 0,
-                  "rtbus could not get the slots of the cluster \"%V\": %s",
+                  "rtbus: could not get the slots of the cluster \"%V\": %s",
                   &shards->conf->name, text);
 }
 
@@ -663,6 +669,10 @@ ngx_rtbus_redis_slots_hand_over(ngx_rtbus_redis_shards_t *shards,
         to = ngx_rtbus_redis_shard(shards, topic->name.data, topic->name.len);
 
         if (&to->sub != rs) {
+            ngx_log_debug2(NGX_LOG_DEBUG_EVENT, shards->log, 0,
+                           "rtbus: redis topic \"%V\" goes to \"%V\"",
+                           &topic->name, &to->node.name);
+
             ngx_rtbus_redis_sub_move(rs, topic, &to->sub);
         }
     }

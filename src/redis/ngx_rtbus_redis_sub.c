@@ -738,6 +738,9 @@ ngx_rtbus_redis_sub_ended(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name)
         return;
     }
 
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rs->conn.log, 0,
+                   "rtbus: redis has ended \"%V\"", name);
+
     topic->ready = 0;
     topic->number = 0;
 
@@ -872,14 +875,14 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     text.data = (u_char *) error->str;
 
     ngx_log_error(level, &rs->conn.log, 0,
-                  "rtbus could not subscribe to \"%V\": Redis answered \"%V\"",
+                  "rtbus: could not subscribe to \"%V\": Redis answered \"%V\"",
                   &topic->name, &text);
 
     if (level == NGX_LOG_ERR && rs->cluster
         && ngx_strncmp(error->str, "ERR unknown command", 19) == 0)
     {
         ngx_log_error(NGX_LOG_ERR, &rs->conn.log, 0,
-                      "rtbus needs Redis 7.0 or newer for a cluster, with "
+                      "rtbus: a cluster needs Redis 7.0 or newer, with "
                       "shard channels and functions");
     }
 
@@ -900,7 +903,7 @@ ngx_rtbus_redis_sub_batch_handler(ngx_event_t *ev)
     rs = ev->data;
 
     ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis batch handler, requested:%uL, confirmed:%uL",
+                   "rtbus: redis batch handler, requested:%uL confirmed:%uL",
                    rs->requested, rs->confirmed);
 
     while (!ngx_queue_empty(&rs->pending)
@@ -991,7 +994,7 @@ ngx_rtbus_redis_sub_timeout_handler(ngx_event_t *ev)
     rs = ev->data;
 
     ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis sub timeout, requested:%uL, confirmed:%uL",
+                   "rtbus: redis sub timeout, requested:%uL confirmed:%uL",
                    rs->requested, rs->confirmed);
 
     if (rs->requested == rs->confirmed) {
@@ -1018,7 +1021,7 @@ ngx_rtbus_redis_sub_retry_handler(ngx_event_t *ev)
     rs = ev->data;
 
     ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0,
-                   "rtbus redis sub retry handler");
+                   "rtbus: redis sub retry handler");
 
     if (ngx_queue_empty(&rs->refused)) {
         return;

@@ -29,7 +29,7 @@ ngx_rtbus_redis_topics_key(ngx_log_t *log)
     }
 
     if (RAND_bytes(ngx_rtbus_redis_topics_random, RTBUS_HASH_KEY) != 1) {
-        ngx_log_error(NGX_LOG_CRIT, log, 0, "RAND_bytes() failed");
+        ngx_log_error(NGX_LOG_CRIT, log, 0, "rtbus: RAND_bytes() failed");
         return NGX_ERROR;
     }
 

@@ -527,7 +527,7 @@ sub wait_redis {
 	my $links = 2 * ($workers || 1);
 
 	return wait_for {
-		error_log_count($t, qr/rtbus connected to Redis/) >= $links
+		error_log_count($t, qr/rtbus: connected to Redis/) >= $links
 	} 'links to Redis';
 }
 
