@@ -201,7 +201,7 @@ for my $case (
 for my $case (
 	[ "/after?job=1&after=$epoch-3", 204 ],
 	[ '/seq?job=1&after=3', 204 ],
-	[ '/index?job=1&i=3', 204 ],
+	[ '/index?job=1&i=3', 404 ],
 	[ '/after?job=1&after=1-1', 204 ],
 	[ '/index?job=1&i=9', 404 ],
 	[ '/after?job=1&after=x', 400 ],
