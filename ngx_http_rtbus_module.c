@@ -753,8 +753,6 @@ ngx_http_rtbus_init_worker(ngx_cycle_t *cycle,
         return NGX_ERROR;
     }
 
-    worker->drain_time = rmcf->drain;
-
     worker->hub.redis = &bus->redis;
     worker->hub.prefix = rmcf->prefix;
     worker->hub.max_event = rmcf->max_event;

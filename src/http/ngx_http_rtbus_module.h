@@ -36,10 +36,12 @@
 typedef struct ngx_http_rtbus_worker_s   ngx_http_rtbus_worker_t;
 typedef struct ngx_http_rtbus_name_s     ngx_http_rtbus_name_t;
 typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;
-typedef struct ngx_http_rtbus_link_s     ngx_http_rtbus_link_t;
+typedef struct ngx_http_rtbus_carriers_s
+                                         ngx_http_rtbus_carriers_t;
 typedef struct ngx_http_rtbus_relay_s    ngx_http_rtbus_relay_t;
-typedef struct ngx_http_rtbus_eio_handlers_s
-                                         ngx_http_rtbus_eio_handlers_t;
+typedef struct ngx_http_rtbus_sessions_s
+                                         ngx_http_rtbus_sessions_t;
+typedef struct ngx_http_rtbus_quotas_s   ngx_http_rtbus_quotas_t;
 typedef struct ngx_http_rtbus_capture_conf_s
                                          ngx_http_rtbus_capture_conf_t;
 typedef struct ngx_http_rtbus_replay_conf_s
@@ -66,17 +68,7 @@ typedef struct {
 
 struct ngx_http_rtbus_worker_s {
     ngx_rtbus_hub_t              hub;
-
-    ngx_queue_t                  carriers;    /* all of them */
-    ngx_uint_t                   ncarriers;
-    ngx_queue_t                  dirty;       /* those with something to do at
-                                                 the end of the loop turn */
-    ngx_event_t                  flush;       /* posted: does it */
-    ngx_event_t                  drain;       /* timer of the goodbyes */
-    ngx_msec_t                   drain_time;
-    ngx_msec_t                   drain_until;
-    ngx_event_t                  late;        /* cancelable timer: it is time
-                                                 to leave, whoever waits */
+    ngx_http_rtbus_carriers_t   *carriers;    /* see _carrier.h */
 
     ngx_http_rtbus_commands_t    commands;
     ngx_rbtree_t                 senders;     /* clients by sid, see _sender.h */
@@ -85,35 +77,9 @@ struct ngx_http_rtbus_worker_s {
     ngx_uint_t                   nmoved;
     ngx_event_t                  forget;      /* timer: of the first of them */
 
-    ngx_rbtree_t                 sessions;    /* over long-polling, by id */
-    ngx_rbtree_node_t            sentinel;
-    ngx_uint_t                   nsessions;
-    ngx_queue_t                  fresh;       /* those that have never polled,
-                                                 oldest first */
-    ngx_queue_t                  idle;        /* ... those without a namespace,
-                                                 and some more */
-    ngx_rbtree_t                 quotas;      /* who has them, see _quota.h */
-    ngx_rbtree_node_t            quotas_sentinel;
-    time_t                       crowded;     /* there were too many, when */
-    ngx_queue_t                  relayed;     /* polls that others answer */
+    ngx_http_rtbus_sessions_t   *sessions;    /* see _session.h */
+    ngx_http_rtbus_quotas_t     *quotas;      /* who has them, see _quota.h */
     ngx_http_rtbus_relay_t      *relay;       /* to other workers */
-    const ngx_http_rtbus_eio_handlers_t
-                                *eio;         /* who sits on sessions */
-
-    ngx_http_rtbus_link_t       *links;       /* free ones */
-    ngx_uint_t                   nlinks;
-    u_char                      *in;          /* NGX_HTTP_RTBUS_BUFFER bytes */
-    u_char                      *out;         /* likewise */
-    size_t                       share;       /* of input, left in this turn */
-    ngx_event_t                  turn;        /* posted: it is over */
-    ngx_event_t                  room;        /* posted: a client has left it */
-
-    void                       (*drain_handler)(
-                                     ngx_http_rtbus_worker_t *worker);
-    void                       (*late_handler)(
-                                     ngx_http_rtbus_worker_t *worker);
-
-    unsigned                     draining:1;
 };
 
 

@@ -70,6 +70,7 @@ ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
 {
     ngx_rtbus_stat_t           *stat;
     ngx_pool_cleanup_t         *cln;
+    ngx_http_rtbus_carriers_t  *carriers;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
@@ -86,18 +87,20 @@ ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
 
     car->last = &car->first;
 
-    ngx_queue_insert_tail(&car->worker->carriers, &car->queue);
-    car->worker->ncarriers++;
+    carriers = car->worker->carriers;
+
+    ngx_queue_insert_tail(&carriers->queue, &car->queue);
+    carriers->n++;
 
     stat = car->worker->hub.stat;
 
     ngx_rtbus_stat_add(stat, opened[car->kind], 1);
     ngx_rtbus_stat_add(stat, connections[car->kind], 1);
 
-    if (car->worker->draining && !car->worker->drain.timer_set
-        && !car->worker->drain.posted)
+    if (carriers->draining && !carriers->drain.timer_set
+        && !carriers->drain.posted)
     {
-        ngx_post_event(&car->worker->drain, &ngx_posted_events);
+        ngx_post_event(&carriers->drain, &ngx_posted_events);
     }
 
     cln->handler = ngx_http_rtbus_carrier_cleanup;
@@ -149,7 +152,7 @@ ngx_http_rtbus_carrier_leave(ngx_http_rtbus_carrier_t *car)
     }
 
     ngx_queue_remove(&car->queue);
-    car->worker->ncarriers--;
+    car->worker->carriers->n--;
 }
 
 
@@ -201,14 +204,14 @@ ngx_http_rtbus_carrier_drop(ngx_http_rtbus_worker_t *worker,
 {
     ngx_rtbus_frame_unref(link->frame);
 
-    if (worker->nlinks == NGX_HTTP_RTBUS_LINKS_KEPT) {
+    if (worker->carriers->nlinks == NGX_HTTP_RTBUS_LINKS_KEPT) {
         ngx_free(link);
         return;
     }
 
-    link->next = worker->links;
-    worker->links = link;
-    worker->nlinks++;
+    link->next = worker->carriers->links;
+    worker->carriers->links = link;
+    worker->carriers->nlinks++;
 }
 
 
@@ -268,11 +271,11 @@ ngx_http_rtbus_carrier_put(ngx_http_rtbus_carrier_t *car,
 {
     ngx_http_rtbus_link_t  *link;
 
-    link = car->worker->links;
+    link = car->worker->carriers->links;
 
     if (link) {
-        car->worker->links = link->next;
-        car->worker->nlinks--;
+        car->worker->carriers->links = link->next;
+        car->worker->carriers->nlinks--;
 
     } else {
         link = ngx_alloc(sizeof(ngx_http_rtbus_link_t), car->log);
@@ -629,10 +632,10 @@ ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car)
     worker = car->worker;
 
     car->marked = 1;
-    ngx_queue_insert_tail(&worker->dirty, &car->dirty);
+    ngx_queue_insert_tail(&worker->carriers->dirty, &car->dirty);
 
-    if (!worker->flush.posted) {
-        ngx_post_event(&worker->flush, &ngx_posted_events);
+    if (!worker->carriers->flush.posted) {
+        ngx_post_event(&worker->carriers->flush, &ngx_posted_events);
     }
 }
 
@@ -735,8 +738,8 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
 
     worker = ev->data;
 
-    while (!ngx_queue_empty(&worker->dirty)) {
-        q = ngx_queue_head(&worker->dirty);
+    while (!ngx_queue_empty(&worker->carriers->dirty)) {
+        q = ngx_queue_head(&worker->carriers->dirty);
         car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, dirty);
 
         ngx_queue_remove(q);

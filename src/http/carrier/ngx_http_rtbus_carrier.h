@@ -33,6 +33,8 @@
 #define NGX_HTTP_RTBUS_QUIET       32768
 
 
+typedef struct ngx_http_rtbus_link_s  ngx_http_rtbus_link_t;
+
 struct ngx_http_rtbus_link_s {
     ngx_http_rtbus_link_t             *next;      /* the first member */
     ngx_rtbus_frame_t                 *frame;
@@ -107,8 +109,8 @@ struct ngx_http_rtbus_carrier_s {
     ngx_http_rtbus_worker_t           *worker;
     ngx_http_rtbus_loc_conf_t         *conf;
 
-    ngx_queue_t                        queue;     /* worker->carriers */
-    ngx_queue_t                        dirty;     /* worker->dirty */
+    ngx_queue_t                        queue;     /* carriers->queue */
+    ngx_queue_t                        dirty;     /* carriers->dirty */
 
     ngx_http_rtbus_link_t             *first;     /* frames to be sent */
     ngx_http_rtbus_link_t            **last;
@@ -136,7 +138,7 @@ struct ngx_http_rtbus_carrier_s {
     unsigned                           held:3;    /* takes no messages now; why,
                                                      NGX_HTTP_RTBUS_HELD_... */
     unsigned                           busy:1;    /* not to be sent away now */
-    unsigned                           marked:1;  /* in worker->dirty */
+    unsigned                           marked:1;  /* in the queue */
     unsigned                           inflight:1;  /* the first frame's bytes
                                                      must stay as they are */
     unsigned                           state:2;   /* set by _state() only */
@@ -168,6 +170,47 @@ struct ngx_http_rtbus_carrier_s {
 #define ngx_http_rtbus_carrier_limit(car)                                     \
     ((car)->quiet ? ngx_min((car)->conf->send_buffer, NGX_HTTP_RTBUS_QUIET)   \
                   : (car)->conf->send_buffer)
+
+
+/* the carriers of a worker, and what they share; see _carriers.h */
+
+typedef void (*ngx_http_rtbus_carriers_pt)(ngx_http_rtbus_worker_t *worker);
+
+struct ngx_http_rtbus_carriers_s {
+    ngx_queue_t                        queue;     /* all of them, the oldest
+                                                     first */
+    ngx_uint_t                         n;
+    ngx_queue_t                        dirty;     /* those with something to do
+                                                     at the end of the loop
+                                                     turn */
+    ngx_event_t                        flush;     /* posted: does it */
+
+    ngx_http_rtbus_link_t             *links;     /* free ones */
+    ngx_uint_t                         nlinks;
+    u_char                            *in;        /* NGX_HTTP_RTBUS_BUFFER
+                                                     bytes */
+    u_char                            *out;       /* likewise */
+
+    size_t                             share;     /* of input, left in this
+                                                     turn */
+    ngx_event_t                        turn;      /* posted: it is over */
+    ngx_event_t                        room;      /* posted: a client has made
+                                                     room for Redis */
+
+    ngx_event_t                        drain;     /* timer of the goodbyes */
+    ngx_msec_t                         drain_time;
+    ngx_msec_t                         drain_until;
+    ngx_event_t                        late;      /* cancelable timer: it is
+                                                     time to leave, whoever
+                                                     waits */
+
+    /* set after init: what else leaves, and does not wait any longer */
+
+    ngx_http_rtbus_carriers_pt         drain_handler;
+    ngx_http_rtbus_carriers_pt         late_handler;
+
+    unsigned                           draining:1;
+};
 
 
 /*

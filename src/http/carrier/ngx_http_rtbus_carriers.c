@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_carriers.h"
-#include "ngx_http_rtbus_carrier.h"
 #include "rtbus_ws.h"
 
 
@@ -19,34 +18,48 @@ ngx_int_t
 ngx_http_rtbus_carriers_init(ngx_http_rtbus_worker_t *worker,
     ngx_cycle_t *cycle)
 {
-    ngx_queue_init(&worker->carriers);
-    ngx_queue_init(&worker->dirty);
+    ngx_http_rtbus_carriers_t   *carriers;
+    ngx_http_rtbus_main_conf_t  *rmcf;
 
-    worker->flush.handler = ngx_http_rtbus_carrier_flush;
-    worker->flush.data = worker;
-    worker->flush.log = cycle->log;
+    carriers = ngx_pcalloc(cycle->pool, sizeof(ngx_http_rtbus_carriers_t));
+    if (carriers == NULL) {
+        return NGX_ERROR;
+    }
 
-    worker->turn.handler = ngx_http_rtbus_carriers_turn;
-    worker->turn.data = worker;
-    worker->turn.log = cycle->log;
+    worker->carriers = carriers;
 
-    worker->room.handler = ngx_http_rtbus_carriers_room_handler;
-    worker->room.data = worker;
-    worker->room.log = cycle->log;
+    rmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_rtbus_module);
 
-    worker->drain.handler = ngx_http_rtbus_carriers_goodbye;
-    worker->drain.data = worker;
-    worker->drain.log = cycle->log;
+    carriers->drain_time = rmcf->drain;
 
-    worker->late.handler = ngx_http_rtbus_carriers_late;
-    worker->late.data = worker;
-    worker->late.log = cycle->log;
-    worker->late.cancelable = 1;
+    ngx_queue_init(&carriers->queue);
+    ngx_queue_init(&carriers->dirty);
 
-    worker->in = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
-    worker->out = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
+    carriers->flush.handler = ngx_http_rtbus_carrier_flush;
+    carriers->flush.data = worker;
+    carriers->flush.log = cycle->log;
 
-    if (worker->in == NULL || worker->out == NULL) {
+    carriers->turn.handler = ngx_http_rtbus_carriers_turn;
+    carriers->turn.data = worker;
+    carriers->turn.log = cycle->log;
+
+    carriers->room.handler = ngx_http_rtbus_carriers_room_handler;
+    carriers->room.data = worker;
+    carriers->room.log = cycle->log;
+
+    carriers->drain.handler = ngx_http_rtbus_carriers_goodbye;
+    carriers->drain.data = worker;
+    carriers->drain.log = cycle->log;
+
+    carriers->late.handler = ngx_http_rtbus_carriers_late;
+    carriers->late.data = worker;
+    carriers->late.log = cycle->log;
+    carriers->late.cancelable = 1;
+
+    carriers->in = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
+    carriers->out = ngx_palloc(cycle->pool, NGX_HTTP_RTBUS_BUFFER);
+
+    if (carriers->in == NULL || carriers->out == NULL) {
         return NGX_ERROR;
     }
 
@@ -59,9 +72,9 @@ ngx_http_rtbus_carriers_close(ngx_http_rtbus_worker_t *worker)
 {
     ngx_http_rtbus_link_t  *link;
 
-    while (worker->links) {
-        link = worker->links;
-        worker->links = link->next;
+    while (worker->carriers->links) {
+        link = worker->carriers->links;
+        worker->carriers->links = link->next;
         ngx_free(link);
     }
 }
@@ -70,12 +83,12 @@ ngx_http_rtbus_carriers_close(ngx_http_rtbus_worker_t *worker)
 size_t
 ngx_http_rtbus_carriers_share(ngx_http_rtbus_worker_t *worker)
 {
-    if (!worker->turn.posted) {
-        worker->share = NGX_HTTP_RTBUS_SHARE;
-        ngx_post_event(&worker->turn, &ngx_posted_next_events);
+    if (!worker->carriers->turn.posted) {
+        worker->carriers->share = NGX_HTTP_RTBUS_SHARE;
+        ngx_post_event(&worker->carriers->turn, &ngx_posted_next_events);
     }
 
-    return worker->share;
+    return worker->carriers->share;
 }
 
 
@@ -98,8 +111,8 @@ ngx_http_rtbus_carriers_full(ngx_http_rtbus_worker_t *worker)
     ngx_pool_cleanup_t        *cln;
     ngx_http_rtbus_carrier_t  *car;
 
-    for (q = ngx_queue_head(&worker->carriers);
-         q != ngx_queue_sentinel(&worker->carriers);
+    for (q = ngx_queue_head(&worker->carriers->queue);
+         q != ngx_queue_sentinel(&worker->carriers->queue);
          q = ngx_queue_next(q))
     {
         car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, queue);
@@ -141,7 +154,7 @@ ngx_http_rtbus_carriers_room(void *data)
 {
     ngx_http_rtbus_worker_t *worker = data;
 
-    ngx_post_event(&worker->room, &ngx_posted_events);
+    ngx_post_event(&worker->carriers->room, &ngx_posted_events);
 }
 
 
@@ -164,13 +177,13 @@ ngx_http_rtbus_carriers_drain(ngx_http_rtbus_worker_t *worker)
     ngx_msec_t        time;
     ngx_core_conf_t  *ccf;
 
-    if (worker->draining) {
+    if (worker->carriers->draining) {
         return;
     }
 
-    worker->draining = 1;
+    worker->carriers->draining = 1;
 
-    time = worker->drain_time;
+    time = worker->carriers->drain_time;
 
     /*
      * nginx closes connections after that time, but does not know of sessions,
@@ -182,18 +195,18 @@ ngx_http_rtbus_carriers_drain(ngx_http_rtbus_worker_t *worker)
 
     if (ccf->shutdown_timeout) {
         time = ngx_min(time, ccf->shutdown_timeout);
-        ngx_add_timer(&worker->late, ccf->shutdown_timeout);
+        ngx_add_timer(&worker->carriers->late, ccf->shutdown_timeout);
     }
 
-    worker->drain_until = ngx_current_msec + time;
+    worker->carriers->drain_until = ngx_current_msec + time;
 
-    worker->drain_handler(worker);
+    worker->carriers->drain_handler(worker);
 
-    if (worker->ncarriers) {
+    if (worker->carriers->n) {
 
         /* a posted event would have to wait for what the loop sleeps for */
 
-        ngx_add_timer(&worker->drain, 0);
+        ngx_add_timer(&worker->carriers->drain, 0);
     }
 }
 
@@ -206,11 +219,11 @@ ngx_http_rtbus_carriers_late(ngx_event_t *ev)
     ngx_http_rtbus_worker_t  *worker = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
-                   "rtbus worker is late, carriers:%ui", worker->ncarriers);
+                   "rtbus worker is late, carriers:%ui", worker->carriers->n);
 
-    worker->drain.cancelable = 1;
+    worker->carriers->drain.cancelable = 1;
 
-    worker->late_handler(worker);
+    worker->carriers->late_handler(worker);
 }
 
 
@@ -230,13 +243,13 @@ ngx_http_rtbus_carriers_goodbye(ngx_event_t *ev)
 
     worker = ev->data;
 
-    left = (ngx_msec_int_t) (worker->drain_until - ngx_current_msec);
+    left = (ngx_msec_int_t) (worker->carriers->drain_until - ngx_current_msec);
     ticks = (left > 0) ? left / NGX_HTTP_RTBUS_DRAIN_TICK + 1 : 1;
 
-    n = (worker->ncarriers + ticks - 1) / ticks;
+    n = (worker->carriers->n + ticks - 1) / ticks;
 
-    for (q = ngx_queue_head(&worker->carriers);
-         n && q != ngx_queue_sentinel(&worker->carriers);
+    for (q = ngx_queue_head(&worker->carriers->queue);
+         n && q != ngx_queue_sentinel(&worker->carriers->queue);
          q = ngx_queue_next(q))
     {
         car = ngx_queue_data(q, ngx_http_rtbus_carrier_t, queue);
@@ -253,7 +266,7 @@ ngx_http_rtbus_carriers_goodbye(ngx_event_t *ev)
                                      "server is shutting down");
     }
 
-    if (worker->ncarriers) {
+    if (worker->carriers->n) {
         ngx_add_timer(ev, NGX_HTTP_RTBUS_DRAIN_TICK);
     }
 }

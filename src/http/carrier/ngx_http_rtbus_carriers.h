@@ -3,7 +3,7 @@
  * All carriers of a worker: the input that they share, the goodbye to them when
  * the worker leaves, the one that makes room for Redis.
  *
- * The worker sets drain_handler and late_handler.
+ * Whoever starts the worker sets drain_handler and late_handler.
  */
 
 
@@ -11,7 +11,7 @@
 #define _NGX_HTTP_RTBUS_CARRIERS_H_INCLUDED_
 
 
-#include "ngx_http_rtbus_module.h"
+#include "ngx_http_rtbus_carrier.h"
 
 
 /* worker is zeroed memory; NGX_OK or NGX_ERROR */
@@ -25,8 +25,8 @@ void ngx_http_rtbus_carriers_close(ngx_http_rtbus_worker_t *worker);
 
 /*
  * How many bytes may be read in this loop turn, beyond the first few of each
- * client.  The caller subtracts what it reads from worker->share.  0: wait for
- * the next turn.
+ * client.  The caller subtracts what it reads from carriers->share.  0: wait
+ * for the next turn.
  */
 
 size_t ngx_http_rtbus_carriers_share(ngx_http_rtbus_worker_t *worker);

@@ -222,7 +222,7 @@ ngx_http_rtbus_ws_park(ngx_http_rtbus_carrier_t *car)
     ws = (ngx_http_rtbus_ws_t *) car;
     c = car->connection;
 
-    rc = ngx_http_rtbus_park(car->request, ws, car->worker->out,
+    rc = ngx_http_rtbus_park(car->request, ws, car->worker->carriers->out,
                              &ws->parked);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
@@ -413,7 +413,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
             return;
         }
 
-        n = c->recv(c, ws->carrier.worker->in, size);
+        n = c->recv(c, ws->carrier.worker->carriers->in, size);
 
         if (n == NGX_AGAIN) {
             break;
@@ -440,12 +440,12 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
         }
 
         if (more) {
-            ws->carrier.worker->share -= n;
+            ws->carrier.worker->carriers->share -= n;
         }
 
         if (!ws->failed) {
-            ngx_http_rtbus_ws_input(ws, ws->carrier.worker->in,
-                                    ws->carrier.worker->in + n);
+            ngx_http_rtbus_ws_input(ws, ws->carrier.worker->carriers->in,
+                                    ws->carrier.worker->carriers->in + n);
         }
     }
 
@@ -572,7 +572,7 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car)
             len = car->first->frame->len - car->offset;
 
         } else {
-            buf = car->worker->out;
+            buf = car->worker->carriers->out;
 
             p = ngx_cpymem(buf, link->frame->data + car->offset,
                            link->frame->len - car->offset);

@@ -30,6 +30,8 @@ typedef struct ngx_http_rtbus_eio_s  ngx_http_rtbus_eio_t;
 
 /* the layer above; a static of its file */
 
+typedef struct ngx_http_rtbus_eio_handlers_s  ngx_http_rtbus_eio_handlers_t;
+
 struct ngx_http_rtbus_eio_handlers_s {
     size_t                              size;  /* of a session */
 

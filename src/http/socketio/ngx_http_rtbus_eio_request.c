@@ -288,7 +288,7 @@ ngx_http_rtbus_eio_request_polling(ngx_http_request_t *r,
     }
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
-    rlcf->bus->worker->eio = handlers;
+    rlcf->bus->worker->sessions->handlers = handlers;
 
     if (ngx_http_rtbus_session_ours(rlcf->bus->worker, &sid)) {
 

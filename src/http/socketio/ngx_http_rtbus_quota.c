@@ -5,11 +5,18 @@
 static size_t ngx_http_rtbus_quota_addr(ngx_http_request_t *r, u_char *buf);
 
 
-void
-ngx_http_rtbus_quota_init(ngx_http_rtbus_worker_t *worker)
+ngx_int_t
+ngx_http_rtbus_quota_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
 {
-    ngx_rbtree_init(&worker->quotas, &worker->quotas_sentinel,
+    worker->quotas = ngx_palloc(cycle->pool, sizeof(ngx_http_rtbus_quotas_t));
+    if (worker->quotas == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_rbtree_init(&worker->quotas->tree, &worker->quotas->sentinel,
                     ngx_str_rbtree_insert_value);
+
+    return NGX_OK;
 }
 
 
@@ -43,7 +50,7 @@ ngx_http_rtbus_quota_take(ngx_http_rtbus_worker_t *worker,
 
     hash = ngx_crc32_long(key.data, key.len) + kind;
 
-    node = ngx_str_rbtree_lookup(&worker->quotas, &key, hash);
+    node = ngx_str_rbtree_lookup(&worker->quotas->tree, &key, hash);
 
     if (node == NULL) {
         len = sizeof(ngx_http_rtbus_quota_t) + key.len;
@@ -61,7 +68,7 @@ ngx_http_rtbus_quota_take(ngx_http_rtbus_worker_t *worker,
         q->n = 0;
         ngx_queue_init(&q->fresh);
 
-        ngx_rbtree_insert(&worker->quotas, &q->node.node);
+        ngx_rbtree_insert(&worker->quotas->tree, &q->node.node);
 
     } else {
         q = ngx_rbtree_data(&node->node, ngx_http_rtbus_quota_t, node.node);
@@ -128,6 +135,6 @@ ngx_http_rtbus_quota_leave(ngx_http_rtbus_worker_t *worker,
         return;
     }
 
-    ngx_rbtree_delete(&worker->quotas, &q->node.node);
+    ngx_rbtree_delete(&worker->quotas->tree, &q->node.node);
     ngx_free(q);
 }

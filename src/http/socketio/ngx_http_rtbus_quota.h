@@ -12,8 +12,14 @@
 #include "ngx_http_rtbus_module.h"
 
 
+struct ngx_http_rtbus_quotas_s {
+    ngx_rbtree_t               tree;
+    ngx_rbtree_node_t          sentinel;
+};
+
+
 typedef struct {
-    ngx_str_node_t             node;      /* worker->quotas */
+    ngx_str_node_t             node;      /* quotas->tree */
     ngx_uint_t                 n;         /* sessions */
     ngx_queue_t                fresh;     /* those of them that have never
                                              polled, oldest first */
@@ -27,7 +33,10 @@ typedef struct {
 #define NGX_HTTP_RTBUS_QUOTAS      2
 
 
-void ngx_http_rtbus_quota_init(ngx_http_rtbus_worker_t *worker);
+/* NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_quota_init(ngx_http_rtbus_worker_t *worker,
+    ngx_cycle_t *cycle);
 
 /*
  * That of the client's address, or of the user, with one session more.  NGX_OK,

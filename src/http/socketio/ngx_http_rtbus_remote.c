@@ -20,7 +20,7 @@ typedef struct {
     ngx_http_rtbus_poll_call_t  *call;
     ngx_http_rtbus_relay_ask_t  *ask;
     ngx_http_rtbus_worker_t     *worker;
-    ngx_queue_t                  queue;  /* worker->relayed: polls that wait */
+    ngx_queue_t                  queue;  /* sessions->relayed: polls that wait */
     uint64_t                     ref;    /* of the question */
     ngx_uint_t                   poll;   /* unsigned  poll:1; */
     u_char                       sid[NGX_HTTP_RTBUS_SESSION_ID];
@@ -73,7 +73,7 @@ static void ngx_http_rtbus_remote_waits(ngx_http_rtbus_worker_t *worker,
 ngx_int_t
 ngx_http_rtbus_remote_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
 {
-    ngx_queue_init(&worker->relayed);
+    ngx_queue_init(&worker->sessions->relayed);
 
     if (ngx_http_rtbus_relay_init(worker, ngx_http_rtbus_remote_asked, cycle)
         != NGX_OK)
@@ -167,9 +167,10 @@ ngx_http_rtbus_remote_request(ngx_http_request_t *r, ngx_str_t *sid,
     call->data = relayed;
 
     if (relayed->poll) {
-        ngx_queue_insert_tail(&relayed->worker->relayed, &relayed->queue);
+        ngx_queue_insert_tail(&relayed->worker->sessions->relayed,
+                              &relayed->queue);
 
-        if (relayed->worker->draining) {
+        if (relayed->worker->carriers->draining) {
             ngx_http_rtbus_remote_tell(relayed, "flush");
             ngx_http_rtbus_relay_hurry(relayed->ask,
                                        NGX_HTTP_RTBUS_REMOTE_FLUSH);
@@ -208,7 +209,7 @@ ngx_http_rtbus_remote_grants(ngx_http_request_t *r, ngx_str_t *body,
               == RTBUS_OK)
     {
         if (packet.type == RTBUS_EIO_MESSAGE
-            && rlcf->bus->worker->eio->grant(r, packet.data.data,
+            && rlcf->bus->worker->sessions->handlers->grant(r, packet.data.data,
                                              packet.data.len, text)
                == NGX_OK)
         {
@@ -350,8 +351,8 @@ ngx_http_rtbus_remote_drain(ngx_http_rtbus_worker_t *worker)
     ngx_queue_t                  *q;
     ngx_http_rtbus_remote_ask_t  *relayed;
 
-    for (q = ngx_queue_head(&worker->relayed);
-         q != ngx_queue_sentinel(&worker->relayed);
+    for (q = ngx_queue_head(&worker->sessions->relayed);
+         q != ngx_queue_sentinel(&worker->sessions->relayed);
          q = ngx_queue_next(q))
     {
         relayed = ngx_queue_data(q, ngx_http_rtbus_remote_ask_t, queue);
@@ -370,8 +371,8 @@ ngx_http_rtbus_remote_lost(ngx_http_rtbus_worker_t *worker)
     ngx_queue_t                  *q;
     ngx_http_rtbus_remote_ask_t  *relayed;
 
-    for (q = ngx_queue_head(&worker->relayed);
-         q != ngx_queue_sentinel(&worker->relayed);
+    for (q = ngx_queue_head(&worker->sessions->relayed);
+         q != ngx_queue_sentinel(&worker->sessions->relayed);
          q = ngx_queue_next(q))
     {
         relayed = ngx_queue_data(q, ngx_http_rtbus_remote_ask_t, queue);
@@ -391,8 +392,8 @@ ngx_http_rtbus_remote_ask_after(ngx_http_rtbus_worker_t *worker)
     ngx_queue_t                  *q;
     ngx_http_rtbus_remote_ask_t  *relayed;
 
-    for (q = ngx_queue_head(&worker->relayed);
-         q != ngx_queue_sentinel(&worker->relayed);
+    for (q = ngx_queue_head(&worker->sessions->relayed);
+         q != ngx_queue_sentinel(&worker->sessions->relayed);
          q = ngx_queue_next(q))
     {
         relayed = ngx_queue_data(q, ngx_http_rtbus_remote_ask_t, queue);

@@ -32,16 +32,23 @@ static u_char *ngx_http_rtbus_session_log(ngx_log_t *log, u_char *buf,
 static void ngx_http_rtbus_session_cleanup(void *data);
 
 
-void
-ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker)
+ngx_int_t
+ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
+    ngx_cycle_t *cycle)
 {
-    ngx_rbtree_init(&worker->sessions, &worker->sentinel,
+    worker->sessions = ngx_pcalloc(cycle->pool,
+                                   sizeof(ngx_http_rtbus_sessions_t));
+    if (worker->sessions == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_rbtree_init(&worker->sessions->tree, &worker->sessions->sentinel,
                     ngx_str_rbtree_insert_value);
 
-    ngx_queue_init(&worker->fresh);
-    ngx_queue_init(&worker->idle);
+    ngx_queue_init(&worker->sessions->fresh);
+    ngx_queue_init(&worker->sessions->idle);
 
-    ngx_http_rtbus_quota_init(worker);
+    return ngx_http_rtbus_quota_init(worker, cycle);
 }
 
 
@@ -51,15 +58,16 @@ ngx_http_rtbus_session_close(ngx_http_rtbus_worker_t *worker)
     ngx_rbtree_node_t         *node, *next;
     ngx_http_rtbus_session_t  *s;
 
-    if (worker->sessions.root == &worker->sentinel) {
+    if (worker->sessions->tree.root == &worker->sessions->sentinel) {
         return;
     }
 
-    for (node = ngx_rbtree_min(worker->sessions.root, &worker->sentinel);
+    for (node = ngx_rbtree_min(worker->sessions->tree.root,
+                               &worker->sessions->sentinel);
          node;
          node = next)
     {
-        next = ngx_rbtree_next(&worker->sessions, node);
+        next = ngx_rbtree_next(&worker->sessions->tree, node);
         s = ngx_rbtree_data(node, ngx_http_rtbus_session_t, node.node);
 
         /* the others have requests, which end as all requests do */
@@ -100,15 +108,15 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
     worker = rlcf->bus->worker;
 
-    if (worker->nsessions >= ngx_cycle->connection_n
+    if (worker->sessions->n >= ngx_cycle->connection_n
         && ngx_http_rtbus_session_room(worker) != NGX_OK)
     {
-        if (worker->crowded != ngx_time()) {
-            worker->crowded = ngx_time();
+        if (worker->sessions->crowded != ngx_time()) {
+            worker->sessions->crowded = ngx_time();
 
             ngx_log_error(NGX_LOG_WARN, log, 0,
                           "rtbus: %ui sessions are not enough, see "
-                          "worker_connections", worker->nsessions);
+                          "worker_connections", worker->sessions->n);
         }
 
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_AWAY, NULL);
@@ -201,8 +209,8 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
 
     s->node.node.key = ngx_crc32_short(s->sid, NGX_HTTP_RTBUS_SESSION_ID);
 
-    ngx_rbtree_insert(&worker->sessions, &s->node.node);
-    worker->nsessions++;
+    ngx_rbtree_insert(&worker->sessions->tree, &s->node.node);
+    worker->sessions->n++;
 
     cln->handler = ngx_http_rtbus_session_cleanup;
 
@@ -233,16 +241,16 @@ ngx_http_rtbus_session_room(ngx_http_rtbus_worker_t *worker)
     ngx_queue_t               *q;
     ngx_http_rtbus_session_t  *s;
 
-    if (!ngx_queue_empty(&worker->fresh)) {
-        q = ngx_queue_head(&worker->fresh);
+    if (!ngx_queue_empty(&worker->sessions->fresh)) {
+        q = ngx_queue_head(&worker->sessions->fresh);
 
         ngx_http_rtbus_session_evict(ngx_queue_data(q,
                                             ngx_http_rtbus_session_t, queue));
         return NGX_OK;
     }
 
-    while (!ngx_queue_empty(&worker->idle)) {
-        q = ngx_queue_head(&worker->idle);
+    while (!ngx_queue_empty(&worker->sessions->idle)) {
+        q = ngx_queue_head(&worker->sessions->idle);
         s = ngx_queue_data(q, ngx_http_rtbus_session_t, queue);
 
         if (s->eio->wanted) {
@@ -307,7 +315,7 @@ ngx_http_rtbus_session_count(ngx_http_request_t *r,
                                            ngx_http_rtbus_session_t, own[i]));
     }
 
-    ngx_queue_insert_tail(&worker->fresh, &s->queue);
+    ngx_queue_insert_tail(&worker->sessions->fresh, &s->queue);
 
     for (i = 0; i < NGX_HTTP_RTBUS_QUOTAS; i++) {
         if (s->quota[i]) {
@@ -348,7 +356,8 @@ ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s)
     ngx_http_rtbus_session_unlist(s);
 
     if (!s->eio->wanted) {
-        ngx_queue_insert_tail(&s->poll.carrier.worker->idle, &s->queue);
+        ngx_queue_insert_tail(&s->poll.carrier.worker->sessions->idle,
+                              &s->queue);
     }
 }
 
@@ -455,7 +464,7 @@ ngx_http_rtbus_session_find(ngx_http_rtbus_worker_t *worker, ngx_str_t *sid)
 
     hash = ngx_crc32_short(sid->data, sid->len);
 
-    node = ngx_str_rbtree_lookup(&worker->sessions, sid, hash);
+    node = ngx_str_rbtree_lookup(&worker->sessions->tree, sid, hash);
 
     return node ? ngx_rbtree_data(&node->node, ngx_http_rtbus_session_t,
                                   node.node)
@@ -716,6 +725,6 @@ ngx_http_rtbus_session_cleanup(void *data)
 
     ngx_http_rtbus_session_left(s);
 
-    ngx_rbtree_delete(&worker->sessions, &s->node.node);
-    worker->nsessions--;
+    ngx_rbtree_delete(&worker->sessions->tree, &s->node.node);
+    worker->sessions->n--;
 }

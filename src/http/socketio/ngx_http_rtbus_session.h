@@ -35,12 +35,32 @@ typedef struct ngx_http_rtbus_session_s  ngx_http_rtbus_session_t;
 typedef struct ngx_http_rtbus_upgrade_s  ngx_http_rtbus_upgrade_t;
 
 
+/* of a worker */
+
+struct ngx_http_rtbus_sessions_s {
+    ngx_rbtree_t                          tree;      /* all, by id */
+    ngx_rbtree_node_t                     sentinel;
+    ngx_uint_t                            n;
+    ngx_queue_t                           fresh;     /* those that have never
+                                                        polled, oldest first */
+    ngx_queue_t                           idle;      /* ... those without a
+                                                        namespace, and some
+                                                        more */
+    time_t                                crowded;   /* there were too many,
+                                                        when */
+    ngx_queue_t                           relayed;   /* polls of our clients
+                                                        that other workers
+                                                        answer */
+    const ngx_http_rtbus_eio_handlers_t  *handlers;  /* the layer above */
+};
+
+
 struct ngx_http_rtbus_session_s {
     ngx_http_rtbus_poll_t         poll;      /* the first member */
     ngx_http_rtbus_eio_t         *eio;
-    ngx_str_node_t                node;      /* worker->sessions */
-    ngx_queue_t                   queue;     /* worker->fresh or ->idle, or by
-                                                itself */
+    ngx_str_node_t                node;      /* sessions->tree */
+    ngx_queue_t                   queue;     /* sessions->fresh or ->idle, or
+                                                alone */
     ngx_queue_t                   own[NGX_HTTP_RTBUS_QUOTAS];
                                              /* quota->fresh, likewise */
     ngx_http_rtbus_quota_t       *quota[NGX_HTTP_RTBUS_QUOTAS];
@@ -70,9 +90,10 @@ struct ngx_http_rtbus_session_s {
 };
 
 
-/* sessions of a worker; the end of those that are left */
+/* sessions of a worker: NGX_OK or NGX_ERROR; the end of those that are left */
 
-void ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker);
+ngx_int_t ngx_http_rtbus_session_init(ngx_http_rtbus_worker_t *worker,
+    ngx_cycle_t *cycle);
 void ngx_http_rtbus_session_close(ngx_http_rtbus_worker_t *worker);
 
 /* answers a request that opens a session as its content handler */

@@ -14,12 +14,12 @@ static void ngx_http_rtbus_worker_exiting(void *data);
 ngx_int_t
 ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
 {
-    worker->drain_handler = ngx_http_rtbus_remote_drain;
-    worker->late_handler = ngx_http_rtbus_commands_late;
-
     if (ngx_http_rtbus_carriers_init(worker, cycle) != NGX_OK) {
         return NGX_ERROR;
     }
+
+    worker->carriers->drain_handler = ngx_http_rtbus_remote_drain;
+    worker->carriers->late_handler = ngx_http_rtbus_commands_late;
 
     worker->hub.full_handler = ngx_http_rtbus_worker_full;
     worker->hub.exiting_handler = ngx_http_rtbus_worker_exiting;
@@ -32,7 +32,9 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
     ngx_http_rtbus_command_init(worker);
     ngx_http_rtbus_sender_init(worker);
 
-    ngx_http_rtbus_session_init(worker);
+    if (ngx_http_rtbus_session_init(worker, cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     return ngx_http_rtbus_remote_init(worker, cycle);
 }
