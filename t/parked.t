@@ -273,12 +273,12 @@ is($parked->{log}, $kept->{log}, 'error_page: the same in the log');
 
 # one too many that is let in
 
-my $before = error_log_count($t, qr/rtbus keeps the request/);
+my $before = error_log_count($t, qr/rtbus: keeps the request/);
 my $first = Test::RTBus::WebSocket->connect(path => '/dry',
 	headers => { %headers, 'X-Dry' => 1 });
 
 $first->wait_event('connected');
-wait_for { error_log_count($t, qr/rtbus keeps the request/) > $before }
+wait_for { error_log_count($t, qr/rtbus: keeps the request/) > $before }
 	'the first to be kept';
 
 $parked = plain('/dry', 'X-Dry');
@@ -394,7 +394,7 @@ sub ended {
 	my ($code) = @_;
 
 	my $n = () = Test::RTBus::_slurp("$d/all.log") =~ /\n/g;
-	my $lines = error_log_count($t, qr/rtbus keeps the request/);
+	my $lines = error_log_count($t, qr/rtbus: keeps the request/);
 
 	$code->();
 
@@ -412,7 +412,7 @@ sub ended {
 	return {
 		log => $log,
 		limit => $1,
-		lines => error_log_count($t, qr/rtbus keeps the request/) - $lines
+		lines => error_log_count($t, qr/rtbus: keeps the request/) - $lines
 	};
 }
 

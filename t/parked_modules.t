@@ -105,7 +105,7 @@ my $ws = Test::RTBus::WebSocket->connect(path => '/ws?a=b',
 ok($ws->wait_event('connected'), 'connected');
 $ws->send_json({ event => 'nothing', ack => 1 });
 ok($ws->wait_ack(1), 'an answer');
-error_log_unlike($t, qr/rtbus keeps the request/, 'given back');
+error_log_unlike($t, qr/rtbus: keeps the request/, 'given back');
 
 $ws->close();
 

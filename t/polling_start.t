@@ -142,7 +142,7 @@ ok(comes($ws, qr/^432\[\{"ok":true/), 'the upgrade is done');
 $redis->event('job:b', 'e', 1);
 ok(comes($ws, qr/^42\["e",1/), 'an event');
 
-is(error_log_count($nodes[1], qr/rtbus keeps the request/), 0,
+is(error_log_count($nodes[1], qr/rtbus: keeps the request/), 0,
 	'the request is given back');
 
 # ... and will not

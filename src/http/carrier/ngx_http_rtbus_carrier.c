@@ -94,6 +94,10 @@ ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
 
     stat = car->worker->hub.stat;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, log, 0,
+                   "rtbus carrier create kind:%d carriers:%ui draining:%d",
+                   car->kind, carriers->n, carriers->draining);
+
     ngx_rtbus_stat_add(stat, opened[car->kind], 1);
     ngx_rtbus_stat_add(stat, connections[car->kind], 1);
 
@@ -360,6 +364,9 @@ ngx_http_rtbus_carrier_takes(ngx_http_rtbus_carrier_t *car)
     takes = (car->watched && car->connection
              && car->connection->sent + 1 != car->watched);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus carrier takes:%ui unsent:%uz", takes, car->unsent);
+
     ngx_http_rtbus_carrier_watch(car);
 
     return takes;
@@ -566,6 +573,10 @@ void
 ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
     ngx_http_rtbus_carrier_t *from)
 {
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, to->log, 0,
+                   "rtbus carrier takes over frames:%uD unsent:%uz events:%uL",
+                   from->nframes, from->unsent, from->events);
+
     to->room_handler = from->room_handler;
     to->leave_handler = from->leave_handler;
     to->ended_handler = from->ended_handler;
@@ -599,6 +610,9 @@ ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
 void
 ngx_http_rtbus_carrier_hold(ngx_http_rtbus_carrier_t *car, ngx_uint_t why)
 {
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus carrier hold:%xi held:%xd", why, car->held);
+
     if (car->transport->resume) {
         car->held |= why;
     }
@@ -611,6 +625,9 @@ ngx_http_rtbus_carrier_release(ngx_http_rtbus_carrier_t *car, ngx_uint_t why)
     if (!(car->held & why)) {
         return;
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus carrier release:%xi held:%xd", why, car->held);
 
     car->held &= ~why;
 
@@ -649,7 +666,7 @@ ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
     }
 
     ngx_log_error(NGX_LOG_INFO, car->log, 0,
-                  "rtbus closes client, code:%ui, %s", code, reason);
+                  "rtbus: closes client, code:%ui, %s", code, reason);
 
     ngx_http_rtbus_carrier_state(car, NGX_HTTP_RTBUS_CARRIER_CLOSING);
 
@@ -737,6 +754,9 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
     ngx_http_rtbus_worker_t  *worker;
 
     worker = ev->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus carriers flush, carriers:%ui", worker->carriers->n);
 
     while (!ngx_queue_empty(&worker->carriers->dirty)) {
         q = ngx_queue_head(&worker->carriers->dirty);

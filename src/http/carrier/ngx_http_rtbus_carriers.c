@@ -95,7 +95,10 @@ ngx_http_rtbus_carriers_share(ngx_http_rtbus_worker_t *worker)
 static void
 ngx_http_rtbus_carriers_turn(ngx_event_t *ev)
 {
-    /* that it is no longer posted is all */
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus turn of the loop is over");
+
+    /* the event is no longer posted, and this is all that counts */
 }
 
 
@@ -135,7 +138,7 @@ ngx_http_rtbus_carriers_full(ngx_http_rtbus_worker_t *worker)
 
         ngx_log_error(NGX_LOG_WARN, worker->hub.log, 0,
                       "rtbus: a client has to go, there is no place for a "
-                      "connection to Redis");
+                      "connection to Redis, see worker_connections");
 
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_TRY_LATER,
                                      "no room for Redis");
@@ -200,6 +203,10 @@ ngx_http_rtbus_carriers_drain(ngx_http_rtbus_worker_t *worker)
 
     worker->carriers->drain_until = ngx_current_msec + time;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, worker->hub.log, 0,
+                   "rtbus worker drains, carriers:%ui time:%M",
+                   worker->carriers->n, time);
+
     worker->carriers->drain_handler(worker);
 
     if (worker->carriers->n) {
@@ -247,6 +254,10 @@ ngx_http_rtbus_carriers_goodbye(ngx_event_t *ev)
     ticks = (left > 0) ? left / NGX_HTTP_RTBUS_DRAIN_TICK + 1 : 1;
 
     n = (worker->carriers->n + ticks - 1) / ticks;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus worker says goodbye to:%ui of:%ui ms:%i",
+                   n, worker->carriers->n, (ngx_int_t) left);
 
     for (q = ngx_queue_head(&worker->carriers->queue);
          n && q != ngx_queue_sentinel(&worker->carriers->queue);

@@ -83,13 +83,17 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf,
 
     if (obstacle) {
         ngx_log_error(NGX_LOG_INFO, log, 0,
-                      "rtbus keeps the request in memory: %s", obstacle);
+                      "rtbus: keeps the request in memory: %s", obstacle);
         return NGX_DECLINED;
     }
 
     if (r->count != 1 || r->blocked || r->aio || r->postponed
         || r->posted_requests || r->out || r->buffered || c->buffered)
     {
+        ngx_log_debug4(NGX_LOG_DEBUG_HTTP, log, 0,
+                       "rtbus park later, count:%d blocked:%d out:%d "
+                       "buffered:%xd", r->count, r->blocked, r->out != NULL,
+                       c->buffered);
         return NGX_AGAIN;
     }
 
@@ -102,11 +106,14 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf,
 
     if (packer.full) {
         ngx_log_error(NGX_LOG_INFO, log, 0,
-                      "rtbus keeps the request in memory: it is too large");
+                      "rtbus: keeps the request in memory: it is too large");
         return NGX_DECLINED;
     }
 
     len = packer.pos - buf;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, log, 0,
+                   "rtbus park, packed:%uz", len);
 
     parked = ngx_alloc(offsetof(ngx_http_rtbus_parked_t, data) + len, log);
     if (parked == NULL) {
@@ -482,6 +489,9 @@ ngx_http_rtbus_repark(ngx_http_rtbus_parked_t *parked, ngx_http_request_t *r)
 
     c = parked->connection;
     action = c->log->action;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus repark");
 
     r->logged = 1;
 

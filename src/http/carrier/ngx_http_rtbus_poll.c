@@ -103,6 +103,10 @@ ngx_http_rtbus_poll_get(ngx_http_rtbus_poll_t *poll,
 
     car = &poll->carrier;
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus poll get, waits:%d unsure:%d unsent:%uz state:%d",
+                   poll->get != NULL, poll->unsure, car->unsent, car->state);
+
     if (poll->get) {
         ngx_http_rtbus_carrier_close(car, RTBUS_WS_PROTOCOL_ERROR,
                                      "two polls at a time");
@@ -130,6 +134,10 @@ ngx_int_t
 ngx_http_rtbus_poll_post(ngx_http_rtbus_poll_t *poll,
     ngx_http_rtbus_poll_call_t *call)
 {
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, poll->carrier.log, 0,
+                   "rtbus poll post, waits:%d state:%d",
+                   poll->post != NULL, poll->carrier.state);
+
     if (ngx_http_rtbus_carrier_closing(&poll->carrier)) {
         return NGX_DECLINED;
     }
@@ -151,6 +159,9 @@ ngx_http_rtbus_poll_post(ngx_http_rtbus_poll_t *poll,
 void
 ngx_http_rtbus_poll_body(ngx_http_rtbus_poll_t *poll, ngx_str_t *body)
 {
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, poll->carrier.log, 0,
+                   "rtbus poll body of:%uz", body->len);
+
     /*
      * Later, and before what comes of the following: a request that is answered
      * here may be gone before nginx is done with it.
@@ -182,6 +193,9 @@ ngx_http_rtbus_poll_abort(ngx_http_rtbus_poll_call_t *call)
     poll = call->data;
 
     call->abort = NULL;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, poll->carrier.log, 0,
+                   "rtbus poll is aborted, get:%d", poll->get == call);
 
     if (poll->get == call) {
         poll->get = NULL;
@@ -239,6 +253,11 @@ ngx_http_rtbus_poll_done(ngx_http_rtbus_poll_t *poll)
 void
 ngx_http_rtbus_poll_stop(ngx_http_rtbus_poll_t *poll)
 {
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, poll->carrier.log, 0,
+                   "rtbus poll ends, get:%d post:%d unsent:%uz",
+                   poll->get != NULL, poll->post != NULL,
+                   poll->carrier.unsent);
+
     ngx_http_rtbus_carrier_state(&poll->carrier,
                                  NGX_HTTP_RTBUS_CARRIER_CLOSED);
 
@@ -286,6 +305,10 @@ ngx_http_rtbus_poll_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
     ngx_http_rtbus_poll_t  *poll;
 
     poll = (ngx_http_rtbus_poll_t *) car;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus poll close code:%ui get:%d",
+                   code, poll->get != NULL);
 
     switch (code) {
 
@@ -423,6 +446,10 @@ ngx_http_rtbus_poll_take(ngx_http_rtbus_poll_t *poll)
 
     car = &poll->carrier;
     car->request = poll->post->request;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus poll takes bytes:%z held:%xd",
+                   (ssize_t) (poll->last - poll->pos), car->held);
 
     error = NGX_HTTP_RTBUS_EIO_OK;
 
@@ -580,6 +607,10 @@ ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
         ngx_http_rtbus_poll_finish(&poll->get, NGX_HTTP_RTBUS_EIO_AWAY, NULL);
         return;
     }
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus poll answer sent:%uz packets:%ui unsent:%uz last:%d",
+                   sent, n, car->unsent, last);
 
     ngx_http_rtbus_carrier_sent(car, sent);
 
@@ -762,6 +793,10 @@ ngx_http_rtbus_poll_connection_handler(ngx_event_t *rev)
 
     pr = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus poll connection handler close:%d error:%d eof:%d",
+                   c->close, c->error, rev->eof);
+
     if (c->close && !c->error) {
         c->close = 0;
 
@@ -884,7 +919,7 @@ ngx_http_rtbus_poll_reply(ngx_http_request_t *r,
                - p;
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent bad Engine.IO request: %s",
+                  "rtbus: client sent bad Engine.IO request: %s",
                   ngx_http_rtbus_poll_errors[error]);
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);

@@ -100,6 +100,10 @@ ngx_http_rtbus_ws_accept(ngx_http_rtbus_ws_t *ws, ngx_str_t *key)
     c = r->connection;
     b = r->header_in;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus ws accept, came with it:%uz",
+                   (size_t) (b->last - b->pos));
+
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     if (clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
@@ -261,6 +265,9 @@ ngx_http_rtbus_ws_unpark(ngx_http_rtbus_carrier_t *car)
         ngx_http_rtbus_repark(ws->parked, r);
         return NGX_ERROR;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus ws unpark *%uA", c->number);
 
     ngx_free(ws->parked);
     ws->parked = NULL;
@@ -431,8 +438,8 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 
             if (!ngx_http_rtbus_carrier_closing(&ws->carrier)) {
                 ngx_log_error(NGX_LOG_INFO, c->log, 0,
-                              "client closed websocket connection without "
-                              "a close frame");
+                              "rtbus: client closed websocket connection "
+                              "without a close frame");
             }
 
             ngx_http_rtbus_ws_finalize(ws);
@@ -468,6 +475,10 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
 
     car = &ws->carrier;
     rev = car->connection->read;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus ws timer pinged:%d unsent:%uz own:%d",
+                   ws->pinged, car->unsent, ws->timer_handler != NULL);
 
     if (ws->timer_handler) {
         ws->timer_handler(ws);
@@ -632,6 +643,10 @@ ngx_http_rtbus_ws_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
 
     ws = (ngx_http_rtbus_ws_t *) car;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus ws close code:%ui broken:%d peer_closed:%d",
+                   code, car->broken, ws->peer_closed);
+
     if (car->broken) {
         ngx_http_rtbus_ws_finalize(ws);
         return;
@@ -715,7 +730,10 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
 
     c = ws->carrier.connection;
 
-    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus ws finalize");
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus ws finalize state:%d parked:%d inflight:%d",
+                   ws->carrier.state, ws->parked != NULL,
+                   ws->carrier.inflight);
 
     ngx_http_rtbus_carrier_state(&ws->carrier, NGX_HTTP_RTBUS_CARRIER_CLOSED);
 

@@ -158,6 +158,10 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         return ngx_http_rtbus_ws_control(ws, p, len);
     }
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ws->carrier.log, 0,
+                   "rtbus ws payload opcode:%d len:%uz rest:%uL fin:%d",
+                   ws->opcode, len, parser->rest, parser->fin);
+
     if (ngx_http_rtbus_carrier_closing(&ws->carrier)) {
         /* only the client's close frame is of interest now */
         return NGX_OK;
@@ -255,6 +259,10 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     int          rc;
     unsigned     code;
     const char  *reason;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ws->carrier.log, 0,
+                   "rtbus ws control opcode:%d len:%uz state:%d",
+                   ws->parser.opcode, len, ws->carrier.state);
 
     switch (ws->parser.opcode) {
 

@@ -68,6 +68,11 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 
     ngx_http_rtbus_ws_headers(r, &headers);
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus ws handshake upgrade:%d connection:%d key:%d two:%d",
+                   headers.upgrade, headers.connection,
+                   headers.key != NULL, headers.doubled);
+
     if (r->http_version != NGX_HTTP_VERSION_11
         || !headers.upgrade || !headers.connection)
     {

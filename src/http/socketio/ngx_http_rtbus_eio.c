@@ -87,6 +87,10 @@ ngx_http_rtbus_eio_packet(ngx_http_rtbus_eio_t *eio,
 
     car = eio->carrier;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus eio packet type:%c len:%uz pinged:%d",
+                   packet->type, packet->data.len, eio->pinged);
+
     switch (packet->type) {
 
     case RTBUS_EIO_PONG:
@@ -141,6 +145,10 @@ ngx_http_rtbus_eio_timer(ngx_http_rtbus_eio_t *eio)
     ngx_http_rtbus_carrier_t  *car;
 
     car = eio->carrier;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus eio timer pinged:%d unsent:%uz",
+                   eio->pinged, car->unsent);
 
     if (eio->pinged) {
 

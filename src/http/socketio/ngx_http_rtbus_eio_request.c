@@ -48,6 +48,10 @@ ngx_http_rtbus_eio_request(ngx_http_request_t *r,
 
     polling = ngx_http_rtbus_eio_request_arg(r, "transport", "polling");
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus eio request method:%ui polling:%ui",
+                   r->method, polling);
+
     if (polling) {
 
         /* pages of other origins are to see the refusals below, too */
@@ -118,6 +122,9 @@ ngx_http_rtbus_eio_request_wait(ngx_http_request_t *r,
         return NGX_OK;
     }
 
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus eio request waits for the mailbox");
+
     cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_eio_request_wait_t));
     if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -163,7 +170,7 @@ ngx_http_rtbus_eio_request_waited(void *data)
     ngx_http_set_log_request(c->log, r);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "rtbus eio waited for the mailbox: \"%V\"", &r->uri);
+                   "rtbus eio request goes on: \"%V\"", &r->uri);
 
     rc = ngx_http_rtbus_eio_request_serve(r, w->handlers);
 
@@ -294,6 +301,10 @@ ngx_http_rtbus_eio_request_polling(ngx_http_request_t *r,
 
         error = ngx_http_rtbus_session_lookup(r, &sid, &s);
 
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "rtbus eio session is ours: \"%V\" error:%d",
+                       &sid, error);
+
         if (error != NGX_HTTP_RTBUS_EIO_OK) {
             return ngx_http_rtbus_poll_reply(r, error, NULL);
         }
@@ -304,6 +315,9 @@ ngx_http_rtbus_eio_request_polling(ngx_http_request_t *r,
 
         return ngx_http_rtbus_eio_request_get(r, s);
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus eio session of another worker: \"%V\"", &sid);
 
     if (r->method == NGX_HTTP_POST) {
         return ngx_http_rtbus_read_body(r, rlcf->max_message,
@@ -426,6 +440,10 @@ ngx_http_rtbus_eio_request_take(ngx_http_request_t *r, ngx_str_t *sid,
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     s = ngx_http_rtbus_session_find(rlcf->bus->worker, sid);
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus eio body:%uz session:%d post:%d",
+                   body->len, s != NULL, s && s->poll.post);
 
     if (s == NULL || s->poll.post == NULL || s->poll.post->request != r) {
         /* it has ended meanwhile */

@@ -20,7 +20,7 @@ typedef struct {
     ngx_http_rtbus_poll_call_t  *call;
     ngx_http_rtbus_relay_ask_t  *ask;
     ngx_http_rtbus_worker_t     *worker;
-    ngx_queue_t                  queue;  /* sessions->relayed: polls that wait */
+    ngx_queue_t                  queue;  /* sessions->relayed, a poll waits */
     uint64_t                     ref;    /* of the question */
     ngx_uint_t                   poll;   /* unsigned  poll:1; */
     u_char                       sid[NGX_HTTP_RTBUS_SESSION_ID];
@@ -163,6 +163,10 @@ ngx_http_rtbus_remote_request(ngx_http_request_t *r, ngx_str_t *sid,
 
     relayed->ref = ngx_http_rtbus_relay_ref(relayed->ask);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus remote asks the owner, poll:%ui ref:%uL ms:%M",
+                   relayed->poll, relayed->ref, ms);
+
     call->abort = ngx_http_rtbus_remote_abort;
     call->data = relayed;
 
@@ -235,6 +239,10 @@ ngx_http_rtbus_remote_answered(void *data, ngx_int_t rc, rtbus_str_t *answer)
     ngx_http_rtbus_poll_call_t  *call;
 
     call = relayed->call;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, relayed->worker->relay->log, 0,
+                   "rtbus remote answer ref:%uL rc:%i poll:%ui",
+                   relayed->ref, rc, relayed->poll);
     call->abort = NULL;
     relayed->ask = NULL;
 
@@ -294,6 +302,10 @@ ngx_http_rtbus_remote_abort(ngx_http_rtbus_poll_call_t *call)
     relayed = call->data;
     call->abort = NULL;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, relayed->worker->relay->log, 0,
+                   "rtbus remote client is gone, ref:%uL poll:%ui",
+                   relayed->ref, relayed->poll);
+
     if (relayed->poll) {
         ngx_queue_remove(&relayed->queue);
         ngx_http_rtbus_remote_tell(relayed, "abort");
@@ -328,6 +340,10 @@ ngx_http_rtbus_remote_tell(ngx_http_rtbus_remote_ask_t *relayed,
     ngx_http_rtbus_relay_t  *relay;
 
     relay = relayed->worker->relay;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, relay->log, 0,
+                   "rtbus remote tells the owner \"%s\" ref:%uL",
+                   kind, relayed->ref);
 
     ngx_http_rtbus_relay_begin(relay, &text, kind);
 
@@ -423,6 +439,11 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
     ngx_http_rtbus_eio_error_e   error;
 
     rtbus_json_members(message, m, 6);
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, worker->relay->log, 0,
+                   "rtbus remote is asked \"%V\" ref:%uL from:%*s",
+                   kind, from->ref, (size_t) NGX_RTBUS_MAILBOX_ID_LEN,
+                   from->from);
 
     if (ngx_http_rtbus_relay_is(kind, "sure")) {
         ngx_http_rtbus_remote_waits(worker, &m[5].value, from);
@@ -620,6 +641,10 @@ ngx_http_rtbus_remote_settle(ngx_http_rtbus_session_t *s, ngx_str_t *kind,
 
     remote = (ngx_http_rtbus_remote_call_t *) s->poll.get;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus remote settles \"%V\" ref:%uL answered:%uL",
+                   kind, from->ref, s->answered.ref);
+
     if (remote && remote->call.request == NULL
         && ngx_http_rtbus_relay_same(&remote->from, from))
     {
@@ -683,6 +708,10 @@ ngx_http_rtbus_remote_answer(ngx_http_rtbus_poll_call_t *call,
 
     relay = remote->worker->relay;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, relay->log, 0,
+                   "rtbus remote answers ref:%uL error:%d len:%uz",
+                   remote->from.ref, error, text ? text->len : 0);
+
     if (text == NULL) {
         ngx_http_rtbus_relay_refuse(remote->worker->relay, &remote->from,
                                     error);
@@ -727,6 +756,10 @@ ngx_http_rtbus_remote_delivered(void *data, redisReply *reply)
 
     ngx_str_t                  sid;
     ngx_http_rtbus_session_t  *s;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, remote->worker->relay->log, 0,
+                   "rtbus remote answer delivered ref:%uL reply:%d",
+                   remote->from.ref, reply != NULL);
 
     if (reply == NULL || reply->type != REDIS_REPLY_INTEGER
         || reply->integer == 0)
@@ -783,6 +816,10 @@ ngx_http_rtbus_remote_verify(ngx_http_rtbus_session_t *s)
 
     relay = s->poll.carrier.worker->relay;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus remote doubts its answer to ref:%uL",
+                   s->answered.ref);
+
     id.len = NGX_RTBUS_MAILBOX_ID_LEN;
     id.data = s->answered.from;
 
@@ -822,6 +859,9 @@ ngx_http_rtbus_remote_doubted(void *data, ngx_int_t rc, rtbus_str_t *answer)
             waits = 1;
         }
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus remote doubt is over, rc:%i waits:%uL", rc, waits);
 
     if (waits) {
         ngx_http_rtbus_relay_refuse(s->poll.carrier.worker->relay,

@@ -214,6 +214,10 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
 
     cln->handler = ngx_http_rtbus_session_cleanup;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus session create \"%V\" sessions:%ui",
+                   &s->node.str, worker->sessions->n);
+
     /* a flood of sessions that nobody uses is not kept for a ping's time */
 
     car->transport->timer(car, ngx_min(NGX_HTTP_RTBUS_SESSION_FIRST,
@@ -303,7 +307,7 @@ ngx_http_rtbus_session_count(ngx_http_request_t *r,
             ngx_http_rtbus_session_left(s);
 
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                          "client has too many sessions, %ui of its %s",
+                          "rtbus: client has too many sessions, %ui of its %s",
                           max, i == NGX_HTTP_RTBUS_QUOTA_ADDR ? "address"
                                                               : "user");
             return NGX_DECLINED;
@@ -330,6 +334,10 @@ ngx_http_rtbus_session_count(ngx_http_request_t *r,
 static void
 ngx_http_rtbus_session_evict(ngx_http_rtbus_session_t *s)
 {
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus session gives way, used:%d wanted:%d",
+                   s->used, s->eio->wanted);
+
     ngx_http_rtbus_session_unlist(s);
 
     if (ngx_http_rtbus_carrier_closed(&s->poll.carrier)) {
@@ -352,6 +360,9 @@ ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s)
     {
         return;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus session is polled, wanted:%d", s->eio->wanted);
 
     ngx_http_rtbus_session_unlist(s);
 
@@ -531,7 +542,7 @@ ngx_http_rtbus_session_check(ngx_http_rtbus_session_t *s, ngx_str_t *user,
             && CRYPTO_memcmp(s->user.data, user->data, user->len) != 0))
     {
         ngx_log_error(NGX_LOG_INFO, &s->log, 0,
-                      "client sent the session id of another user");
+                      "rtbus: client sent the session id of another user");
 
         return NGX_HTTP_RTBUS_EIO_FORBIDDEN;
     }
@@ -577,6 +588,9 @@ ngx_http_rtbus_session_expire(ngx_http_rtbus_session_t *s)
     if (s->upgrader.ref
         && (ngx_msec_int_t) (ngx_current_msec - s->upgrade_until) > 0)
     {
+        ngx_log_debug0(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                       "rtbus session waits no longer for an upgrade");
+
         s->upgrader.ref = 0;
         ngx_http_rtbus_session_state(s, NGX_HTTP_RTBUS_SESSION_POLLING);
     }
@@ -614,6 +628,9 @@ void
 ngx_http_rtbus_session_hurry(ngx_http_rtbus_session_t *s)
 {
     ngx_http_rtbus_session_expire(s);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus session has a poll that waits, state:%d", s->state);
 
     if (s->state == NGX_HTTP_RTBUS_SESSION_PROBED
         && !ngx_http_rtbus_carrier_closing(&s->poll.carrier))
@@ -660,6 +677,10 @@ ngx_http_rtbus_session_timer(ngx_http_rtbus_poll_t *poll)
     s = (ngx_http_rtbus_session_t *) poll;
 
     interval = poll->carrier.conf->ping_interval;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus session timer used:%d state:%d open:%M",
+                   s->used, s->state, ngx_current_msec - s->eio->opened);
 
     left = (ngx_msec_int_t) (s->eio->opened + interval - ngx_current_msec);
 
@@ -708,6 +729,10 @@ ngx_http_rtbus_session_cleanup(void *data)
     ngx_http_rtbus_session_t  *s = data;
 
     ngx_http_rtbus_worker_t  *worker;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, &s->log, 0,
+                   "rtbus session ends, state:%d doubt:%d",
+                   s->state, s->doubt != NULL);
 
     if (s->noop.timer_set) {
         ngx_del_timer(&s->noop);

@@ -129,6 +129,9 @@ ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car)
     ngx_queue_t              *q;
     ngx_http_rtbus_socket_t  *socket;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio ends, connects:%ui", sio->connects);
+
     while (!ngx_queue_empty(&sio->sockets)) {
         q = ngx_queue_head(&sio->sockets);
         socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
@@ -200,6 +203,9 @@ ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio)
     ngx_http_rtbus_socket_t  *socket;
 
     sio = (ngx_http_rtbus_sio_t *) eio;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, eio->carrier->log, 0,
+                   "rtbus sio goes on with another carrier");
 
     for (q = ngx_queue_head(&sio->sockets);
          q != ngx_queue_sentinel(&sio->sockets);
@@ -362,6 +368,11 @@ ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
     ngx_http_rtbus_socket_t  *socket;
 
     socket = ngx_http_rtbus_sio_find(sio, &packet->nsp);
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, sio->eio.carrier->log, 0,
+                   "rtbus sio packet type:%d len:%uz socket:%d ack:%d",
+                   packet->type, packet->json.len, socket != NULL,
+                   packet->has_ack);
 
     if (packet->type == RTBUS_SIO_CONNECT) {
 

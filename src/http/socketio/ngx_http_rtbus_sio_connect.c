@@ -95,6 +95,10 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     sio->connects += 1 + length / 1024;
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio connect known:%d connects:%ui length:%uz said:%i",
+                   nsp != NULL, sio->connects, length, rc);
+
     if (sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
         return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
     }
@@ -258,6 +262,9 @@ ngx_http_rtbus_sio_connect_owners(void *data, ngx_int_t rc, ngx_str_t *name)
     car = socket->client.carrier;
     sio = car->data;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio owners known, rc:%i state:%d", rc, car->state);
+
     if (ngx_http_rtbus_carrier_closing(car)) {
         return;
     }
@@ -301,6 +308,11 @@ ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket)
     car = socket->client.carrier;
     sio = car->data;
     nsp = socket->nsp;
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio connected \"%V\" sid:%*s recovery:%ui",
+                   &nsp->name, (size_t) NGX_HTTP_RTBUS_SID_LEN, socket->sid,
+                   nsp->recovery);
 
     if (ngx_http_rtbus_sio_pid(socket, pid) != NGX_OK) {
         return ngx_http_rtbus_sio_nomem(sio);
@@ -360,7 +372,7 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
     rtbus_sio_packet_t   answer;
 
     ngx_log_error(NGX_LOG_INFO, sio->eio.carrier->log, 0,
-                  "client is refused by Socket.IO: %s", message);
+                  "rtbus: client is refused by Socket.IO: %s", message);
 
     ngx_rtbus_stat_refused(sio->eio.carrier->worker->hub.stat, message, 0);
 
@@ -524,11 +536,15 @@ ngx_http_rtbus_sio_recover(ngx_http_rtbus_sio_t *sio,
 
     if (CRYPTO_memcmp(pid, mine, NGX_HTTP_RTBUS_PID_LEN) != 0) {
         ngx_log_error(NGX_LOG_INFO, car->log, 0,
-                      "client sent a pid that proves nothing");
+                      "rtbus: client sent a pid that proves nothing");
 
         ngx_memzero(socket->sid, NGX_HTTP_RTBUS_SID_LEN);
         return NGX_DECLINED;
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio recovers sid:%*s",
+                   (size_t) NGX_HTTP_RTBUS_SID_LEN, socket->sid);
 
     raw = &auth[1].value.raw;
 

@@ -112,6 +112,10 @@ ngx_http_rtbus_sio_move_export(ngx_http_rtbus_eio_t *eio, ngx_str_t *to,
 
     sio = (ngx_http_rtbus_sio_t *) eio;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, eio->carrier->log, 0,
+                   "rtbus sio moves to \"%V\" connects:%ui",
+                   to, sio->connects);
+
     ngx_http_rtbus_text_lit(text, "{\"connects\":");
     ngx_http_rtbus_text_number(text, sio->connects);
     ngx_http_rtbus_text_lit(text, ",\"tokens\":");
@@ -404,6 +408,9 @@ ngx_http_rtbus_sio_move_import_socket(ngx_http_rtbus_sio_t *sio,
     if (nsp == NULL) {
         return NGX_ERROR;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio socket comes, \"%V\"", &nsp->name);
 
     socket = ngx_http_rtbus_sio_socket_create(sio, nsp);
     if (socket == NULL) {

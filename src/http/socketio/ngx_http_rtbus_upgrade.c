@@ -117,6 +117,10 @@ ngx_http_rtbus_upgrade_request(ngx_http_request_t *r, ngx_str_t *sid,
         }
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus upgrade request \"%V\" ours:%d error:%d",
+                   sid, s != NULL, error);
+
     if ((error != NGX_HTTP_RTBUS_EIO_OK && error != NGX_HTTP_RTBUS_EIO_REQUEST)
         || !ngx_http_rtbus_ws_asked(r))
     {
@@ -390,6 +394,10 @@ ngx_http_rtbus_upgrade_leave(ngx_http_rtbus_upgrade_t *u)
         return;
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, u->worker->hub.log, 0,
+                   "rtbus upgrade leaves, state:%d ours:%d ref:%uL",
+                   u->state, s != NULL, u->ref);
+
     if (s) {
         s->upgrade = NULL;
         u->session = NULL;
@@ -423,6 +431,9 @@ ngx_http_rtbus_upgrade_ended(ngx_http_rtbus_carrier_t *car)
     if (u->state != NGX_HTTP_RTBUS_UPGRADE_DONE) {
         return;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus upgrade ends, ours:%d", u->session != NULL);
 
     u->ended(car);
 
@@ -459,6 +470,10 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     ngx_http_rtbus_upgrade_t  *u;
 
     u = (ngx_http_rtbus_upgrade_t *) ws;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ws->carrier.log, 0,
+                   "rtbus upgrade message len:%uz state:%d ours:%d",
+                   len, u->state, u->session != NULL);
 
     if (len == 6 && ngx_memcmp(p, "2probe", 6) == 0
         && u->state == NGX_HTTP_RTBUS_UPGRADE_OPEN)
@@ -772,6 +787,9 @@ ngx_http_rtbus_upgrade_marked(void *data, ngx_int_t rc, rtbus_str_t *answer)
     ngx_http_rtbus_upgrade_move_t *move = data;
 
     move->mark = NULL;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "rtbus upgrade mark has come, rc:%i", rc);
 
     if (rc == NGX_OK) {
         ngx_http_rtbus_holds_begin(&move->holds);
