@@ -152,7 +152,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
 
     { ngx_string("rtbus_origin"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_rtbus_origin,
+      ngx_http_rtbus_conf_origin,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },

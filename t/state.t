@@ -395,7 +395,7 @@ is(get('/old/1')->status(), 503, 'error reply to the first call');
 
 $redis->cmd('ACL', 'SETUSER', 'default', '+@all');
 is(again($r, '/job/42/state')->status(), 200, 'error reply and on');
-error_log_like($t, qr/\[error\].*rtbus call to redis failed: "/,
+error_log_like($t, qr/\[error\].*rtbus: call to Redis failed: "/,
 	'error reply logged');
 
 # Redis is mute: the client goes away, or is told in time

@@ -60,7 +60,7 @@ ngx_http_rtbus_access_rules(ngx_http_request_t *r, ngx_array_t *rules)
         }
 
         if (rc == NGX_DECLINED) {
-            /* a rule for "user:$rtbus_user" says nothing of nobody */
+            /* a rule for "user:$rtbus_user" does not apply without a user */
             rules->nelts--;
             continue;
         }
@@ -85,7 +85,7 @@ ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
     ngx_http_rtbus_rule_t  *rule;
 
     if (ngx_rtbus_mailbox_channel(channel)) {
-        /* whatever "rtbus_allow *" may say */
+        /* "rtbus_allow *" does not include these */
         goto forbidden;
     }
 
@@ -105,6 +105,10 @@ ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
             continue;
         }
 
+        ngx_log_debug4(NGX_LOG_DEBUG_HTTP, log, 0,
+                       "rtbus access to \"%V\" by rule:%ui \"%V\" owner:%d",
+                       channel, i, &rule[i].name, (int) rule[i].owner);
+
         if (!rule[i].owner) {
             return NGX_OK;
         }
@@ -114,8 +118,8 @@ ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
         }
 
         ngx_log_error(NGX_LOG_INFO, log, 0,
-                      "client without a user asked for channel \"%V\" that is "
-                      "for its owner only", channel);
+                      "rtbus: client without a user asked for channel "
+                      "\"%V\" that is for its owner only", channel);
 
         return NGX_DECLINED;
     }
@@ -123,8 +127,8 @@ ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
 forbidden:
 
     ngx_log_error(NGX_LOG_INFO, log, 0,
-                  "client asked for channel \"%V\" that no rtbus_allow rule "
-                  "allows", channel);
+                  "rtbus: client asked for channel \"%V\" that no rtbus_allow "
+                  "rule allows", channel);
 
     return NGX_DECLINED;
 }
@@ -149,8 +153,8 @@ void
 ngx_http_rtbus_access_foreign(ngx_str_t *channel, ngx_log_t *log)
 {
     ngx_log_error(NGX_LOG_INFO, log, 0,
-                  "client asked for channel \"%V\" that is not its user's",
-                  channel);
+                  "rtbus: client asked for channel \"%V\" that is not its "
+                  "user's", channel);
 }
 
 
@@ -253,6 +257,11 @@ ngx_http_rtbus_access_grant(ngx_http_request_t *r, ngx_str_t *token,
             return NGX_ERROR;
         }
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus access grant of \"%V\" rules:%ui subscribe:%ui",
+                   &grant->id.user, grant->rules.nelts,
+                   grant->subscribe.nelts);
 
     return NGX_OK;
 }
@@ -445,11 +454,16 @@ ngx_http_rtbus_access_channels(ngx_pool_t *pool, ngx_http_rtbus_grant_t *grant,
 
     rc = ngx_http_rtbus_access_subscribe(grant, wanted, log);
 
-    if (rc != NGX_OK) {
-        return rc;
+    if (rc == NGX_OK) {
+        rc = ngx_http_rtbus_access_cursor(grant, cursor, max, wanted, log);
     }
 
-    return ngx_http_rtbus_access_cursor(grant, cursor, max, wanted, log);
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, log, 0,
+                   "rtbus access cursor:%uz channels:%ui refused:%ui rc:%i",
+                   cursor->len, wanted->channels.nelts,
+                   wanted->refused.nelts, rc);
+
+    return rc;
 }
 
 
@@ -473,14 +487,14 @@ ngx_http_rtbus_access_subscribe(ngx_http_rtbus_grant_t *grant,
         len += ngx_http_rtbus_cursor_len(&name[i]);
 
         if (len > NGX_HTTP_RTBUS_CURSOR_MAX) {
-            /* it could not resume */
+            /* a cursor of all these would be too long to resume with */
             wanted->error = "too many channels";
             return NGX_HTTP_BAD_REQUEST;
         }
 
         if (rtbus_channel_check(name[i].data, name[i].len) != RTBUS_OK) {
             ngx_log_error(NGX_LOG_INFO, log, 0,
-                          "client asked for invalid channel %V",
+                          "rtbus: client asked for invalid channel %V",
                           ngx_http_rtbus_text_shown(&name[i]));
 
             wanted->error = "bad channel";
@@ -583,7 +597,7 @@ ngx_http_rtbus_access_cursor(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
     }
 
     ngx_log_error(NGX_LOG_INFO, log, 0,
-                  "client sent malformed cursor %V",
+                  "rtbus: client sent malformed cursor %V",
                   ngx_http_rtbus_text_shown(cursor));
 
     wanted->error = "bad cursor";
@@ -628,7 +642,7 @@ ngx_http_rtbus_access_refused(ngx_http_rtbus_wanted_t *wanted,
 }
 
 
-/* rc: what ngx_http_rtbus_access_check() has said of it */
+/* rc: the answer of ngx_http_rtbus_access_check() */
 
 static ngx_http_rtbus_channel_t *
 ngx_http_rtbus_access_add(ngx_http_rtbus_wanted_t *wanted, ngx_str_t *name,

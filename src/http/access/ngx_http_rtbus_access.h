@@ -25,8 +25,8 @@ typedef struct {
 
 /*
  * What a request says of the client that it brings: who it is, what it may
- * join, and the channels of rtbus_subscribe without the empty names, not checked
- * yet.  The client does not need the request after that.
+ * join, and the channels of rtbus_subscribe without the empty names, not
+ * checked yet.  The client does not need the request after that.
  */
 
 typedef struct {
@@ -46,8 +46,8 @@ ngx_int_t ngx_http_rtbus_access_grant(ngx_http_request_t *r, ngx_str_t *token,
 
 /*
  * The grant, or the reason of a refusal, as JSON for the worker that has the
- * client; and back, to memory of the pool: NGX_OK, NGX_DECLINED: it is a refusal
- * (or something else), NGX_ERROR.
+ * client; and back, to memory of the pool: NGX_OK, NGX_DECLINED: it is a
+ * refusal (or something else), NGX_ERROR.
  */
 
 void ngx_http_rtbus_access_write(ngx_http_rtbus_text_t *text,
@@ -58,8 +58,8 @@ ngx_int_t ngx_http_rtbus_access_read(ngx_pool_t *pool, rtbus_str_t *json,
     ngx_http_rtbus_grant_t *grant);
 
 /*
- * A copy of the rules and, behind them, of the user: one block for ngx_free(), or
- * NULL if there is no memory.
+ * A copy of the rules and, behind them, of the user: one block for ngx_free(),
+ * or NULL if there is no memory.
  */
 
 ngx_http_rtbus_rule_t *ngx_http_rtbus_access_copy_rules(ngx_array_t *rules,
@@ -103,7 +103,7 @@ typedef struct {
     unsigned       epochless:1;  /* of pos only seq is */
     unsigned       exact:1;      /* right after pos, whatever the client has got
                                     already */
-    unsigned       owned:1;      /* for its owner only, who has to be asked for */
+    unsigned       owned:1;      /* for its owner only, not asked for yet */
     unsigned       foreign:1;    /* the owner is somebody else */
     unsigned       fixed:1;      /* of rtbus_subscribe */
 } ngx_http_rtbus_channel_t;
@@ -120,10 +120,10 @@ typedef struct {
 
 
 /*
- * The channels of a new client, those of rtbus_subscribe and those of its cursor
- * (empty: there is none), each checked; memory of the pool, of grant and of
- * cursor.  NGX_OK, NGX_ERROR, or the HTTP status of a refusal, with error and
- * name set.
+ * The channels of a new client, those of rtbus_subscribe and those of its
+ * cursor (empty: there is none), each checked; memory of the pool, of grant
+ * and of cursor.  NGX_OK, NGX_ERROR, or the HTTP status of a refusal, with
+ * error and name set.
  */
 
 ngx_int_t ngx_http_rtbus_access_channels(ngx_pool_t *pool,

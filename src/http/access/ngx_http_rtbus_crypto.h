@@ -27,7 +27,7 @@
 
 ngx_uint_t ngx_http_rtbus_crypto_key(ngx_str_t *pem, ngx_uint_t ec);
 
-/* in the worker, not before: NGX_OK or NGX_ERROR; the secret is the MAC's key */
+/* in a worker; the secret is the key of the MAC: NGX_OK or NGX_ERROR */
 
 ngx_int_t ngx_http_rtbus_crypto_init(ngx_str_t *secret, ngx_log_t *log);
 void ngx_http_rtbus_crypto_close(void);

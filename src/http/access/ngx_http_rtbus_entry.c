@@ -93,7 +93,7 @@ ngx_http_rtbus_entry_name(ngx_str_t *name)
 }
 
 
-/* one that is malformed takes the place of both, for the client to be told */
+/* if one of them is malformed, it is the result: the client has to be told */
 
 static ngx_int_t
 ngx_http_rtbus_entry_merge(ngx_http_request_t *r, ngx_str_t *cursor,
@@ -149,7 +149,7 @@ ngx_http_rtbus_entry_merge(ngx_http_request_t *r, ngx_str_t *cursor,
         }
     }
 
-    /* a position has one spelling: none is longer than it was */
+    /* a position has one spelling, so no entry is longer than it was */
 
     p = ngx_pnalloc(r->pool, cursor->len + 1 + other->len);
     if (p == NULL) {
@@ -275,11 +275,15 @@ ngx_http_rtbus_enter(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry,
                                     &wanted->name);
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus enter \"%V\" owned:%ui", &r->uri,
+                   ngx_http_rtbus_owners_count(wanted));
+
     if (ngx_http_rtbus_owners_count(wanted) == 0) {
         return handler(r, entry);
     }
 
-    /* what is on the caller's stack does not stay */
+    /* the entry is on the caller's stack */
 
     cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_entry_t));
     if (cln == NULL) {
@@ -333,7 +337,7 @@ ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc, ngx_str_t *name)
     ngx_http_set_log_request(c->log, r);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "rtbus owners for \"%V\" known: %i", &r->uri, rc);
+                   "rtbus owners for \"%V\" known, rc:%i", &r->uri, rc);
 
     switch (rc) {
 

@@ -93,6 +93,9 @@ ngx_http_rtbus_owners_ask(ngx_rtbus_hub_t *hub, ngx_str_t *user,
         question++;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, hub->log, 0,
+                   "rtbus owners of channels:%ui asked:%ui", n, o->waiting);
+
     if (o->waiting == 0) {
         ngx_free(o);
         return NGX_OK;

@@ -19,16 +19,16 @@ typedef struct ngx_http_rtbus_owners_s  ngx_http_rtbus_owners_t;
 
 
 /*
- * All is known that can be.  NGX_OK: the channels of the cursor that are not the
- * user's have moved from channels to refused; NGX_DECLINED: the channel of that
- * name, one of rtbus_subscribe, is not the user's; NGX_ERROR: no memory.  The
- * owners are freed before this is called.
+ * All is known that can be.  NGX_OK: the channels of the cursor that are not
+ * the user's have moved from channels to refused; NGX_DECLINED: the channel of
+ * that name, one of rtbus_subscribe, is not the user's; NGX_ERROR: no memory.
+ * The owners are freed before this is called.
  */
 typedef void (*ngx_http_rtbus_owners_pt)(void *data, ngx_int_t rc,
     ngx_str_t *name);
 
 
-/* how many of the channels are for their owner only, and have to be asked for */
+/* how many of the channels are for their owner only */
 
 ngx_uint_t ngx_http_rtbus_owners_count(ngx_http_rtbus_wanted_t *wanted);
 

@@ -90,7 +90,7 @@ ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
         }
     }
 
-    /* variables that were evaluated before may have had another token */
+    /* variables may have been evaluated before, with another token */
 
     if (ngx_http_rtbus_variables_renew(r, rmcf->jwt_index, rmcf->user_index,
                                        &id->user)
@@ -107,15 +107,20 @@ ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
 
     ngx_http_rtbus_user_set(&r->variables[rmcf->user_index], &id->user);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus user \"%V\" expires:%T, %s", &id->user, id->expires,
+                   id->reason ? id->reason : "ok");
+
     if (id->reason) {
-        /* who shows one that does not hold takes himself for somebody */
+        /* a client with an invalid token is not treated as one without */
         return NGX_DECLINED;
     }
 
     if (id->user.len == 0 && rlcf->require_user) {
 
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client has no user, and rtbus_require_user is on");
+                      "rtbus: client has no user, and rtbus_require_user "
+                      "is on");
         return NGX_DECLINED;
     }
 
@@ -237,7 +242,7 @@ ngx_http_rtbus_user_set(ngx_http_variable_value_t *v, ngx_str_t *value)
 }
 
 
-/* "Authorization: Bearer", else "?token="; empty: there is none */
+/* "Authorization: Bearer", or else "?token="; empty: there is no token */
 
 static ngx_int_t
 ngx_http_rtbus_jwt_token(ngx_http_request_t *r, ngx_str_t *token)
@@ -267,8 +272,8 @@ ngx_http_rtbus_jwt_token(ngx_http_request_t *r, ngx_str_t *token)
 
 
 /*
- * NGX_OK; NGX_DECLINED: the token does not hold, and id->reason says why, or it
- * names nobody, or there is none; NGX_ERROR: no memory.
+ * NGX_OK; NGX_DECLINED: the token is not valid, and id->reason says why, or it
+ * names no user, or there is no token; NGX_ERROR: no memory.
  */
 
 static ngx_int_t
@@ -320,7 +325,7 @@ ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
 }
 
 
-/* the parts of the token, and its signature; the same answers */
+/* checks the parts of the token and its signature; the same answers */
 
 static ngx_int_t
 ngx_http_rtbus_jwt_decode(ngx_http_request_t *r, const char *text,
@@ -335,7 +340,7 @@ ngx_http_rtbus_jwt_decode(ngx_http_request_t *r, const char *text,
 
     rc = jwt_decode(jwt, text, rlcf->jwt_key.data, rlcf->jwt_key.len);
 
-    /* what it leaves in OpenSSL's queue nginx would take for its own */
+    /* nginx would take errors left in OpenSSL's queue for its own */
 
     ERR_clear_error();
 
@@ -358,8 +363,8 @@ ngx_http_rtbus_jwt_decode(ngx_http_request_t *r, const char *text,
     }
 
     /*
-     * What is wrong with it, libjwt does not say.  Is it a token at all?  What it
-     * says of its algorithm is forgotten where there is no key.
+     * libjwt does not say what is wrong.  Without a key it decodes any token,
+     * but forgets the algorithm.
      */
 
     if (jwt_decode(jwt, text, NULL, 0) != 0) {
@@ -379,7 +384,7 @@ ngx_http_rtbus_jwt_decode(ngx_http_request_t *r, const char *text,
 }
 
 
-/* what a token of a good signature says of itself; the same answers */
+/* checks the claims of a token whose signature is good; the same answers */
 
 static ngx_int_t
 ngx_http_rtbus_jwt_check(ngx_http_request_t *r, jwt_t *jwt,
@@ -390,8 +395,8 @@ ngx_http_rtbus_jwt_check(ngx_http_request_t *r, jwt_t *jwt,
     ngx_int_t   rc;
 
     /*
-     * RFC 7515, section 4.1.11: the names of extensions that have to be
-     * understood.  There is none that we do.
+     * RFC 7515, section 4.1.11: names of extensions that have to be understood.
+     * We do not understand any.
      */
 
     json = jwt_get_headers_json(jwt, "crit");
@@ -434,14 +439,14 @@ ngx_http_rtbus_jwt_check(ngx_http_request_t *r, jwt_t *jwt,
 }
 
 
-/* text: for the log, the token is ...; reason: for the client */
+/* text: for the log, "a token that is <text>"; reason: for the client */
 
 static ngx_int_t
 ngx_http_rtbus_jwt_refuse(ngx_http_request_t *r,
     ngx_http_rtbus_identity_t *id, const char *text, const char *reason)
 {
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent a token that is %s", text);
+                  "rtbus: client sent a token that is %s", text);
 
     id->reason = reason;
 
@@ -449,7 +454,7 @@ ngx_http_rtbus_jwt_refuse(ngx_http_request_t *r,
 }
 
 
-/* libjwt writes a byte too many for a part that is empty */
+/* is a part of the token empty: libjwt writes a byte too many for it */
 
 static ngx_uint_t
 ngx_http_rtbus_jwt_hollow(ngx_str_t *token)
@@ -472,7 +477,7 @@ ngx_http_rtbus_jwt_hollow(ngx_str_t *token)
 }
 
 
-/* the user: a string, or a whole number as one */
+/* the claim that names the user: a string, or a whole number as a string */
 
 static ngx_int_t
 ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
@@ -491,7 +496,7 @@ ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
 
     if (value == NULL) {
 
-        /* jwt_get_grant_int() answers 0 for what is not a whole number */
+        /* jwt_get_grant_int() returns 0 if it is not a whole number */
 
         json = jwt_get_grants_json(jwt, name);
         value = json;
@@ -509,7 +514,8 @@ ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
         free(json);
 
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client sent a token without the claim \"%s\"", name);
+                      "rtbus: client sent a token without the claim \"%s\"",
+                      name);
         return NGX_DECLINED;
     }
 
@@ -530,7 +536,7 @@ ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
 
 /*
  * A NumericDate (RFC 7519, section 2), which may have a fraction.  NGX_OK,
- * NGX_DECLINED: there is none, NGX_ERROR: it is something else.
+ * NGX_DECLINED: the claim is missing, NGX_ERROR: it is something else.
  */
 
 static ngx_int_t
@@ -643,7 +649,7 @@ ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* is the key one for this algorithm: else every token would be refused */
+/* is the key for this algorithm: if not, every token would be refused */
 
 static char *
 ngx_http_rtbus_jwt_fits(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *key,
@@ -662,7 +668,7 @@ ngx_http_rtbus_jwt_fits(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *key,
         if (key->len > sizeof(begin) - 1
             && ngx_memcmp(key->data, begin, sizeof(begin) - 1) == 0)
         {
-            /* a public key is no secret: whoever has it could make tokens */
+            /* a public key is not secret: whoever has it could make tokens */
 
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "the key in \"%V\" is PEM and no secret for "

@@ -17,25 +17,25 @@
 
 typedef struct {
     ngx_str_t      user;        /* empty: nobody; memory of r->pool */
-    time_t         expires;     /* of the token that says so; 0: never */
-    const char    *reason;      /* why the token does not hold, or NULL */
+    time_t         expires;     /* the token; 0: never */
+    const char    *reason;      /* why the token is not valid, or NULL */
 } ngx_http_rtbus_identity_t;
 
 
 /*
- * Finds out who sends this request, or, with token not NULL, who has sent that
- * token in it.  From then on $rtbus_jwt_user and $rtbus_user say so, too.
+ * Finds out who sends this request or, if token is not NULL, who has sent that
+ * token in it.  $rtbus_jwt_user and $rtbus_user have these values from then on.
  *
- * NGX_OK; NGX_DECLINED: a token that does not hold, which id->reason says, or
- * nobody, and rtbus_require_user is on; NGX_ERROR.
+ * NGX_OK; NGX_DECLINED: the token is not valid, and id->reason says why, or
+ * there is no user, and rtbus_require_user is on; NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
     ngx_http_rtbus_identity_t *id);
 
 /*
- * 401 with WWW-Authenticate and, if it is for a token, the reason of it or NULL;
- * what the content handler has to return.
+ * Answers 401 with WWW-Authenticate; reason: of an invalid token, or NULL.
+ * Returns what the content handler has to return.
  */
 
 ngx_int_t ngx_http_rtbus_unauthorized(ngx_http_request_t *r,
@@ -50,7 +50,7 @@ ngx_int_t ngx_http_rtbus_user_variables(ngx_conf_t *cf);
 
 char *ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
-/* what rtbus_jwt_claim was set to: a handler of ngx_conf_post_t */
+/* checks the value of rtbus_jwt_claim: a handler of ngx_conf_post_t */
 
 char *ngx_http_rtbus_jwt_claim_name(ngx_conf_t *cf, void *post, void *data);
 

@@ -131,7 +131,7 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         || ngx_rtbus_mailbox_channel(channel))
     {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client sent event to bad channel %V",
+                      "rtbus: client sent event to bad channel %V",
                       ngx_http_rtbus_text_shown(channel));
 
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
@@ -589,7 +589,7 @@ static ngx_int_t
 ngx_http_rtbus_publish_bad(ngx_http_request_t *r, const char *reason)
 {
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent bad event: %s", reason);
+                  "rtbus: client sent bad event: %s", reason);
 
     return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, reason, NULL, NULL);
 }

@@ -98,7 +98,7 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
 
     if (rtbus_channel_check(ctx->channel.data, ctx->channel.len) != RTBUS_OK) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client asked for state of bad channel %V",
+                      "rtbus: client asked for state of bad channel %V",
                       ngx_http_rtbus_text_shown(&ctx->channel));
 
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
@@ -487,7 +487,7 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
         level = ngx_http_rtbus_complaint(&ngx_http_rtbus_state_complained);
 
         ngx_log_error(level, r->connection->log, 0,
-                      "rtbus redis key %V holds neither a hash nor a JSON "
+                      "rtbus: Redis key %V holds neither a hash nor a JSON "
                       "object", ngx_http_rtbus_text_shown(&ctx->key));
 
         return ngx_http_rtbus_state_missing(r, ctx);

@@ -233,7 +233,7 @@ ngx_http_rtbus_submit_refuse(ngx_http_request_t *r, const char *error)
     ngx_http_rtbus_submit_error_t  *e;
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "rtbus command is refused: %s", error);
+                  "rtbus: command is refused: %s", error);
 
     for (e = ngx_http_rtbus_submit_errors; e->error; e++) {
         if (ngx_strcmp(e->error, error) == 0) {

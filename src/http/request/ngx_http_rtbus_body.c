@@ -54,7 +54,7 @@ ngx_http_rtbus_body_type(ngx_http_request_t *r)
     }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent body of type %V",
+                  "rtbus: client sent body of type %V",
                   ngx_http_rtbus_text_shown(&h->value));
 
     return ngx_http_rtbus_error(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
@@ -71,7 +71,7 @@ ngx_http_rtbus_read_body(ngx_http_request_t *r, size_t max,
 
     if (r->headers_in.content_length_n > (off_t) max) {
 
-        /* no "100 Continue" for what would be thrown away */
+        /* no "100 Continue": the body would be discarded */
 
         r->expect_tested = 1;
 
@@ -153,7 +153,7 @@ ngx_http_rtbus_body_read(ngx_http_request_t *r)
             return;
         }
 
-        /* with all its buffers full nginx has stopped reading: go on */
+        /* if all its buffers are full, nginx has stopped reading: go on */
 
         if (rc == NGX_AGAIN && r->request_body->bufs == NULL) {
             return;
@@ -202,7 +202,7 @@ ngx_http_rtbus_body_append(ngx_http_request_t *r, ngx_http_rtbus_body_t *ctx)
 
         } else {
 
-            /* another module has read the body before, its own way */
+            /* another module has read the body before us */
 
             n = ngx_read_file(b->file, ctx->body.data + ctx->body.len,
                               (size_t) size, b->file_pos);
@@ -288,7 +288,7 @@ static ngx_int_t
 ngx_http_rtbus_body_too_large(ngx_http_request_t *r)
 {
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent too large body");
+                  "rtbus: client sent too large body");
 
     r->keepalive = 0;
 

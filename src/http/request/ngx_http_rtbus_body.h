@@ -1,7 +1,7 @@
 
 /*
- * Reads the whole body of a request into memory, never into a file: what is
- * larger than the limit is refused as soon as that is known.
+ * Reads the whole body of a request into memory, never into a file.  A body
+ * over the limit is refused as soon as that is known.
  */
 
 
@@ -13,16 +13,16 @@
 
 
 /*
- * Called once with the body (memory of r->pool) when it is there as a whole.
- * Has to see to it that the request is finalized.
+ * Called once, with the whole body (memory of r->pool).  It has to finalize the
+ * request, now or later.
  */
 typedef void (*ngx_http_rtbus_body_pt)(ngx_http_request_t *r, ngx_str_t *body);
 
 
 /*
- * Is the body JSON by its header: application/json, with parameters or not, and
- * no type at all is fine, too.  NGX_OK and, unless r->header_sent, the handler
- * goes on; otherwise it returns what it got.
+ * Refuses a body that is not JSON by its header: application/json, with or
+ * without parameters, or no type at all.  With NGX_OK, unless r->header_sent,
+ * the handler goes on; otherwise it returns what it got.
  */
 
 ngx_int_t ngx_http_rtbus_body_type(ngx_http_request_t *r);

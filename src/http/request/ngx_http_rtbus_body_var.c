@@ -8,22 +8,22 @@
 
 
 /*
- * $rtbus_body_<member>: a member of the top level of the request's body: a string
- * or a whole number.  Of members with the same name the last one counts, as in the
- * parser of the application.
+ * $rtbus_body_<member>: a string or a whole number at the top level of the
+ * request's body.  Of members with the same name the last one counts, as it
+ * does in most parsers.
  *
- * nginx has no upper case in names of variables, so $rtbus_body_runId stands for
- * any spelling; with two of them nobody could know which one the application
- * takes.
+ * nginx has no upper case in names of variables, so $rtbus_body_runId stands
+ * for any spelling.  If the body has several spellings, the variable is not
+ * found: the application might take another one than we do.
  */
 
 typedef struct {
     ngx_str_t     name;
     ngx_uint_t    depth;
     ngx_uint_t    wanted;      /* the next value is the member's */
-    ngx_uint_t    found;       /* it is one that counts */
-    ngx_uint_t    several;     /* spellings */
-    ngx_uint_t    spelled;     /* spelling has one */
+    ngx_uint_t    found;       /* value is set */
+    ngx_uint_t    several;     /* there are several spellings */
+    ngx_uint_t    spelled;     /* spelling is set */
     u_char       *spelling;    /* of the same length as the name */
     size_t        len;
     u_char        value[NGX_HTTP_RTBUS_BODY_MAX];
@@ -102,7 +102,7 @@ ngx_http_rtbus_body_variable(ngx_http_request_t *r,
 
     v->not_found = 1;
 
-    /* it has to be read before, as rtbus_capture does */
+    /* the body has to be read before, as rtbus_capture does it */
 
     if (r->request_body == NULL || r->request_body->bufs == NULL
         || r->reading_body)
@@ -141,6 +141,10 @@ ngx_http_rtbus_body_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus body member \"%V\" rc:%i found:%ui several:%ui",
+                   &member->name, rc, member->found, member->several);
+
     if (rc == NGX_DECLINED || !member->found || member->several) {
         return NGX_OK;
     }
@@ -155,7 +159,7 @@ ngx_http_rtbus_body_variable(ngx_http_request_t *r,
 }
 
 
-/* NGX_OK, NGX_DECLINED: it is no JSON, NGX_ERROR */
+/* NGX_OK, NGX_DECLINED: the body is not JSON, NGX_ERROR */
 
 static ngx_int_t
 ngx_http_rtbus_body_parse(ngx_http_request_t *r, yajl_handle parser)
@@ -216,7 +220,7 @@ ngx_http_rtbus_body_parse(ngx_http_request_t *r, yajl_handle parser)
 }
 
 
-/* takes the value of the member; len -1: it is none that counts */
+/* takes the value of the member; len -1: neither a string nor a number */
 
 static void
 ngx_http_rtbus_body_take(ngx_http_rtbus_member_t *member, const u_char *p,
@@ -298,7 +302,7 @@ ngx_http_rtbus_body_array(void *ctx)
 {
     ngx_http_rtbus_member_t *member = ctx;
 
-    /* of an array at the top there are no members */
+    /* objects in an array at the top are not at the top level */
 
     if (member->depth == 0) {
         member->depth++;

@@ -1,6 +1,6 @@
 
 /*
- * $rtbus_body_<member>: what a request's JSON body says.
+ * $rtbus_body_<member>: the members of a request's JSON body.
  */
 
 

@@ -104,7 +104,7 @@ ngx_http_rtbus_preflight(ngx_http_request_t *r, const char *methods)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* tracers and frameworks add headers of their own: all are welcome */
+    /* tracers and frameworks add headers of their own: all are allowed */
 
     h = ngx_http_rtbus_header_in(r, "access-control-request-headers",
                                  sizeof("access-control-request-headers") - 1);
@@ -165,8 +165,8 @@ ngx_http_rtbus_cors_init(ngx_conf_t *cf)
     }
 
     /*
-     * The first in the array is called last: behind limit_req and the like,
-     * in front of whatever asks who it is.
+     * The first in the array is called last: after limit_req and the like, and
+     * before modules that ask for credentials.
      */
 
     h = handlers->elts;
@@ -182,7 +182,7 @@ ngx_http_rtbus_cors_init(ngx_conf_t *cf)
 }
 
 
-/* a preflight is answered as the content handler would do it */
+/* answers a preflight as the content handler would do it */
 
 static ngx_int_t
 ngx_http_rtbus_cors_handler(ngx_http_request_t *r)
@@ -199,7 +199,7 @@ ngx_http_rtbus_cors_handler(ngx_http_request_t *r)
         || !rlcf->cors
         || ngx_http_rtbus_header_in(r, "origin", sizeof("origin") - 1) == NULL
         || ngx_http_rtbus_header_in(r, "access-control-request-method",
-                                sizeof("access-control-request-method") - 1)
+                                    sizeof("access-control-request-method") - 1)
            == NULL)
     {
         return NGX_DECLINED;
@@ -219,9 +219,9 @@ ngx_http_rtbus_cors_handler(ngx_http_request_t *r)
 
 
 /*
- * Without these headers a page sees no status, only that something has failed.
- * What has been through ngx_http_rtbus_admit() has them, or must not: of that,
- * answers are never conditional.
+ * Without these headers a page does not see the status, only that something
+ * has failed.  Answers after ngx_http_rtbus_admit() have them or must not have
+ * them; disable_not_modified tells them from others.
  */
 
 static ngx_int_t
@@ -245,6 +245,10 @@ ngx_http_rtbus_cors_filter(ngx_http_request_t *r)
     }
 
     rc = ngx_http_rtbus_check_origin(r);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus cors of an answer that is not ours, status:%ui rc:%i",
+                   r->headers_out.status, rc);
 
     if (rc == NGX_ERROR
         || (rc == NGX_OK && ngx_http_rtbus_cors(r) != NGX_OK))

@@ -31,13 +31,16 @@ ngx_int_t ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
     const char *methods);
 
 /*
- * Adds Access-Control-Allow-Origin and friends when the request has an Origin
- * (that was let in before).  NGX_OK or NGX_ERROR.
+ * Adds Access-Control-Allow-Origin and the like if the request has an Origin,
+ * which has been checked.  NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_cors(ngx_http_request_t *r);
 
-/* answers preflights and amends errors; for postconfiguration */
+/*
+ * Installs the handler of preflights and the filter of errors, at
+ * postconfiguration.  NGX_OK or NGX_ERROR.
+ */
 
 ngx_int_t ngx_http_rtbus_cors_init(ngx_conf_t *cf);
 

@@ -36,7 +36,7 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
         return NGX_ERROR;
     }
 
-    /* what stands there in any case has to be good */
+    /* the text between the variables has to be valid */
 
     fixed = 0;
     p = value.data;
@@ -164,7 +164,7 @@ ngx_http_rtbus_name_piece(u_char *p, u_char *last, ngx_uint_t *variable)
 }
 
 
-/* the length of a variable's reference at p, 0 when there is none */
+/* the length of a reference to a variable at p; 0: there is no reference */
 
 static size_t
 ngx_http_rtbus_name_variable(u_char *p, u_char *last)
@@ -179,7 +179,7 @@ ngx_http_rtbus_name_variable(u_char *p, u_char *last)
     start = p++;
 
     if (*p >= '1' && *p <= '9') {
-        /* a capture has one digit, and what follows is text */
+        /* a capture has one digit, the rest is text */
         return 2;
     }
 
@@ -276,13 +276,17 @@ ngx_http_rtbus_name_eval(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
         value->len += piece.len;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus name \"%V\" rc:%i", value, rc);
+
     return rc;
 }
 
 
 /*
- * Whoever a client is, there is a channel for him.  What he has asked for himself,
- * in the path or an argument, is a name or it is not.
+ * Every user has a channel, so other characters than those of names are encoded
+ * in a variable.  What the client itself has asked for, in the path or in an
+ * argument, is not encoded: it is a valid name, or it is refused.
  */
 
 static ngx_int_t
@@ -317,7 +321,8 @@ ngx_http_rtbus_name_encode(ngx_http_request_t *r,
 
 
 ngx_int_t
-ngx_http_rtbus_name_job(rtbus_json_value_t *value, u_char *buf, ngx_str_t *channel)
+ngx_http_rtbus_name_job(rtbus_json_value_t *value, u_char *buf,
+    ngx_str_t *channel)
 {
     u_char    *p;
     size_t     len;

@@ -13,9 +13,9 @@
 
 
 /*
- * A name or pattern of the configuration, cut before and after each variable,
- * so that "user:$rtbus_user" with no user is told from "user:", and that of
- * "$arg_channel" is decoded what nginx has not decoded.
+ * A name or pattern of the configuration, cut before and after each variable:
+ * "user:$rtbus_user" without a user is not "user:", and the value of
+ * "$arg_channel" has to be decoded, as nginx has not done so.
  */
 
 typedef struct {
@@ -36,30 +36,30 @@ struct ngx_http_rtbus_name_s {
 
 
 /*
- * Reads a channel or pattern of the configuration; a "*" at its end is taken
- * for a pattern's only where wildcard is set.  NGX_OK, NGX_ERROR: logged.
+ * Reads a channel or pattern of the configuration; only with wildcard set a "*"
+ * at its end makes it a pattern.  NGX_OK or NGX_ERROR, which is logged.
  */
 
 ngx_int_t ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     ngx_uint_t wildcard, ngx_http_rtbus_name_t *name);
 
-/* the same for a name that is no channel: of an event, of a key in Redis */
+/* the same for the name of an event or of a key in Redis */
 
 ngx_int_t ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
     ngx_http_rtbus_name_t *name);
 
 /*
  * The name as it stands for this request.  NGX_OK; NGX_DECLINED: one of its
- * variables is empty, and the value is what there is beside it; NGX_ERROR.
+ * variables is empty, and the value is the rest of the name; NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_name_eval(ngx_http_request_t *r,
     ngx_http_rtbus_name_t *name, ngx_str_t *value);
 
 /*
- * The channel of a job, "job:<id>", from the id in checked JSON: a string or a
- * whole number up to 2^53, the last that all readers of JSON read as it stands.
- * buf has RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.
+ * The channel of a job, "job:<id>", from the id in checked JSON: a string, or a
+ * whole number up to 2^53, beyond which readers of JSON may round it.  buf has
+ * RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.
  */
 
 ngx_int_t ngx_http_rtbus_name_job(rtbus_json_value_t *value, u_char *buf,

@@ -103,12 +103,15 @@ ngx_http_rtbus_check_origin(ngx_http_request_t *r)
             goto foreign;
         }
 
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "rtbus origin \"%V\" is the server's, rc:%i", &text, rc);
+
         return rc;
     }
 
     if (rc == NGX_OK) {
 
-        /* ws is http, and no port that goes without saying */
+        /* expressions see ws as http, and no default port */
 
         text.data += text.len;
 
@@ -127,6 +130,8 @@ ngx_http_rtbus_check_origin(ngx_http_request_t *r)
         if (ngx_http_rtbus_origin_matches(&origin[i],
                                           rc == NGX_OK ? &parts : NULL, &text))
         {
+            ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                           "rtbus origin \"%V\" allowed, rule:%ui", &text, i);
             return NGX_OK;
         }
     }
@@ -134,14 +139,14 @@ ngx_http_rtbus_check_origin(ngx_http_request_t *r)
 foreign:
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent foreign origin %V",
+                  "rtbus: client sent foreign origin %V",
                   ngx_http_rtbus_text_shown(&h->value));
 
     return NGX_DECLINED;
 }
 
 
-/* text is in lower case; NGX_OK, NGX_DECLINED: it is none, as "null" is */
+/* text is in lower case; NGX_OK, NGX_DECLINED: not an origin, say "null" */
 
 static ngx_int_t
 ngx_http_rtbus_origin_parse(ngx_http_rtbus_origin_parts_t *parts,
@@ -203,7 +208,7 @@ ngx_http_rtbus_origin_parse(ngx_http_rtbus_origin_parts_t *parts,
 }
 
 
-/* a host, an address in brackets, and maybe a port; port 0: there is none */
+/* a host or an address in brackets, maybe with a port; port 0: without */
 
 static ngx_int_t
 ngx_http_rtbus_origin_authority(ngx_str_t *text, ngx_str_t *host,
@@ -259,7 +264,7 @@ ngx_http_rtbus_origin_authority(ngx_str_t *text, ngx_str_t *host,
 }
 
 
-/* what goes without saying; 0: nothing does */
+/* the default port of a scheme; 0: it has no default */
 
 static ngx_uint_t
 ngx_http_rtbus_origin_port(ngx_str_t *scheme)
@@ -276,7 +281,7 @@ ngx_http_rtbus_origin_port(ngx_str_t *scheme)
 }
 
 
-/* parts: NULL if the text is none of them */
+/* parts: NULL if the text is not an origin */
 
 static ngx_uint_t
 ngx_http_rtbus_origin_matches(ngx_http_rtbus_origin_t *origin,
@@ -346,8 +351,8 @@ ngx_http_rtbus_origin_same(ngx_str_t *a, ngx_str_t *b)
 
 
 /*
- * Is it the origin of the request itself?  Over TLS its scheme is known.  Without
- * TLS it is not: what terminates it may be another host in front of us.
+ * Is it the origin of the request itself?  Over TLS the scheme is known.
+ * Without TLS it is not, since a proxy in front may have terminated TLS.
  */
 
 static ngx_int_t
@@ -397,8 +402,8 @@ ngx_http_rtbus_origin_self(ngx_http_request_t *r,
 
 
 /*
- * Behind a proxy that does not pass on the Host every browser is refused, and
- * nothing but this says so at the default level of the log.
+ * If a proxy in front does not pass on the Host, all browsers are refused; at
+ * the default level of the log only this line says why.
  */
 
 static void
@@ -420,7 +425,7 @@ ngx_http_rtbus_origin_warn(ngx_http_request_t *r, ngx_str_t *origin)
         host = r->headers_in.host->value;
     }
 
-    /* what is shown lasts until the next one */
+    /* text_shown() has one buffer */
 
     host = *ngx_http_rtbus_text_shown(&host);
 
@@ -438,7 +443,7 @@ ngx_http_rtbus_origin_warn(ngx_http_request_t *r, ngx_str_t *origin)
 
 
 char *
-ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_rtbus_conf_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_rtbus_loc_conf_t *rlcf = conf;
 
@@ -503,7 +508,7 @@ ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* NGX_OK; NGX_DECLINED: nothing could match it; NGX_ERROR: logged */
+/* NGX_OK; NGX_DECLINED: no origin could match it; NGX_ERROR: logged */
 
 static ngx_int_t
 ngx_http_rtbus_origin_add(ngx_conf_t *cf, ngx_http_rtbus_origin_t *origin,
@@ -542,7 +547,7 @@ ngx_http_rtbus_origin_add(ngx_conf_t *cf, ngx_http_rtbus_origin_t *origin,
 }
 
 
-/* what the host stands for, as in "server_name" */
+/* which hosts are meant, as in "server_name" */
 
 static ngx_int_t
 ngx_http_rtbus_origin_wildcard(ngx_http_rtbus_origin_t *origin)
@@ -589,7 +594,7 @@ ngx_http_rtbus_origin_wildcard(ngx_http_rtbus_origin_t *origin)
     for (i = 0; i < host->len; i++) {
         ch = host->data[i];
 
-        /* a name beyond ASCII comes as its "xn--" */
+        /* browsers send a name beyond ASCII in its "xn--" form */
 
         if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
             && ch != '.' && ch != '-' && ch != '_')

@@ -1,10 +1,10 @@
 
 /*
- * Which pages a browser may come from: the Origin header (RFC 6454) against the
- * origins of rtbus_origin or, without them, against the request's own.
+ * Which pages may connect: the Origin header (RFC 6454) is compared with the
+ * origins of rtbus_origin or, without them, with the origin of the request.
  *
- * Compared are scheme, host and port, each port as it is where none is written;
- * ws and wss stand for http and https, and one slash at the end for nothing.
+ * Scheme, host and port have to be the same.  A port that is not written is the
+ * default one, ws and wss are http and https, one slash at the end is ignored.
  */
 
 
@@ -17,7 +17,8 @@
 
 /* rtbus_origin <origin> ... | any */
 
-char *ngx_http_rtbus_origin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_rtbus_conf_origin(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* NGX_OK, NGX_DECLINED: foreign origin, NGX_ERROR */
 

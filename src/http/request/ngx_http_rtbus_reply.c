@@ -39,7 +39,7 @@ static time_t  ngx_http_rtbus_complained;
 ngx_int_t
 ngx_http_rtbus_reply(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *json)
 {
-    /* what is done is done, and what was taken from a queue is no more */
+    /* the command has run, so a precondition comes too late */
 
     r->disable_not_modified = 1;
 
@@ -129,12 +129,12 @@ ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
     if (status == NGX_HTTP_NOT_FOUND
         && ngx_strcmp(error, "unknown event") != 0)
     {
-        /* what is not there was not refused */
+        /* a missing job or channel is not a refusal */
         return;
     }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client is refused, status:%ui, %s", status, error);
+                  "rtbus: client is refused, status:%ui, %s", status, error);
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
@@ -179,7 +179,7 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
         /* the connection to Redis has logged why */
 
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "rtbus call to redis failed");
+                      "rtbus: call to Redis failed");
 
     } else {
         if (reply->type != REDIS_REPLY_ERROR) {
@@ -199,7 +199,7 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
         level = ngx_http_rtbus_complaint(&ngx_http_rtbus_complained);
 
         ngx_log_error(level, r->connection->log, 0,
-                      "rtbus call to redis failed: \"%V\"", &text);
+                      "rtbus: call to Redis failed: \"%V\"", &text);
     }
 
     return ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE, "unavailable",
@@ -250,8 +250,8 @@ ngx_http_rtbus_header(ngx_http_request_t *r, const char *name,
 
 
 /*
- * Headers that have a place of their own are looked for there: by "expires",
- * by variables, by modules that change or clear headers.
+ * Some headers have a member of their own, where "expires", variables, and
+ * modules that change or clear headers look for them.
  */
 
 static ngx_int_t
@@ -279,7 +279,7 @@ ngx_http_rtbus_link_header(ngx_http_request_t *r, ngx_table_elt_t *h)
         return NGX_OK;
     }
 
-    /* ours takes the place of what an earlier handler has left */
+    /* our header replaces those of an earlier handler */
 
 #if (nginx_version < 1023000)
 
@@ -328,6 +328,9 @@ ngx_http_rtbus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *type,
     ngx_int_t     rc;
     ngx_buf_t    *b;
     ngx_chain_t   out;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus reply, status:%ui size:%uz", status, body->len);
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
@@ -385,6 +388,10 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus call \"%*s\" for \"%V\"", argvlen[0], argv[0],
+                   &r->uri);
+
     if (rlcf->bus->worker == NULL) {
         return NGX_DECLINED;
     }
@@ -423,7 +430,7 @@ ngx_http_rtbus_wait(ngx_http_request_t *r)
 
     if (!r->discard_body) {
 
-        /* whether the client goes away meanwhile */
+        /* notice if the client closes the connection */
 
         rev = c->read;
 
@@ -462,7 +469,7 @@ ngx_http_rtbus_call_handler(void *data, redisReply *reply)
     ngx_http_set_log_request(c->log, r);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "rtbus call of \"%V\" done, reply:%d",
+                   "rtbus call for \"%V\" done, reply:%d",
                    &r->uri, reply ? reply->type : 0);
 
     rc = call->handler(r, call->data, reply);

@@ -1,6 +1,6 @@
 
 /*
- * Whole answers: JSON bodies with their status, CORS headers, and the calls to
+ * Whole answers: JSON bodies with their status and headers, and the calls to
  * Redis that an answer waits for.
  */
 
@@ -68,9 +68,9 @@ ngx_int_t ngx_http_rtbus_unavailable(ngx_http_request_t *r,
     redisReply *reply);
 
 /*
- * The level of a complaint about what is in Redis: a client may ask for it as
- * often as it likes, so it is NGX_LOG_ERR once a minute, else NGX_LOG_INFO.
- * last is when it was so the last time.
+ * The level of a complaint about the data in Redis: a client may ask for it as
+ * often as it likes, so the level is NGX_LOG_ERR once a minute, and otherwise
+ * NGX_LOG_INFO.  last: the time of the last NGX_LOG_ERR.
  */
 
 ngx_uint_t ngx_http_rtbus_complaint(time_t *last);

@@ -16,20 +16,20 @@
 ngx_table_elt_t *ngx_http_rtbus_header_in(ngx_http_request_t *r,
     const char *name, size_t len);
 
-/* an argument of the request, decoded; empty: there is none */
+/* an argument of the request, decoded; empty: it is missing */
 
 ngx_int_t ngx_http_rtbus_arg(ngx_http_request_t *r, const char *name,
     ngx_str_t *value);
 
 /*
- * Undoes the percent-encoding of what nginx has left encoded, which is
- * arguments: what was decoded once must not be decoded again, as other
- * locations and rules have seen it by its name of then.  NGX_OK or NGX_ERROR.
+ * Undoes the percent-encoding of arguments, which nginx has left encoded.  What
+ * nginx has decoded must not be decoded again: locations and rules have matched
+ * it as it stands.  NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_decode(ngx_http_request_t *r, ngx_str_t *value);
 
-/* a copy that is memory of another pool: NGX_OK or NGX_ERROR */
+/* copies a string to memory of another pool: NGX_OK or NGX_ERROR */
 
 ngx_int_t ngx_http_rtbus_copy_str(ngx_pool_t *pool, ngx_str_t *dst,
     ngx_str_t *src);

@@ -1,8 +1,8 @@
 
 /*
  * A text that grows as it is written: JSON for other workers, payloads of
- * long-polling.  Who writes need not look at each step: once there was no
- * memory the text stays "failed".
+ * long-polling.  The writer need not check each step: if there is no memory,
+ * the text is "failed" from then on.
  */
 
 
@@ -25,7 +25,7 @@ typedef struct {
 void ngx_http_rtbus_text_init(ngx_http_rtbus_text_t *text, ngx_log_t *log);
 void ngx_http_rtbus_text_free(ngx_http_rtbus_text_t *text);
 
-/* room for len more bytes, which the caller writes and counts; NULL */
+/* room for len more bytes, which the caller writes and counts; NULL: failed */
 
 u_char *ngx_http_rtbus_text_reserve(ngx_http_rtbus_text_t *text, size_t len);
 
@@ -46,8 +46,8 @@ void ngx_http_rtbus_text_number(ngx_http_rtbus_text_t *text, uint64_t n);
 void ngx_http_rtbus_text_base64(ngx_http_rtbus_text_t *text, ngx_str_t *value);
 
 /*
- * Back, to memory of the pool; the same for any JSON string.  NGX_OK,
- * NGX_DECLINED: it is none, NGX_ERROR.
+ * Reads that back, to memory of the pool; the second reads any JSON string.
+ * NGX_OK, NGX_DECLINED: the value is something else, NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_text_debase64(ngx_pool_t *pool, ngx_str_t *dst,
@@ -57,8 +57,8 @@ ngx_int_t ngx_http_rtbus_text_unquote(ngx_pool_t *pool, ngx_str_t *dst,
 
 
 /*
- * What somebody else has sent, as the log may have it: a JSON string, in its
- * quotes, cut if it is long.  It lasts until the next call.
+ * A value that a client has sent, in a form that is safe in the log: a JSON
+ * string, in its quotes, cut if it is long.  It lasts until the next call.
  */
 
 ngx_str_t *ngx_http_rtbus_text_shown(ngx_str_t *value);

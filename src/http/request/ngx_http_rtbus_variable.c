@@ -7,9 +7,10 @@ static ngx_uint_t ngx_http_rtbus_variable_pure(ngx_http_request_t *r,
 
 
 /*
- * nginx does not say what a variable is made of.  But all that is kept was
- * evaluated with the present value: whatever comes out the same once more can be
- * had anew at any time.  A value that was set comes from nowhere else.
+ * nginx does not know which variables depend on which.  But every stored value
+ * was evaluated with the present one: if a second evaluation gives the same,
+ * the value can be forgotten and evaluated again at any time.  A value that
+ * was set cannot.
  */
 
 ngx_int_t
@@ -49,7 +50,7 @@ ngx_http_rtbus_variables_renew(ngx_http_request_t *r, ngx_int_t index,
 
 #if (NGX_PCRE)
 
-    /* a map may look at regular expressions, and the location had its own */
+    /* a map may match regular expressions: keep the location's captures */
 
     captures = r->captures;
     captures_data = r->captures_data;
@@ -60,7 +61,7 @@ ngx_http_rtbus_variables_renew(ngx_http_request_t *r, ngx_int_t index,
 
 #endif
 
-    /* none is forgotten before all are looked at: they look at each other */
+    /* variables depend on each other: first look at all, then forget */
 
     for (i = 0; i < n; i++) {
         if (i != index && i != second && v[i].get_handler
@@ -73,7 +74,7 @@ ngx_http_rtbus_variables_renew(ngx_http_request_t *r, ngx_int_t index,
     for (i = 0; i < n; i++) {
         if (pure[i]) {
             ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                           "rtbus variable \"%V\" is evaluated anew",
+                           "rtbus variable \"%V\" is evaluated again",
                            &v[i].name);
 
             vv[i].valid = 0;

@@ -1,8 +1,7 @@
 
 /*
- * Variables that nginx has evaluated for one user of a request, and that are to
- * be evaluated for another one: the CONNECTs of one connection have a token
- * each.
+ * Variables that nginx has evaluated for one user of a request and has to
+ * evaluate again for another: each CONNECT of a connection has its own token.
  */
 
 
@@ -14,10 +13,10 @@
 
 
 /*
- * The variable of that index is about to get the value: what was evaluated
- * before by way of it, or of the second one, is forgotten, and what was set
- * ("set", "auth_request_set") stays.  Both are left as they are.  NGX_OK or
- * NGX_ERROR.
+ * To be called before the variable of that index gets the value: forgets those
+ * that were evaluated with the help of it or of the second one.  Values that
+ * were set ("set", "auth_request_set") stay, and so do the two themselves.
+ * NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_variables_renew(ngx_http_request_t *r,
