@@ -575,7 +575,13 @@ sub listener {
 }
 
 sub published {
-	my $reply = $listener->reply();
+	my $reply;
+
+	# but for the messages that workers send themselves
+
+	do {
+		$reply = $listener->reply();
+	} while ($reply->[2] =~ /^t:rtbus:worker:/);
 
 	return "$reply->[2] $reply->[3]";
 }

@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_rtbus_hub.h"
+#include "ngx_rtbus_reason.h"
 
 
 /* protocols of a location, a bit each */
@@ -59,6 +60,8 @@ typedef struct {
     ngx_rbtree_t                 same;        /* ... that have an ackId */
     ngx_rbtree_node_t            same_sentinel;
     ngx_queue_t                  orphans;     /* ... whose sender is gone */
+    char                         invalid[RTBUS_SCHEMA_ERROR];  /* why the
+                                                 last one was, by the schema */
     time_t                       complained;  /* of Redis, when */
     ngx_uint_t                   late;        /* the worker waits for none */
 } ngx_http_rtbus_commands_t;

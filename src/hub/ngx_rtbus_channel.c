@@ -17,7 +17,7 @@
 
 static void ngx_rtbus_channel_drop_kept(ngx_rtbus_channel_t *ch);
 static void ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
-    const char *reason);
+    const char *text);
 
 
 void
@@ -535,37 +535,37 @@ ngx_rtbus_hub_spend(ngx_rtbus_hub_t *hub, ngx_uint_t deliveries)
 }
 
 
-const char *
+rtbus_reason_e
 ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event, u_char *data,
     size_t len)
 {
-    const char  *reason;
+    rtbus_reason_e  reason;
 
     if (len > hub->max_event) {
-        return "too long";
+        return RTBUS_REASON_LONG;
     }
 
     if (rtbus_event_parse(hub->json, event, data, len, &reason) != RTBUS_OK) {
         return reason;
     }
 
-    return NULL;
+    return RTBUS_REASON_NONE;
 }
 
 
 void
 ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
-    const char *reason)
+    rtbus_reason_e reason)
 {
-    ngx_rtbus_stat_invalid(hub->stat, reason);
+    ngx_rtbus_stat_add(hub->stat, invalid[rtbus_reason_kind(reason)], 1);
 
-    ngx_rtbus_hub_complain(hub, channel, reason);
+    ngx_rtbus_hub_complain(hub, channel, rtbus_reason_text(reason));
 }
 
 
 static void
 ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
-    const char *reason)
+    const char *text)
 {
     /* a producer that has gone wrong must not fill the log */
 
@@ -577,7 +577,7 @@ ngx_rtbus_hub_complain(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     ngx_log_error(NGX_LOG_WARN, hub->log, 0,
                   "rtbus: invalid event on channel \"%V\" dropped: %s, "
                   "%ui more since the last such line",
-                  channel, reason, hub->invalid);
+                  channel, text, hub->invalid);
 
     hub->complained = ngx_time();
     hub->invalid = 0;
@@ -608,7 +608,7 @@ ngx_rtbus_hub_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     p = ngx_sprintf(reason, "\"%V\": %s", &name, err);
     *p = '\0';
 
-    ngx_rtbus_stat_add(hub->stat, invalid[NGX_RTBUS_STAT_INVALID_SCHEMA], 1);
+    ngx_rtbus_stat_add(hub->stat, invalid[RTBUS_REASON_KIND_SCHEMA], 1);
 
     ngx_rtbus_hub_complain(hub, channel, (char *) reason);
 

@@ -109,9 +109,9 @@ void ngx_rtbus_channel_drop_hold(ngx_rtbus_sub_t *sub);
 void ngx_rtbus_channel_drop_holds(ngx_rtbus_channel_t *ch);
 
 
-/* reads a message from Redis: NULL, or why it is no event */
+/* reads a message from Redis: RTBUS_REASON_NONE, or why it is no event */
 
-const char *ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
+rtbus_reason_e ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
     u_char *data, size_t len);
 
 /*

@@ -5,20 +5,20 @@
 
 
 static size_t ngx_rtbus_fields_size(rtbus_event_t *event, rtbus_pos_t pos);
-static const char *ngx_rtbus_fields_text(ngx_rtbus_hub_t *hub,
+static rtbus_reason_e ngx_rtbus_fields_text(ngx_rtbus_hub_t *hub,
     rtbus_event_t *event, redisReply *v, u_char **text);
 static rtbus_str_t *ngx_rtbus_fields_mark(rtbus_event_t *event,
     redisReply *f);
 
 
-const char *
+rtbus_reason_e
 ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
     redisReply *fields, u_char *name, u_char **text,
     rtbus_pos_t pos, ngx_uint_t *lost)
 {
     size_t               i, n;
     rtbus_str_t          raw, *slice;
-    const char          *reason;
+    rtbus_reason_e       reason;
     redisReply          *f, *v;
     rtbus_json_type_e    type;
     rtbus_json_value_t   value;
@@ -26,7 +26,7 @@ ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
     ngx_memzero(event, offsetof(rtbus_event_t, name_buf));
 
     if (fields->type != REDIS_REPLY_ARRAY) {
-        return "bad stream entry";
+        return RTBUS_REASON_ENTRY;
     }
 
     raw.len = 0;
@@ -36,19 +36,19 @@ ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
         v = fields->element[i + 1];
 
         if (f->type != REDIS_REPLY_STRING || v->type != REDIS_REPLY_STRING) {
-            return "bad stream entry";
+            return RTBUS_REASON_ENTRY;
         }
 
         if (f->len == 5 && ngx_strncmp(f->str, "event", 5) == 0) {
 
             if (v->len > RTBUS_EVENT_NAME_MAX) {
-                return "event name too long";
+                return RTBUS_REASON_NAME_LONG;
             }
 
             if (rtbus_utf8_check(RTBUS_UTF8_ACCEPT, (u_char *) v->str, v->len)
                 != RTBUS_UTF8_ACCEPT)
             {
-                return "bad UTF-8";
+                return RTBUS_REASON_UTF8;
             }
 
             raw.data = name;
@@ -108,7 +108,7 @@ ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
         }
 
         if (type != RTBUS_JSON_NONE && value.type != type) {
-            return "args or attachments is not an array";
+            return RTBUS_REASON_ENTRY_ARRAYS;
         }
 
         *slice = value.raw;
@@ -120,7 +120,7 @@ ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
     }
 
     if (raw.len == 0) {
-        return "no event name";
+        return RTBUS_REASON_NO_NAME;
     }
 
     if (rtbus_event_name(event, &raw, &reason) != RTBUS_OK) {
@@ -128,10 +128,10 @@ ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
         return reason;
     }
 
-    reason = NULL;
+    reason = RTBUS_REASON_NONE;
 
     if (ngx_rtbus_fields_size(event, pos) > hub->max_event) {
-        reason = "too long";
+        reason = RTBUS_REASON_LONG;
 
     } else if (event->attachments.len) {
         reason = rtbus_attachments_check(&event->attachments,
@@ -139,7 +139,7 @@ ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
                                                          : &event->data);
     }
 
-    *lost = (reason != NULL);
+    *lost = (reason != RTBUS_REASON_NONE);
 
     return reason;
 }
@@ -173,21 +173,21 @@ ngx_rtbus_fields_size(rtbus_event_t *event, rtbus_pos_t pos)
 
 /* what is no JSON is a string of it for those who want that */
 
-static const char *
+static rtbus_reason_e
 ngx_rtbus_fields_text(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
     redisReply *v, u_char **text)
 {
     size_t  len;
 
     if (*text) {
-        return "bad stream entry";
+        return RTBUS_REASON_ENTRY;
     }
 
     len = rtbus_json_quote(NULL, (u_char *) v->str, v->len);
 
     *text = ngx_alloc(len, hub->log);
     if (*text == NULL) {
-        return "no memory";
+        return RTBUS_REASON_MEMORY;
     }
 
     rtbus_json_quote(*text, (u_char *) v->str, v->len);
@@ -198,7 +198,7 @@ ngx_rtbus_fields_text(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
     event->bytes.len = v->len;
     event->text = 1;
 
-    return NULL;
+    return RTBUS_REASON_NONE;
 }
 
 

@@ -17,15 +17,15 @@
 
 
 /*
- * NULL, or why they are no event.  Strings of the event are the reply's, but
- * for its name, which is in name, and *text: memory that the event needs, to be
- * freed after it, or NULL.  *lost is set if it is an event for its producer, but
- * none that clients can be given.
+ * RTBUS_REASON_NONE, or why they are not an event.  Strings of the event are the
+ * reply's, but for its name, which is in name, and *text: memory that the event
+ * needs, to be freed after it, or NULL.  *lost is set if it is an event for its
+ * producer, but not one that clients can be given.
  */
 
-const char *ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
-    redisReply *fields, u_char *name, u_char **text, rtbus_pos_t pos,
-    ngx_uint_t *lost);
+rtbus_reason_e ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub,
+    rtbus_event_t *event, redisReply *fields, u_char *name, u_char **text,
+    rtbus_pos_t pos, ngx_uint_t *lost);
 
 
 #endif /* _NGX_RTBUS_FIELDS_H_INCLUDED_ */

@@ -396,7 +396,7 @@ ngx_rtbus_forward_message(ngx_rtbus_redis_sub_t *rs,
     size_t len)
 {
     ngx_str_t             channel;
-    const char           *reason;
+    rtbus_reason_e        reason;
     rtbus_event_t         event;
     ngx_rtbus_hub_t      *hub;
     ngx_rtbus_source_t    source;
@@ -464,7 +464,9 @@ ngx_rtbus_forward_kept(ngx_rtbus_channel_t *ch, ngx_rtbus_kept_t *kept)
 
     /* it was an event before */
 
-    if (ngx_rtbus_hub_parse(ch->hub, &event, kept->data, kept->len) == NULL) {
+    if (ngx_rtbus_hub_parse(ch->hub, &event, kept->data, kept->len)
+        == RTBUS_REASON_NONE)
+    {
         ngx_rtbus_forward_event(ch->hub, &kept->source, &event, kept->data,
                                 kept->len, ch);
     }

@@ -592,7 +592,7 @@ ngx_rtbus_history_entry(ngx_rtbus_read_t *read, redisReply *entry)
                            entry->element[0]->len)
            != RTBUS_OK)
     {
-        ngx_rtbus_hub_invalid(ch->hub, &ch->name, "bad stream entry");
+        ngx_rtbus_hub_invalid(ch->hub, &ch->name, RTBUS_REASON_ENTRY);
         return NGX_OK;
     }
 
@@ -782,7 +782,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
     redisReply *fields)
 {
     size_t                size;
-    const char           *reason;
+    rtbus_reason_e        reason;
     ngx_queue_t          *q, *next;
     rtbus_event_t         event;
     ngx_rtbus_msg_t       msg;

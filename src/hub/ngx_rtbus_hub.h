@@ -368,7 +368,7 @@ size_t ngx_rtbus_hub_topic(ngx_rtbus_hub_t *hub, u_char *dst,
 /* an event that cannot be handed out: logged at a limited rate */
 
 void ngx_rtbus_hub_invalid(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
-    const char *reason);
+    rtbus_reason_e reason);
 
 
 #endif /* _NGX_RTBUS_HUB_H_INCLUDED_ */

@@ -182,7 +182,7 @@ ngx_rtbus_job_add(ngx_rtbus_job_t *job, rtbus_str_t *name, rtbus_str_t *data,
     u_char         *p;
     size_t          len;
     ngx_str_t      *arg;
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_str_t     raw;
     rtbus_event_t   event;
     u_char          quoted[6 * RTBUS_EVENT_NAME_MAX + 2];

@@ -28,7 +28,7 @@ static void ngx_rtbus_listen_known(ngx_rtbus_channel_t *ch);
 static void ngx_rtbus_listen_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_listen_no_event(ngx_rtbus_channel_t *ch, u_char *data,
-    size_t len, const char *reason, ngx_uint_t filled);
+    size_t len, rtbus_reason_e reason, ngx_uint_t filled);
 static void ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data,
     size_t len, ngx_uint_t filled);
 static ngx_uint_t ngx_rtbus_listen_double(ngx_rtbus_channel_t *ch,
@@ -570,7 +570,7 @@ ngx_rtbus_listen_message(ngx_rtbus_redis_sub_t *rs,
 
 static void
 ngx_rtbus_listen_no_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
-    const char *reason, ngx_uint_t filled)
+    rtbus_reason_e reason, ngx_uint_t filled)
 {
     u_char  *tail;
 
@@ -596,7 +596,7 @@ static void
 ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
     ngx_uint_t filled)
 {
-    const char       *reason;
+    rtbus_reason_e    reason;
     rtbus_event_t     event;
     ngx_rtbus_hub_t  *hub;
     ngx_rtbus_msg_t   msg;
@@ -624,7 +624,7 @@ ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
         if (filled) {
             /* the stream is the truth, and it knows nothing of that */
-            ngx_rtbus_hub_invalid(hub, &ch->name, "id is not in the stream");
+            ngx_rtbus_hub_invalid(hub, &ch->name, RTBUS_REASON_ID_FOREIGN);
             return;
         }
 

@@ -17,7 +17,7 @@ static void ngx_rtbus_mailbox_moved(ngx_rtbus_redis_sub_t *rs,
 static void ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
 static void ngx_rtbus_mailbox_refuse(ngx_rtbus_mailbox_t *mb,
-    const char *reason);
+    const char *text);
 
 
 static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_mailbox_handlers = {
@@ -338,7 +338,7 @@ ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len)
 {
     ngx_uint_t            i;
-    const char           *reason;
+    rtbus_reason_e        reason;
     rtbus_json_value_t    message, value;
     ngx_rtbus_mailbox_t  *mb;
 
@@ -348,7 +348,7 @@ ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
                    "rtbus: mailbox message, len:%uz", len);
 
     if (rtbus_json_value(mb->json, data, len, &message, &reason) != RTBUS_OK) {
-        ngx_rtbus_mailbox_refuse(mb, reason);
+        ngx_rtbus_mailbox_refuse(mb, rtbus_reason_text(reason));
         return;
     }
 
@@ -376,7 +376,7 @@ ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
 
 
 static void
-ngx_rtbus_mailbox_refuse(ngx_rtbus_mailbox_t *mb, const char *reason)
+ngx_rtbus_mailbox_refuse(ngx_rtbus_mailbox_t *mb, const char *text)
 {
     if (mb->complained == ngx_time()) {
         return;
@@ -386,5 +386,5 @@ ngx_rtbus_mailbox_refuse(ngx_rtbus_mailbox_t *mb, const char *reason)
 
     ngx_log_error(NGX_LOG_WARN, mb->log, 0,
                   "rtbus: message to the worker's mailbox dropped: %s",
-                  reason);
+                  text);
 }

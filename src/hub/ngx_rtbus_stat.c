@@ -118,53 +118,6 @@ ngx_rtbus_stat_results[NGX_RTBUS_STAT_RESULTS] = {
 };
 
 
-/* all else is what is wrong with the command */
-
-static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_command_reasons[] = {
-    { "timeout", NGX_RTBUS_STAT_CMD_TIMEOUT },
-    { "forbidden", NGX_RTBUS_STAT_CMD_FORBIDDEN },
-    { "unavailable", NGX_RTBUS_STAT_CMD_UNAVAILABLE },
-    { "too many requests", NGX_RTBUS_STAT_CMD_BUSY },
-    { "busy", NGX_RTBUS_STAT_CMD_BUSY },
-    { NULL, NGX_RTBUS_STAT_CMD_INVALID }
-};
-
-
-static const char *const
-ngx_rtbus_stat_invalids[NGX_RTBUS_STAT_INVALIDS] = {
-    "json", "utf8", "depth", "name", "id", "timestamp", "arguments", "size",
-    "schema", "entry", "other"
-};
-
-
-static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_invalid_reasons[] = {
-    { "not JSON", NGX_RTBUS_STAT_INVALID_JSON },
-    { "not an object", NGX_RTBUS_STAT_INVALID_JSON },
-    { "bad UTF-8", NGX_RTBUS_STAT_INVALID_UTF8 },
-    { "nested too deep", NGX_RTBUS_STAT_INVALID_DEPTH },
-    { "no event name", NGX_RTBUS_STAT_INVALID_NAME },
-    { "event name is not a string", NGX_RTBUS_STAT_INVALID_NAME },
-    { "event name too long", NGX_RTBUS_STAT_INVALID_NAME },
-    { "control character in event name", NGX_RTBUS_STAT_INVALID_NAME },
-    { "reserved event name", NGX_RTBUS_STAT_INVALID_NAME },
-    { "bad id", NGX_RTBUS_STAT_INVALID_ID },
-    { "id is not in the stream", NGX_RTBUS_STAT_INVALID_ID },
-    { "bad timestamp", NGX_RTBUS_STAT_INVALID_TIMESTAMP },
-    { "args is not an array", NGX_RTBUS_STAT_INVALID_ARGUMENTS },
-    { "attachments is not an array of strings",
-      NGX_RTBUS_STAT_INVALID_ARGUMENTS },
-    { "too many attachments", NGX_RTBUS_STAT_INVALID_ARGUMENTS },
-    { "attachment is not base64", NGX_RTBUS_STAT_INVALID_ARGUMENTS },
-    { "bad placeholder", NGX_RTBUS_STAT_INVALID_ARGUMENTS },
-    { "args or attachments is not an array",
-      NGX_RTBUS_STAT_INVALID_ARGUMENTS },
-    { "both data and args", NGX_RTBUS_STAT_INVALID_ARGUMENTS },
-    { "too long", NGX_RTBUS_STAT_INVALID_SIZE },
-    { "bad stream entry", NGX_RTBUS_STAT_INVALID_ENTRY },
-    { NULL, NGX_RTBUS_STAT_INVALID_OTHER }
-};
-
-
 static const char *const
 ngx_rtbus_stat_closeds[NGX_RTBUS_STAT_CLOSEDS] = {
     "client", "gone", "shutdown", "too_slow", "no_room", "ping_timeout",
@@ -189,24 +142,6 @@ ngx_rtbus_stat_refuseds[NGX_RTBUS_STAT_REFUSEDS] = {
     "origin", "unauthorized", "forbidden", "too_many_channels",
     "too_many_requests", "rate_limited", "unavailable", "timeout",
     "namespace", "method", "too_large", "unknown_event", "malformed", "other"
-};
-
-
-static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_refused_reasons[] = {
-    { "origin not allowed", NGX_RTBUS_STAT_REFUSED_ORIGIN },
-    { "unauthorized", NGX_RTBUS_STAT_REFUSED_UNAUTHORIZED },
-    { "forbidden", NGX_RTBUS_STAT_REFUSED_FORBIDDEN },
-    { "too many channels", NGX_RTBUS_STAT_REFUSED_CHANNELS },
-    { "too many requests", NGX_RTBUS_STAT_REFUSED_REQUESTS },
-    { "too many sessions", NGX_RTBUS_STAT_REFUSED_REQUESTS },
-    { "rate limited", NGX_RTBUS_STAT_REFUSED_RATE },
-    { "unavailable", NGX_RTBUS_STAT_REFUSED_UNAVAILABLE },
-    { "timeout", NGX_RTBUS_STAT_REFUSED_TIMEOUT },
-    { "Invalid namespace", NGX_RTBUS_STAT_REFUSED_NAMESPACE },
-    { "method not allowed", NGX_RTBUS_STAT_REFUSED_METHOD },
-    { "body too large", NGX_RTBUS_STAT_REFUSED_LARGE },
-    { "unknown event", NGX_RTBUS_STAT_REFUSED_EVENT },
-    { NULL, NGX_RTBUS_STAT_REFUSED_OTHER }
 };
 
 
@@ -264,7 +199,7 @@ const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
 
     ngx_rtbus_metric_label("events_invalid_total",
         "Events from Redis that were dropped, once per worker.",
-        COUNTER, sum.invalid, "reason", ngx_rtbus_stat_invalids),
+        COUNTER, sum.invalid, "reason", rtbus_reason_kinds),
 
     ngx_rtbus_metric_label("events_delivered_total",
         "Events handed to clients, once per client.",
@@ -792,44 +727,6 @@ ngx_rtbus_stat_add_words(ngx_atomic_t *sum, ngx_atomic_t *from, ngx_uint_t n)
     for (i = 0; i < n; i++) {
         sum[i] += from[i];
     }
-}
-
-
-void
-ngx_rtbus_stat_invalid(ngx_rtbus_stat_t *stat, const char *reason)
-{
-    stat->invalid[ngx_rtbus_stat_reason(ngx_rtbus_stat_invalid_reasons,
-                                        reason)]++;
-}
-
-
-void
-ngx_rtbus_stat_refused(ngx_rtbus_stat_t *stat, const char *reason,
-    ngx_uint_t malformed)
-{
-    ngx_uint_t  i;
-
-    i = ngx_rtbus_stat_reason(ngx_rtbus_stat_refused_reasons, reason);
-
-    if (i == NGX_RTBUS_STAT_REFUSED_OTHER
-        && (malformed || ngx_strncmp(reason, "bad ", 4) == 0))
-    {
-        i = NGX_RTBUS_STAT_REFUSED_MALFORMED;
-    }
-
-    stat->refused[i]++;
-}
-
-
-void
-ngx_rtbus_stat_command(ngx_rtbus_stat_t *stat, const char *reason)
-{
-    ngx_uint_t  i;
-
-    i = reason ? ngx_rtbus_stat_reason(ngx_rtbus_stat_command_reasons, reason)
-               : NGX_RTBUS_STAT_CMD_ERROR;
-
-    stat->commands[i]++;
 }
 
 

@@ -28,6 +28,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "rtbus_reason.h"
 #include <ngx_event.h>
 
 
@@ -78,24 +79,6 @@ typedef enum {
     NGX_RTBUS_STAT_CMD_ERROR,
     NGX_RTBUS_STAT_RESULTS
 } ngx_rtbus_stat_result_e;
-
-
-/* why an event was dropped */
-
-typedef enum {
-    NGX_RTBUS_STAT_INVALID_JSON = 0,
-    NGX_RTBUS_STAT_INVALID_UTF8,
-    NGX_RTBUS_STAT_INVALID_DEPTH,
-    NGX_RTBUS_STAT_INVALID_NAME,
-    NGX_RTBUS_STAT_INVALID_ID,
-    NGX_RTBUS_STAT_INVALID_TIMESTAMP,
-    NGX_RTBUS_STAT_INVALID_ARGUMENTS,
-    NGX_RTBUS_STAT_INVALID_SIZE,
-    NGX_RTBUS_STAT_INVALID_SCHEMA,
-    NGX_RTBUS_STAT_INVALID_ENTRY,
-    NGX_RTBUS_STAT_INVALID_OTHER,
-    NGX_RTBUS_STAT_INVALIDS
-} ngx_rtbus_stat_invalid_e;
 
 
 /* why the connection of a client has ended */
@@ -171,7 +154,7 @@ typedef struct {
     /* counters */
 
     ngx_atomic_t    received[NGX_RTBUS_STAT_KINDS];
-    ngx_atomic_t    invalid[NGX_RTBUS_STAT_INVALIDS];
+    ngx_atomic_t    invalid[RTBUS_REASON_KINDS];
     ngx_atomic_t    delivered[NGX_RTBUS_STAT_TRANSPORTS];
     ngx_atomic_t    replays;
     ngx_atomic_t    replayed;
@@ -238,19 +221,6 @@ typedef struct {
 
 #define ngx_rtbus_stat_add(stat, field, n)  (stat)->field += (n)
 #define ngx_rtbus_stat_sub(stat, field, n)  (stat)->field -= (n)
-
-/*
- * The same by a reason, one of the static texts that go to logs and clients;
- * malformed: what it is if the text is not one that is counted by itself.
- */
-
-void ngx_rtbus_stat_invalid(ngx_rtbus_stat_t *stat, const char *reason);
-void ngx_rtbus_stat_refused(ngx_rtbus_stat_t *stat, const char *reason,
-    ngx_uint_t malformed);
-
-/* a command was not carried out; NULL: no memory */
-
-void ngx_rtbus_stat_command(ngx_rtbus_stat_t *stat, const char *reason);
 
 /* a client's connection has ended; code as in WebSocket, 0: without one */
 

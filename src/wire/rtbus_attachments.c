@@ -17,7 +17,7 @@ static int rtbus_attachments_is_place(const rtbus_str_t *raw,
     rtbus_json_value_t *num);
 
 
-const char *
+rtbus_reason_e
 rtbus_attachments_check(const rtbus_str_t *attachments,
     const rtbus_str_t *data)
 {
@@ -26,7 +26,7 @@ rtbus_attachments_check(const rtbus_str_t *attachments,
     rtbus_json_value_t   value;
 
     if (attachments->data[0] != '[') {
-        return "attachments is not an array of strings";
+        return RTBUS_REASON_ATTACHMENTS;
     }
 
     n = 0;
@@ -35,25 +35,25 @@ rtbus_attachments_check(const rtbus_str_t *attachments,
     while (rtbus_json_next(&value, &pos, attachments) == RTBUS_OK) {
 
         if (value.type != RTBUS_JSON_STRING) {
-            return "attachments is not an array of strings";
+            return RTBUS_REASON_ATTACHMENTS;
         }
 
         if (++n > RTBUS_ATTACHMENTS_MAX) {
-            return "too many attachments";
+            return RTBUS_REASON_ATTACHMENTS_MANY;
         }
 
         if (!rtbus_attachments_base64(&value.raw)) {
-            return "attachment is not base64";
+            return RTBUS_REASON_BASE64;
         }
     }
 
     /* without any the event is none with binary data, and a place is an object */
 
     if (n && data->len && !rtbus_attachments_places(data, n)) {
-        return "bad placeholder";
+        return RTBUS_REASON_PLACEHOLDER;
     }
 
-    return NULL;
+    return RTBUS_REASON_NONE;
 }
 
 

@@ -25,12 +25,11 @@
 
 /*
  * Both are slices of checked JSON, nested no deeper than RTBUS_EVENT_DEPTH; data
- * may be empty.  NULL, or a static text: "attachments is not an array of
- * strings", "too many attachments", "attachment is not base64", "bad
- * placeholder".
+ * may be empty.  RTBUS_REASON_NONE, _ATTACHMENTS, _ATTACHMENTS_MANY, _BASE64 or
+ * _PLACEHOLDER.
  */
 
-const char *rtbus_attachments_check(const rtbus_str_t *attachments,
+rtbus_reason_e rtbus_attachments_check(const rtbus_str_t *attachments,
     const rtbus_str_t *data);
 
 

@@ -53,7 +53,7 @@ static void rtbus_event_job(rtbus_event_t *ev,
 
 int
 rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
-    size_t len, const char **reason)
+    size_t len, rtbus_reason_e *reason)
 {
     int                   rc, i;
     rtbus_json_value_t   *value;
@@ -104,12 +104,12 @@ rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
     value = &members[RTBUS_EVENT_ARGS].value;
 
     if (value->type != RTBUS_JSON_NONE && value->type != RTBUS_JSON_ARRAY) {
-        *reason = "args is not an array";
+        *reason = RTBUS_REASON_ARGS;
         return RTBUS_ERROR;
     }
 
     if (value->type == RTBUS_JSON_ARRAY && ev->data.len) {
-        *reason = "both data and args";
+        *reason = RTBUS_REASON_DATA_AND_ARGS;
         return RTBUS_ERROR;
     }
 
@@ -129,14 +129,14 @@ rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
     }
 
     if (rtbus_event_pos(ev, &members[RTBUS_EVENT_ID].value) != RTBUS_OK) {
-        *reason = "bad id";
+        *reason = RTBUS_REASON_ID;
         return RTBUS_ERROR;
     }
 
     if (rtbus_event_timestamp(ev, &members[RTBUS_EVENT_TIMESTAMP].value)
         != RTBUS_OK)
     {
-        *reason = "bad timestamp";
+        *reason = RTBUS_REASON_TIMESTAMP;
         return RTBUS_ERROR;
     }
 
@@ -191,18 +191,18 @@ rtbus_event_job(rtbus_event_t *ev, const rtbus_json_member_t *members)
 
 int
 rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
-    const char **reason)
+    rtbus_reason_e *reason)
 {
     int     plain;
     size_t  i, len;
 
     if (raw->len == 0) {
-        *reason = "no event name";
+        *reason = RTBUS_REASON_NO_NAME;
         return RTBUS_ERROR;
     }
 
     if (raw->data[0] != '"') {
-        *reason = "event name is not a string";
+        *reason = RTBUS_REASON_NAME_TYPE;
         return RTBUS_ERROR;
     }
 
@@ -218,12 +218,12 @@ rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
     }
 
     if (len == 0) {
-        *reason = "no event name";
+        *reason = RTBUS_REASON_NO_NAME;
         return RTBUS_ERROR;
     }
 
     if (len > RTBUS_EVENT_NAME_MAX) {
-        *reason = "event name too long";
+        *reason = RTBUS_REASON_NAME_LONG;
         return RTBUS_ERROR;
     }
 
@@ -234,14 +234,14 @@ rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
 
         for (i = 0; i < len; i++) {
             if (ev->name_buf[i] < 0x20 || ev->name_buf[i] == 0x7f) {
-                *reason = "control character in event name";
+                *reason = RTBUS_REASON_NAME_CONTROL;
                 return RTBUS_ERROR;
             }
         }
     }
 
     if (rtbus_event_is_reserved(&ev->name)) {
-        *reason = "reserved event name";
+        *reason = RTBUS_REASON_NAME_RESERVED;
         return RTBUS_ERROR;
     }
 

@@ -65,15 +65,12 @@ typedef struct {
  * Parses one envelope.  All slices point into p (name may point into
  * name_buf, so an rtbus_event_t must not be copied by value).
  *
- * RTBUS_OK, or RTBUS_ERROR with *reason, a static text: "not JSON", "bad
- * UTF-8", "nested too deep", "not an object", "no event name", "event name is
- * not a string", "event name too long", "control character in event name",
- * "reserved event name", "bad id", "bad timestamp", "args is not an array",
- * "both data and args", or one of rtbus_attachments_check().
+ * RTBUS_OK, or RTBUS_ERROR with *reason: one of rtbus_json_object(), of names,
+ * _ID, _TIMESTAMP, _ARGS, _DATA_AND_ARGS, or one of rtbus_attachments_check().
  */
 
 int rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
-    size_t len, const char **reason);
+    size_t len, rtbus_reason_e *reason);
 
 /*
  * A name alone, as a string slice of checked JSON: sets name and name_json.
@@ -81,7 +78,7 @@ int rtbus_event_parse(rtbus_json_t *json, rtbus_event_t *ev, const uint8_t *p,
  */
 
 int rtbus_event_name(rtbus_event_t *ev, const rtbus_str_t *raw,
-    const char **reason);
+    rtbus_reason_e *reason);
 
 /* is it a name that Socket.IO keeps for itself: 1 or 0 */
 

@@ -45,9 +45,9 @@ typedef struct {
 
 static int rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
     rtbus_json_parts_t *parts, rtbus_json_value_t *value,
-    const char **reason);
+    rtbus_reason_e *reason);
 static int rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
-    rtbus_json_parts_t *parts, const char **reason);
+    rtbus_json_parts_t *parts, rtbus_reason_e *reason);
 static inline const uint8_t *rtbus_json_string(const uint8_t *p,
     const uint8_t *last, int *escaped);
 static inline const uint8_t *rtbus_json_plain(const uint8_t *p,
@@ -112,7 +112,7 @@ rtbus_json_destroy(rtbus_json_t *json)
 
 int
 rtbus_json_value(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_value_t *value, const char **reason)
+    rtbus_json_value_t *value, rtbus_reason_e *reason)
 {
     rtbus_json_parts_t  parts;
 
@@ -124,7 +124,7 @@ rtbus_json_value(rtbus_json_t *json, const uint8_t *p, size_t len,
 
 int
 rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_member_t *members, size_t nmembers, const char **reason)
+    rtbus_json_member_t *members, size_t nmembers, rtbus_reason_e *reason)
 {
     rtbus_json_parts_t  parts;
     rtbus_json_value_t  value;
@@ -141,7 +141,7 @@ rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
     }
 
     if (value.type != RTBUS_JSON_OBJECT) {
-        *reason = "not an object";
+        *reason = RTBUS_REASON_OBJECT;
         return RTBUS_ERROR;
     }
 
@@ -151,7 +151,7 @@ rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
 
 int
 rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_value_t *values, size_t *n, const char **reason)
+    rtbus_json_value_t *values, size_t *n, rtbus_reason_e *reason)
 {
     rtbus_json_parts_t  parts;
     rtbus_json_value_t  value;
@@ -166,7 +166,7 @@ rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
     }
 
     if (value.type != RTBUS_JSON_ARRAY) {
-        *reason = "not an array";
+        *reason = RTBUS_REASON_ARRAY;
         return RTBUS_ERROR;
     }
 
@@ -466,7 +466,8 @@ rtbus_json_uint(const rtbus_str_t *raw, uint64_t *n)
 
 static int
 rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_parts_t *parts, rtbus_json_value_t *value, const char **reason)
+    rtbus_json_parts_t *parts, rtbus_json_value_t *value,
+    rtbus_reason_e *reason)
 {
     const uint8_t  *last;
 
@@ -485,7 +486,7 @@ rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
     }
 
     if (p == last) {
-        *reason = "not JSON";
+        *reason = RTBUS_REASON_JSON;
         return RTBUS_ERROR;
     }
 
@@ -504,17 +505,17 @@ rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
 
 static int
 rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
-    rtbus_json_parts_t *parts, const char **reason)
+    rtbus_json_parts_t *parts, rtbus_reason_e *reason)
 {
     int                  escaped, ignored;
     uint8_t              closing;
     unsigned             level;
     rtbus_str_t          key;
-    const char          *refused;
+    rtbus_reason_e       refused;
     const uint8_t       *p, *last, *start;
     rtbus_json_value_t   value;
 
-    refused = "not JSON";
+    refused = RTBUS_REASON_JSON;
 
     p = text->data;
     last = p + text->len;
@@ -593,7 +594,7 @@ rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
         case '{':
         case '[':
             if (level == json->depth) {
-                refused = "nested too deep";
+                refused = RTBUS_REASON_DEPTH;
                 goto failed;
             }
 
@@ -696,7 +697,7 @@ failed:
     if (rtbus_utf8_check(RTBUS_UTF8_ACCEPT, text->data, text->len)
         != RTBUS_UTF8_ACCEPT)
     {
-        *reason = "bad UTF-8";
+        *reason = RTBUS_REASON_UTF8;
         return RTBUS_ERROR;
     }
 

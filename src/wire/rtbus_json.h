@@ -15,6 +15,7 @@
 #define _RTBUS_JSON_H_INCLUDED_
 
 
+#include "rtbus_reason.h"
 #include "rtbus_wire.h"
 
 
@@ -56,16 +57,15 @@ rtbus_json_t *rtbus_json_create(unsigned depth);
 void rtbus_json_destroy(rtbus_json_t *json);
 
 /*
- * The three below answer RTBUS_OK, or RTBUS_ERROR with *reason, a static text:
- * "bad UTF-8" (anywhere in the text), "not JSON", "nested too deep", "not an
- * object", "not an array".  White space around the text is allowed and is not
+ * The three below answer RTBUS_OK, or RTBUS_ERROR with *reason: _UTF8 (anywhere
+ * in the text), _JSON, _DEPTH, _OBJECT, _ARRAY.  White space around the text is allowed and is not
  * part of raw.
  */
 
 /* any one JSON value */
 
 int rtbus_json_value(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_value_t *value, const char **reason);
+    rtbus_json_value_t *value, rtbus_reason_e *reason);
 
 /*
  * One JSON object.  Of members with the same name the last counts (as
@@ -74,7 +74,7 @@ int rtbus_json_value(rtbus_json_t *json, const uint8_t *p, size_t len,
  */
 
 int rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_member_t *members, size_t nmembers, const char **reason);
+    rtbus_json_member_t *members, size_t nmembers, rtbus_reason_e *reason);
 
 /*
  * One JSON array.  The first *n elements go to values; *n becomes the number
@@ -83,7 +83,7 @@ int rtbus_json_object(rtbus_json_t *json, const uint8_t *p, size_t len,
  */
 
 int rtbus_json_array(rtbus_json_t *json, const uint8_t *p, size_t len,
-    rtbus_json_value_t *values, size_t *n, const char **reason);
+    rtbus_json_value_t *values, size_t *n, rtbus_reason_e *reason);
 
 /*
  * The byte (of an escape or a literal: the first one) where the last text

@@ -166,7 +166,7 @@ static int
 rtbus_schema_compile(rtbus_schema_compiler_t *c, const rtbus_str_t *text)
 {
     int                      rc;
-    const char              *reason;
+    rtbus_reason_e           reason;
     const uint8_t           *pos;
     rtbus_event_t            ev;
     rtbus_json_value_t       file, key, value;
@@ -180,8 +180,8 @@ rtbus_schema_compile(rtbus_schema_compiler_t *c, const rtbus_str_t *text)
     }
 
     if (rc == RTBUS_ERROR) {
-        return rtbus_schema_error(c, NULL, rtbus_json_failed(c->json), reason,
-                                  NULL);
+        return rtbus_schema_error(c, NULL, rtbus_json_failed(c->json),
+                                  rtbus_reason_text(reason), NULL);
     }
 
     if (file.type != RTBUS_JSON_OBJECT) {
@@ -222,7 +222,8 @@ rtbus_schema_compile(rtbus_schema_compiler_t *c, const rtbus_str_t *text)
         c->event = event->raw;
 
         if (rtbus_event_name(&ev, &key.raw, &reason) != RTBUS_OK) {
-            return rtbus_schema_error(c, NULL, key.raw.data, reason, NULL);
+            return rtbus_schema_error(c, NULL, key.raw.data,
+                                      rtbus_reason_text(reason), NULL);
         }
 
         rc = rtbus_schema_string(c, &event->name, &key.raw, NULL);

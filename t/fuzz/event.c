@@ -32,7 +32,7 @@ static rtbus_json_type_e
 slice_type(const rtbus_str_t *slice, const uint8_t *p, size_t len)
 {
     int                  rc;
-    const char          *reason;
+    rtbus_reason_e       reason;
     rtbus_json_value_t   value;
 
     if (slice->len == 0) {
@@ -70,7 +70,7 @@ check_again(const rtbus_event_t *ev, size_t len)
 {
     int             rc;
     uint8_t        *p, *start;
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_event_t   again;
 
     start = malloc(len + 256);
@@ -121,7 +121,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 {
     int             rc;
     size_t          i;
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_event_t   ev;
 
     if (json == NULL) {
@@ -129,12 +129,12 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
         assert_true(json != NULL);
     }
 
-    reason = NULL;
+    reason = RTBUS_REASON_NONE;
 
     rc = rtbus_event_parse(json, &ev, p, len, &reason);
 
     if (rc != RTBUS_OK) {
-        assert_true(rc == RTBUS_ERROR && reason != NULL);
+        assert_true(rc == RTBUS_ERROR && reason != RTBUS_REASON_NONE);
         return 0;
     }
 

@@ -39,7 +39,7 @@ static void
 check_value(const rtbus_json_value_t *value, const uint8_t *p, size_t len)
 {
     int                  rc;
-    const char          *reason;
+    rtbus_reason_e       reason;
     rtbus_json_value_t   again;
 
     assert_true(value->raw.len != 0);
@@ -62,7 +62,7 @@ check_string(const rtbus_str_t *raw)
     int                  rc;
     size_t               n, size;
     uint8_t             *text, *quoted;
-    const char          *reason;
+    rtbus_reason_e       reason;
     rtbus_str_t          back;
     rtbus_json_value_t   value;
 
@@ -112,7 +112,7 @@ check_quote(const uint8_t *p, size_t len)
     int                  rc;
     size_t               n;
     uint8_t             *text;
-    const char          *reason;
+    rtbus_reason_e       reason;
     rtbus_str_t          raw;
     rtbus_json_value_t   value;
 
@@ -149,7 +149,7 @@ check_object(const uint8_t *p, size_t len, const rtbus_str_t *good)
 {
     int                   rc;
     size_t                i;
-    const char           *reason;
+    rtbus_reason_e        reason;
     rtbus_json_member_t   members[] = {
         rtbus_json_member("a"),
         rtbus_json_member("event"),
@@ -192,7 +192,7 @@ check_array(const rtbus_str_t *raw, const uint8_t *p, size_t len)
 {
     int                  rc;
     size_t               i, n;
-    const char          *reason;
+    rtbus_reason_e       reason;
     const uint8_t       *pos;
     rtbus_json_value_t   element, values[FUZZ_VALUES];
 
@@ -222,7 +222,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 {
     int                  rc, fresh_rc;
     uint64_t             n;
-    const char          *reason, *fresh_reason;
+    rtbus_reason_e       reason, fresh_reason;
     rtbus_json_t        *fresh;
     const char          *expected;
     const uint8_t       *failed;
@@ -233,8 +233,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
         assert_true(json != NULL);
     }
 
-    reason = "";
-    fresh_reason = "";
+    reason = RTBUS_REASON_NONE;
+    fresh_reason = RTBUS_REASON_NONE;
 
     rc = rtbus_json_value(json, p, len, &value, &reason);
 
@@ -245,8 +245,10 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
         assert_true(rc == RTBUS_OK && failed == NULL);
 
     } else {
-        assert_true(rc == RTBUS_ERROR && strcmp(reason, expected) == 0);
-        assert_true(judge_failed(p, len, FUZZ_DEPTH, failed, reason));
+        assert_true(rc == RTBUS_ERROR && strcmp(rtbus_reason_text(reason), expected)
+                                          == 0);
+        assert_true(judge_failed(p, len, FUZZ_DEPTH, failed,
+                                 rtbus_reason_text(reason)));
     }
 
     fresh = rtbus_json_create(FUZZ_DEPTH);
@@ -254,7 +256,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     fresh_rc = rtbus_json_value(fresh, p, len, &value, &fresh_reason);
     rtbus_json_destroy(fresh);
 
-    assert_true(rc == fresh_rc && strcmp(reason, fresh_reason) == 0);
+    assert_true(rc == fresh_rc && reason == fresh_reason);
 
     if (rc == RTBUS_OK) {
         check_value(&value, p, len);

@@ -80,7 +80,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
     int                  rc;
     char                 err[RTBUS_SCHEMA_ERROR], again[RTBUS_SCHEMA_ERROR];
     size_t               line, rest;
-    const char          *reason;
+    rtbus_reason_e       reason;
     const uint8_t       *lf;
     rtbus_str_t          name, none;
     rtbus_schema_t      *schema;

@@ -86,7 +86,7 @@ int
 main(void)
 {
     size_t                     i;
-    const char                *reason;
+    rtbus_reason_e             reason;
     rtbus_str_t                attachments, data;
     const attachments_case_t  *c;
 
@@ -100,8 +100,7 @@ main(void)
 
         reason = rtbus_attachments_check(&attachments, &data);
 
-        ok(reason == c->reason
-           || (reason && c->reason && strcmp(reason, c->reason) == 0),
+        ok(strcmp(rtbus_reason_text(reason), c->reason ? c->reason : "") == 0,
            "%s of %s", c->attachments, c->data);
     }
 

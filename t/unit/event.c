@@ -11,6 +11,10 @@
 #include "rtbus_event.h"
 
 
+#define is_reason(reason, text, ...)                                          \
+    ok(strcmp(rtbus_reason_text(reason), text) == 0, __VA_ARGS__)
+
+
 #define T(s)  s, sizeof(s) - 1
 
 #define CHARS_16   "0123456789abcdef"
@@ -287,7 +291,7 @@ test_good(void)
     int             rc;
     size_t          i;
     uint8_t        *p;
-    const char     *reason;
+    rtbus_reason_e  reason;
     const good_t   *g;
     rtbus_event_t   ev;
 
@@ -302,7 +306,7 @@ test_good(void)
         rc = rtbus_event_parse(json, &ev, p, g->len, &reason);
 
         if (!ok(rc == RTBUS_OK, "good %zu", i)) {
-            printf("# %s\n", reason);
+            printf("# %s\n", rtbus_reason_text(reason));
             free(p);
             continue;
         }
@@ -333,20 +337,21 @@ test_bad(void)
     int             rc;
     size_t          i;
     uint8_t        *p;
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_event_t   ev;
 
     for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        reason = "no reason";
+        reason = RTBUS_REASON_NONE;
 
         p = copy(bad[i].text, bad[i].len);
         rc = rtbus_event_parse(json, &ev, p, bad[i].len, &reason);
         free(p);
 
-        if (!ok(rc == RTBUS_ERROR && strcmp(reason, bad[i].reason) == 0,
+        if (!ok(rc == RTBUS_ERROR
+                && strcmp(rtbus_reason_text(reason), bad[i].reason) == 0,
                 "bad %zu: %s", i, bad[i].reason))
         {
-            printf("# %s\n", reason);
+            printf("# %s\n", rtbus_reason_text(reason));
         }
 
         /* good ones and bad ones come over the same connection */
@@ -368,7 +373,7 @@ test_depth(void)
 {
     size_t          i, n, len;
     char            buf[256];
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_event_t   ev;
 
     for (i = 0; i < 2; i++) {
@@ -383,13 +388,13 @@ test_depth(void)
         len += 2 * n;
         buf[len++] = '}';
 
-        reason = "";
+        reason = RTBUS_REASON_NONE;
 
         is_int(rtbus_event_parse(json, &ev, (uint8_t *) buf, len, &reason),
                i ? RTBUS_ERROR : RTBUS_OK, "%zu levels", n + 1);
     }
 
-    is_mem(reason, strlen(reason), "nested too deep", "reason");
+    is_reason(reason, "nested too deep", "reason");
 }
 
 
@@ -402,7 +407,7 @@ test_name_bytes(void)
     char            text[48];
     size_t          i, j, n, len, wrong;
     uint8_t        *p;
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_event_t   ev;
 
     static const char  xs[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxx";
@@ -427,7 +432,7 @@ test_name_bytes(void)
 
                 if (j == 0x7f) {
                     wrong += (rc != RTBUS_ERROR
-                              || strcmp(reason, NAME_CONTROL) != 0);
+                              || strcmp(rtbus_reason_text(reason), NAME_CONTROL) != 0);
 
                 } else {
                     wrong += (rc != RTBUS_OK || ev.name.len != len
@@ -459,7 +464,7 @@ test_name_bytes(void)
 static void
 test_name(void)
 {
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_str_t     raw;
     rtbus_event_t   ev;
 
@@ -485,19 +490,19 @@ test_name(void)
     raw.len = 4;
 
     is_int(rtbus_event_name(&ev, &raw, &reason), RTBUS_ERROR, "a line feed");
-    is_mem(reason, strlen(reason), NAME_CONTROL, "reason");
+    is_reason(reason, NAME_CONTROL, "reason");
 
     raw.data = (uint8_t *) "[]";
     raw.len = 2;
 
     is_int(rtbus_event_name(&ev, &raw, &reason), RTBUS_ERROR, "an array");
-    is_mem(reason, strlen(reason), NAME_TYPE, "reason");
+    is_reason(reason, NAME_TYPE, "reason");
 
     raw.data = NULL;
     raw.len = 0;
 
     is_int(rtbus_event_name(&ev, &raw, &reason), RTBUS_ERROR, "nothing");
-    is_mem(reason, strlen(reason), NO_NAME, "reason");
+    is_reason(reason, NO_NAME, "reason");
 }
 
 
@@ -506,7 +511,7 @@ test_name(void)
 static void
 job_marks(void)
 {
-    const char     *reason;
+    rtbus_reason_e  reason;
     rtbus_event_t   ev;
 
     static const char  durable[] =

@@ -502,7 +502,7 @@ test_events(void)
     int              rc;
     char             err[RTBUS_SCHEMA_ERROR];
     size_t           i;
-    const char      *reason;
+    rtbus_reason_e   reason;
     rtbus_json_t    *json;
     rtbus_event_t    ev;
     rtbus_schema_t  *schema;

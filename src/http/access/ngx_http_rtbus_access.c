@@ -440,7 +440,7 @@ ngx_http_rtbus_access_channels(ngx_pool_t *pool, ngx_http_rtbus_grant_t *grant,
 {
     ngx_int_t  rc;
 
-    wanted->error = NULL;
+    wanted->error = RTBUS_REASON_NONE;
     ngx_str_null(&wanted->name);
 
     if (ngx_array_init(&wanted->channels, pool, 1,
@@ -488,7 +488,7 @@ ngx_http_rtbus_access_subscribe(ngx_http_rtbus_grant_t *grant,
 
         if (len > NGX_HTTP_RTBUS_CURSOR_MAX) {
             /* a cursor of all these would be too long to resume with */
-            wanted->error = "too many channels";
+            wanted->error = NGX_RTBUS_REASON_CHANNELS;
             return NGX_HTTP_BAD_REQUEST;
         }
 
@@ -497,7 +497,7 @@ ngx_http_rtbus_access_subscribe(ngx_http_rtbus_grant_t *grant,
                           "rtbus: client asked for invalid channel %V",
                           ngx_http_rtbus_text_shown(&name[i]));
 
-            wanted->error = "bad channel";
+            wanted->error = NGX_RTBUS_REASON_CHANNEL;
             return NGX_HTTP_BAD_REQUEST;
         }
 
@@ -505,7 +505,7 @@ ngx_http_rtbus_access_subscribe(ngx_http_rtbus_grant_t *grant,
                                          &name[i], log);
 
         if (rc == NGX_DECLINED) {
-            wanted->error = "forbidden";
+            wanted->error = NGX_RTBUS_REASON_FORBIDDEN;
             wanted->name = name[i];
             return NGX_HTTP_FORBIDDEN;
         }
@@ -543,7 +543,7 @@ ngx_http_rtbus_access_cursor(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
     for ( ;; ) {
 
         if (wanted->channels.nelts + wanted->refused.nelts > max) {
-            wanted->error = "too many channels";
+            wanted->error = NGX_RTBUS_REASON_CHANNELS;
             return NGX_HTTP_BAD_REQUEST;
         }
 
@@ -600,7 +600,7 @@ ngx_http_rtbus_access_cursor(ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor,
                   "rtbus: client sent malformed cursor %V",
                   ngx_http_rtbus_text_shown(cursor));
 
-    wanted->error = "bad cursor";
+    wanted->error = NGX_RTBUS_REASON_CURSOR;
     return NGX_HTTP_BAD_REQUEST;
 }
 

@@ -114,7 +114,7 @@ typedef struct {
                                     allows */
     ngx_array_t    refused;      /* ngx_str_t, those of the cursor that no rule
                                     allows */
-    const char    *error;        /* text for the client */
+    ngx_uint_t     error;        /* see ngx_rtbus_reason.h */
     ngx_str_t      name;         /* of the channel, if one is to be named */
 } ngx_http_rtbus_wanted_t;
 

@@ -347,8 +347,8 @@ ngx_http_rtbus_enter_handler(void *data, ngx_int_t rc, ngx_str_t *name)
 
     case NGX_DECLINED:
         ngx_http_rtbus_access_foreign(name, c->log);
-        rc = ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
-                                  "channel", name);
+        rc = ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
+                                  NGX_RTBUS_REASON_FORBIDDEN, "channel", name);
         break;
 
     default: /* NGX_ERROR */

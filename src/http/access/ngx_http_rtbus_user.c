@@ -150,7 +150,8 @@ ngx_http_rtbus_unauthorized(ngx_http_request_t *r, const char *reason)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_UNAUTHORIZED, "unauthorized",
+    return ngx_http_rtbus_error(r, NGX_HTTP_UNAUTHORIZED,
+                                NGX_RTBUS_REASON_UNAUTHORIZED,
                                 reason ? "reason" : NULL, &text);
 }
 

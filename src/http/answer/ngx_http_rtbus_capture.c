@@ -163,7 +163,7 @@ ngx_http_rtbus_capture_event(ngx_http_rtbus_capture_t *ctx)
 {
     ngx_int_t            rc;
     ngx_uint_t           json;
-    const char          *reason;
+    rtbus_reason_e       reason;
     rtbus_str_t         *name, *data;
     rtbus_json_value_t   value;
 

@@ -27,7 +27,7 @@ static ngx_int_t ngx_http_rtbus_capture_claimed(ngx_http_request_t *r,
 static ngx_int_t ngx_http_rtbus_capture_away(ngx_http_request_t *r,
     ngx_http_rtbus_capture_t *ctx, redisReply *reply);
 static ngx_int_t ngx_http_rtbus_capture_refuse(ngx_http_request_t *r,
-    ngx_http_rtbus_capture_t *ctx, ngx_uint_t status, const char *error);
+    ngx_http_rtbus_capture_t *ctx, ngx_uint_t status, ngx_uint_t error);
 static ngx_int_t ngx_http_rtbus_capture_run(ngx_http_request_t *r,
     ngx_http_rtbus_capture_t *ctx);
 
@@ -160,14 +160,14 @@ ngx_http_rtbus_capture_start(ngx_http_request_t *r)
 
     if (claim->key.len > NGX_HTTP_RTBUS_CAPTURE_ID) {
         return ngx_http_rtbus_capture_refuse(r, ctx, NGX_HTTP_BAD_REQUEST,
-                                             "id is too long");
+                                             NGX_RTBUS_REASON_ID_LONG);
     }
 
     if (r->method == NGX_HTTP_POST
         && ngx_http_rtbus_capture_cursor(r, ctx) != NGX_OK)
     {
         return ngx_http_rtbus_capture_refuse(r, ctx, NGX_HTTP_RTBUS_GONE,
-                                             "gone");
+                                             NGX_RTBUS_REASON_GONE);
     }
 
     ngx_http_set_ctx(r, ctx, ngx_http_rtbus_capture_filter_module);
@@ -309,15 +309,15 @@ ngx_http_rtbus_capture_claimed(ngx_http_request_t *r,
         }
 
         return ngx_http_rtbus_capture_refuse(r, ctx, NGX_HTTP_CONFLICT,
-                                             "busy");
+                                             NGX_RTBUS_REASON_BUSY);
 
     case NGX_RTBUS_JOB_FORBIDDEN:
         return ngx_http_rtbus_capture_refuse(r, ctx, NGX_HTTP_FORBIDDEN,
-                                             "forbidden");
+                                             NGX_RTBUS_REASON_FORBIDDEN);
 
     default: /* NGX_RTBUS_JOB_GONE */
         return ngx_http_rtbus_capture_refuse(r, ctx, NGX_HTTP_RTBUS_GONE,
-                                             "gone");
+                                             NGX_RTBUS_REASON_GONE);
     }
 
     if (claim->old.len) {
@@ -374,7 +374,7 @@ ngx_http_rtbus_capture_away(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_rtbus_capture_refuse(ngx_http_request_t *r,
-    ngx_http_rtbus_capture_t *ctx, ngx_uint_t status, const char *error)
+    ngx_http_rtbus_capture_t *ctx, ngx_uint_t status, ngx_uint_t error)
 {
     ngx_http_rtbus_capture_set_state(ctx, NGX_HTTP_RTBUS_CAPTURE_PASS);
 

@@ -75,7 +75,8 @@ ngx_http_rtbus_replay_none(ngx_http_request_t *r, ngx_http_rtbus_replay_t *rp)
         return ngx_http_rtbus_replay_empty(r);
     }
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "nothing to replay",
+    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND,
+                                NGX_RTBUS_REASON_NO_REPLAY,
                                 "channel", &rp->channel);
 }
 

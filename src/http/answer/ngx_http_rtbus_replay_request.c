@@ -89,7 +89,8 @@ ngx_http_rtbus_replay_handler(ngx_http_request_t *r)
                       "client asked for a replay of bad channel %V",
                       ngx_http_rtbus_text_shown(&rp->channel));
 
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                    NGX_RTBUS_REASON_CHANNEL,
                                     "channel", &rp->channel);
     }
 
@@ -277,8 +278,8 @@ ngx_http_rtbus_replay_value(ngx_http_request_t *r, ngx_http_rtbus_replay_t *rp,
                   "client sent bad position %V",
                   ngx_http_rtbus_text_shown(value));
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad position", NULL,
-                                NULL);
+    return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                NGX_RTBUS_REASON_POSITION, NULL, NULL);
 }
 
 

@@ -78,7 +78,8 @@ ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
                       "client wants to stop the job of bad channel %V",
                       ngx_http_rtbus_text_shown(&stop->channel));
 
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                    NGX_RTBUS_REASON_CHANNEL,
                                     "channel", &stop->channel);
     }
 
@@ -234,7 +235,7 @@ ngx_http_rtbus_stop_reply(ngx_http_request_t *r, ngx_http_rtbus_stop_t *stop,
 static ngx_int_t
 ngx_http_rtbus_stop_none(ngx_http_request_t *r, ngx_http_rtbus_stop_t *stop)
 {
-    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "no such job",
+    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, NGX_RTBUS_REASON_NO_JOB,
                                 "channel", &stop->channel);
 }
 

@@ -899,7 +899,7 @@ ngx_http_rtbus_poll_reply(ngx_http_request_t *r,
 
     case NGX_HTTP_RTBUS_EIO_AWAY:
         return ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                    "unavailable", NULL, NULL);
+                                    NGX_RTBUS_REASON_UNAVAILABLE, NULL, NULL);
 
     default:
         break;
@@ -924,10 +924,10 @@ ngx_http_rtbus_poll_reply(ngx_http_request_t *r,
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    ngx_rtbus_stat_refused(rlcf->bus->worker->hub.stat,
-                           error == NGX_HTTP_RTBUS_EIO_FORBIDDEN
-                           ? "forbidden" : ngx_http_rtbus_poll_errors[error],
-                           error != NGX_HTTP_RTBUS_EIO_FORBIDDEN);
+    ngx_rtbus_stat_add(rlcf->bus->worker->hub.stat,
+                       refused[error == NGX_HTTP_RTBUS_EIO_FORBIDDEN
+                               ? NGX_RTBUS_STAT_REFUSED_FORBIDDEN
+                               : NGX_RTBUS_STAT_REFUSED_MALFORMED], 1);
 
     return ngx_http_rtbus_reply(r, error == NGX_HTTP_RTBUS_EIO_FORBIDDEN
                                    ? NGX_HTTP_FORBIDDEN : NGX_HTTP_BAD_REQUEST,

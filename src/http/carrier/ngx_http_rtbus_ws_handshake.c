@@ -27,7 +27,7 @@ static void ngx_http_rtbus_ws_headers(ngx_http_request_t *r,
 static ngx_uint_t ngx_http_rtbus_ws_token(ngx_table_elt_t *h,
     const char *token);
 static ngx_int_t ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r,
-    const char *error);
+    ngx_uint_t error);
 
 
 ngx_uint_t
@@ -60,8 +60,7 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 
     if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                    "body in a websocket handshake",
-                                    NULL, NULL);
+                                    NGX_RTBUS_REASON_WS_BODY, NULL, NULL);
     }
 
     /* RFC 6455 section 4.2.1 */
@@ -77,7 +76,7 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
         || !headers.upgrade || !headers.connection)
     {
         return ngx_http_rtbus_ws_upgrade_required(r,
-                                            "websocket handshake expected");
+                                                  NGX_RTBUS_REASON_HANDSHAKE);
     }
 
     h = headers.version;
@@ -94,7 +93,7 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
         }
 
         return ngx_http_rtbus_ws_upgrade_required(r,
-                                            "websocket version 13 expected");
+                                                  NGX_RTBUS_REASON_WS_VERSION);
     }
 
     h = headers.key;
@@ -105,7 +104,7 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
         || ngx_decode_base64(&raw, &h->value) != NGX_OK || raw.len != 16)
     {
         return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                    "bad Sec-WebSocket-Key", NULL, NULL);
+                                    NGX_RTBUS_REASON_WS_KEY, NULL, NULL);
     }
 
     *key = h->value;
@@ -114,7 +113,7 @@ ngx_http_rtbus_ws_handshake(ngx_http_request_t *r, ngx_str_t *key)
 
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
-                                    "origin not allowed", NULL, NULL);
+                                    NGX_RTBUS_REASON_ORIGIN, NULL, NULL);
     }
 
     return rc;
@@ -276,7 +275,7 @@ ngx_http_rtbus_ws_token(ngx_table_elt_t *h, const char *token)
 /* 426 names what to upgrade to (RFC 9110 section 15.5.22), except in HTTP/2 */
 
 static ngx_int_t
-ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r, const char *error)
+ngx_http_rtbus_ws_upgrade_required(ngx_http_request_t *r, ngx_uint_t error)
 {
     ngx_str_t  protocol, option;
 

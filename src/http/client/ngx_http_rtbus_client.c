@@ -241,7 +241,7 @@ ngx_http_rtbus_client_refuse_channel(ngx_http_rtbus_client_t *cli,
     ngx_str_t   data;
     u_char      buf[RTBUS_CHANNEL_MAX + 64];
 
-    ngx_rtbus_stat_refused(cli->hub->stat, "forbidden", 0);
+    ngx_rtbus_reason_refused(cli->hub->stat, NGX_RTBUS_REASON_FORBIDDEN);
 
     p = ngx_snprintf(buf, sizeof(buf),
                      "{\"channel\":\"%V\",\"error\":\"forbidden\"}", channel);
@@ -253,19 +253,16 @@ ngx_http_rtbus_client_refuse_channel(ngx_http_rtbus_client_t *cli,
 
 
 ngx_int_t
-ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli, const char *error,
+ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli, ngx_uint_t error,
     uint64_t *ack)
 {
-    ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
-                  "client is refused, %s", error);
-
-    return ngx_http_rtbus_client_error(cli, error, 0, ack);
+    return ngx_http_rtbus_client_error(cli, error, NULL, 0, ack);
 }
 
 
 ngx_int_t
-ngx_http_rtbus_client_error(ngx_http_rtbus_client_t *cli, const char *error,
-    ngx_msec_t retry, uint64_t *ack)
+ngx_http_rtbus_client_error(ngx_http_rtbus_client_t *cli, ngx_uint_t error,
+    const char *text, ngx_msec_t retry, uint64_t *ack)
 {
     ngx_str_t                 data;
     ngx_http_rtbus_outcome_t  outcome;
@@ -276,8 +273,15 @@ ngx_http_rtbus_client_error(ngx_http_rtbus_client_t *cli, const char *error,
     ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
 
     outcome.error = error;
+    outcome.text = text;
 
-    ngx_rtbus_stat_refused(cli->hub->stat, error, 0);
+    if (retry == 0) {
+        ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
+                      "rtbus: client is refused, %s",
+                      ngx_http_rtbus_outcome_text(&outcome));
+    }
+
+    ngx_rtbus_reason_refused(cli->hub->stat, error);
 
     data.data = buf;
     data.len = ngx_http_rtbus_command_json(&outcome, buf);

@@ -188,15 +188,15 @@ void ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli,
     rtbus_event_t *event, ngx_str_t *channel);
 
 /*
- * {"ok":false,"error":"<error>"}, by an ack or, if that is NULL, an "error"
- * event.  The first one logs it; the other one does not, and has "retryAfter"
- * in it, ms, unless that is 0.  NGX_OK or NGX_ERROR.
+ * {"ok":false,"error":"<text>"}, by an ack or, if that is NULL, an "error"
+ * event.  text: more than the error's own text says, or NULL.  With retry, ms,
+ * which becomes "retryAfter", the refusal is not logged.  NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_client_refuse(ngx_http_rtbus_client_t *cli,
-    const char *error, uint64_t *ack);
+    ngx_uint_t error, uint64_t *ack);
 ngx_int_t ngx_http_rtbus_client_error(ngx_http_rtbus_client_t *cli,
-    const char *error, ngx_msec_t retry, uint64_t *ack);
+    ngx_uint_t error, const char *text, ngx_msec_t retry, uint64_t *ack);
 
 /* refuses a channel that the client did not ask for by an event of its own */
 

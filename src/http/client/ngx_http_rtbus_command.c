@@ -36,11 +36,12 @@ static const ngx_http_rtbus_command_rule_t *ngx_http_rtbus_command_rule(
 static ngx_http_rtbus_command_t *ngx_http_rtbus_command_start(
     ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
     ngx_http_rtbus_input_t *in, ngx_uint_t answer,
-    ngx_http_rtbus_command_pt handler, void *data, const char **error);
-static const char *ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
+    ngx_http_rtbus_command_pt handler, void *data,
+    ngx_http_rtbus_outcome_t *refused);
+static ngx_uint_t ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
     const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
     u_char *buf, ngx_str_t *job, ngx_str_t *dedupe);
-static const char *ngx_http_rtbus_command_dedupe(
+static ngx_uint_t ngx_http_rtbus_command_dedupe(
     ngx_http_rtbus_asker_t *asker, ngx_http_rtbus_input_t *in,
     rtbus_json_value_t *value, ngx_str_t *dedupe);
 static rtbus_json_type_e ngx_http_rtbus_command_type(ngx_str_t *json);
@@ -190,8 +191,13 @@ ngx_http_rtbus_command_notify(ngx_http_rtbus_asker_t *asker, const char *name,
         return;
     }
 
-    ngx_rtbus_stat_command(asker->worker->hub.stat,
-                           cmd ? "unavailable" : NULL);
+    if (cmd) {
+        ngx_rtbus_reason_command(asker->worker->hub.stat,
+                                 NGX_RTBUS_REASON_UNAVAILABLE);
+    } else {
+        ngx_rtbus_stat_add(asker->worker->hub.stat,
+                           commands[NGX_RTBUS_STAT_CMD_ERROR], 1);
+    }
 
     ngx_log_error(NGX_LOG_INFO, asker->log, 0,
                   "rtbus: event \"%s\" is lost, redis is away", name);
@@ -205,7 +211,8 @@ ngx_http_rtbus_command_notify(ngx_http_rtbus_asker_t *asker, const char *name,
 ngx_http_rtbus_command_t *
 ngx_http_rtbus_command_run(ngx_http_rtbus_asker_t *asker,
     ngx_http_rtbus_input_t *in, ngx_uint_t answer,
-    ngx_http_rtbus_command_pt handler, void *data, const char **error)
+    ngx_http_rtbus_command_pt handler, void *data,
+    ngx_http_rtbus_outcome_t *refused)
 {
     ngx_http_rtbus_command_t             *cmd;
     const ngx_http_rtbus_command_rule_t  *rule;
@@ -216,14 +223,18 @@ ngx_http_rtbus_command_run(ngx_http_rtbus_asker_t *asker,
            ? ngx_http_rtbus_command_rule(asker->rules, &in->name, 0) : NULL;
 
     if (rule == NULL) {
-        *error = "unknown event";
+        refused->error = NGX_RTBUS_REASON_EVENT;
         return NULL;
     }
 
     cmd = ngx_http_rtbus_command_start(asker, rule, in, answer, handler, data,
-                                       error);
-    if (cmd == NULL) {
-        ngx_rtbus_stat_command(asker->worker->hub.stat, *error);
+                                       refused);
+    if (cmd == NULL && refused->error) {
+        ngx_rtbus_reason_command(asker->worker->hub.stat, refused->error);
+
+    } else if (cmd == NULL) {
+        ngx_rtbus_stat_add(asker->worker->hub.stat,
+                           commands[NGX_RTBUS_STAT_CMD_ERROR], 1);
     }
 
     return cmd;
@@ -234,7 +245,7 @@ static ngx_http_rtbus_command_t *
 ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
     const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
     ngx_uint_t answer, ngx_http_rtbus_command_pt handler, void *data,
-    const char **error)
+    ngx_http_rtbus_outcome_t *refused)
 {
     u_char                      job_buf[RTBUS_CHANNEL_MAX];
     u_char                      buf[NGX_HTTP_RTBUS_MAX_DEDUPE];
@@ -246,9 +257,14 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
     dedupe.data = buf;
     dedupe.len = 0;
 
-    *error = ngx_http_rtbus_command_check(asker, rule, in, job_buf, &job,
-                                          &dedupe);
-    if (*error) {
+    refused->error = ngx_http_rtbus_command_check(asker, rule, in, job_buf,
+                                                  &job, &dedupe);
+    if (refused->error) {
+
+        if (refused->error == NGX_RTBUS_REASON_SCHEMA) {
+            refused->text = asker->worker->commands.invalid;
+        }
+
         return NULL;
     }
 
@@ -257,7 +273,7 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
     if (!ngx_rtbus_redis_shards_up(&asker->worker->hub.shards)
         || (wants && !asker->worker->hub.mailbox.ready))
     {
-        *error = "unavailable";
+        refused->error = NGX_RTBUS_REASON_UNAVAILABLE;
         return NULL;
     }
 
@@ -267,14 +283,14 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
          && ngx_queue_empty(&commands->orphans))
         || commands->size > NGX_HTTP_RTBUS_MAX_PARCELS)
     {
-        *error = "too many requests";
+        refused->error = NGX_RTBUS_REASON_REQUESTS;
         return NULL;
     }
 
     cmd = ngx_http_rtbus_command_create(asker, rule, in, &job, &dedupe, wants);
 
     if (cmd == NULL) {
-        *error = NULL;
+        refused->error = RTBUS_REASON_NONE;
         return NULL;
     }
 
@@ -297,19 +313,19 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
     cmd->handler = NULL;
     ngx_http_rtbus_command_done(cmd, NULL);
 
-    *error = "unavailable";
+    refused->error = NGX_RTBUS_REASON_UNAVAILABLE;
     return NULL;
 }
 
 
 /*
- * All that is looked at before a command is sent: NULL, or why it is not.  job
+ * All that is checked before a command is sent: why it is refused, or 0.  job
  * becomes the job's channel, in buf, or empty if the rule names no job; dedupe,
  * which has room for NGX_HTTP_RTBUS_MAX_DEDUPE bytes, stays empty without an
  * ackId.
  */
 
-static const char *
+static ngx_uint_t
 ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
     const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
     u_char *buf, ngx_str_t *job, ngx_str_t *dedupe)
@@ -320,15 +336,12 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
                                     rtbus_json_member("") };
     const rtbus_schema_t   *schema;
 
-    /* it has to last until the client has its answer */
-    static char  err[RTBUS_SCHEMA_ERROR];
-
     if ((rule->owner || rule->claim) && asker->user.len == 0) {
 
         ngx_log_error(NGX_LOG_INFO, asker->log, 0,
                       "client without a user sent command %V",
                       ngx_http_rtbus_text_shown(&in->name));
-        return "forbidden";
+        return NGX_RTBUS_REASON_FORBIDDEN;
     }
 
     data.type = ngx_http_rtbus_command_type(&in->data);
@@ -341,8 +354,11 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
         name.len = in->name.len;
         name.data = in->name.data;
 
-        if (rtbus_schema_check(schema, &name, &data.raw, err) != RTBUS_OK) {
-            return err;
+        if (rtbus_schema_check(schema, &name, &data.raw,
+                               asker->worker->commands.invalid)
+            != RTBUS_OK)
+        {
+            return NGX_RTBUS_REASON_SCHEMA;
         }
     }
 
@@ -364,16 +380,16 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
         if (rule->job.len
             && rtbus_json_count(&data.raw, m[1].name, m[1].len) > 1)
         {
-            return "bad jobId";
+            return NGX_RTBUS_REASON_JOB_ID;
         }
 
         if (rtbus_json_count(&data.raw, m[0].name, m[0].len) > 1) {
-            return "bad ackId";
+            return NGX_RTBUS_REASON_ACK_ID;
         }
     }
 
     if (rule->job.len && ngx_http_rtbus_name_job(id, buf, job) != NGX_OK) {
-        return "bad jobId";
+        return NGX_RTBUS_REASON_JOB_ID;
     }
 
     return ngx_http_rtbus_command_dedupe(asker, in, &m[0].value, dedupe);
@@ -385,7 +401,7 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
  * and the event in it, each behind its length.
  */
 
-static const char *
+static ngx_uint_t
 ngx_http_rtbus_command_dedupe(ngx_http_rtbus_asker_t *asker,
     ngx_http_rtbus_input_t *in, rtbus_json_value_t *value, ngx_str_t *dedupe)
 {
@@ -393,17 +409,17 @@ ngx_http_rtbus_command_dedupe(ngx_http_rtbus_asker_t *asker,
     u_char  *p;
 
     if (value->type == RTBUS_JSON_NONE || value->type == RTBUS_JSON_NULL) {
-        return NULL;
+        return RTBUS_REASON_NONE;
     }
 
     if (value->type != RTBUS_JSON_STRING) {
-        return "bad ackId";
+        return NGX_RTBUS_REASON_ACK_ID;
     }
 
     len = rtbus_json_unquote(NULL, &value->raw);
 
     if (len == 0) {
-        return "bad ackId";
+        return NGX_RTBUS_REASON_ACK_ID;
     }
 
     p = ngx_slprintf(dedupe->data, dedupe->data + NGX_HTTP_RTBUS_MAX_DEDUPE,
@@ -411,14 +427,14 @@ ngx_http_rtbus_command_dedupe(ngx_http_rtbus_asker_t *asker,
                      in->name.len, &in->name);
 
     if (len > (size_t) (dedupe->data + NGX_HTTP_RTBUS_MAX_DEDUPE - p)) {
-        return "bad ackId";
+        return NGX_RTBUS_REASON_ACK_ID;
     }
 
     p += rtbus_json_unquote(p, &value->raw);
 
     dedupe->len = p - dedupe->data;
 
-    return NULL;
+    return RTBUS_REASON_NONE;
 }
 
 
@@ -708,7 +724,8 @@ ngx_http_rtbus_command_owned(void *data, ngx_int_t rc)
 
     ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
 
-    outcome.error = (rc == NGX_DECLINED) ? "forbidden" : "unavailable";
+    outcome.error = (rc == NGX_DECLINED) ? NGX_RTBUS_REASON_FORBIDDEN
+                                         : NGX_RTBUS_REASON_UNAVAILABLE;
 
     ngx_http_rtbus_command_done(cmd, &outcome);
 }
@@ -815,7 +832,7 @@ ngx_http_rtbus_command_reply(void *data, redisReply *reply)
         && reply->element[1]->integer < 0)
     {
         ngx_http_rtbus_command_full(cmd);
-        outcome.error = "busy";
+        outcome.error = NGX_RTBUS_REASON_BUSY;
 
     } else if (reply && reply->type == REDIS_REPLY_ARRAY
                && reply->elements == 2
@@ -834,7 +851,7 @@ ngx_http_rtbus_command_reply(void *data, redisReply *reply)
 
     } else {
         ngx_http_rtbus_command_failed(cmd, reply);
-        outcome.error = "unavailable";
+        outcome.error = NGX_RTBUS_REASON_UNAVAILABLE;
     }
 
     if (cmd->waiting) {
@@ -912,7 +929,7 @@ ngx_http_rtbus_command_timeout(ngx_event_t *ev)
 
     ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
 
-    outcome.error = "timeout";
+    outcome.error = NGX_RTBUS_REASON_TIMEOUT;
 
     ngx_http_rtbus_command_done(cmd, &outcome);
 }
@@ -928,7 +945,7 @@ ngx_http_rtbus_command_answered(void *data, rtbus_json_value_t *value,
 
     uint64_t                   number;
     rtbus_str_t                raw;
-    const char                *reason;
+    rtbus_reason_e             reason;
     rtbus_json_member_t        m[] = { rtbus_json_member("data"),
                                        rtbus_json_member("attachments") };
     ngx_http_rtbus_outcome_t   outcome;
@@ -958,7 +975,7 @@ ngx_http_rtbus_command_answered(void *data, rtbus_json_value_t *value,
         if (reason) {
             ngx_rtbus_hub_invalid(&worker->hub, &worker->hub.mailbox.name,
                                   reason);
-            outcome.error = "bad reply";
+            outcome.error = NGX_RTBUS_REASON_REPLY;
             outcome.attachments.len = 0;
         }
     }
@@ -1059,7 +1076,7 @@ ngx_http_rtbus_command_count(ngx_rtbus_stat_t *stat,
     ngx_http_rtbus_outcome_t *outcome)
 {
     if (outcome->error) {
-        ngx_rtbus_stat_command(stat, outcome->error);
+        ngx_rtbus_reason_command(stat, outcome->error);
 
     } else if (outcome->id.len == 0) {
         ngx_rtbus_stat_add(stat, commands[NGX_RTBUS_STAT_CMD_REPLIED], 1);
@@ -1130,19 +1147,21 @@ ngx_http_rtbus_command_leave(ngx_http_rtbus_command_t *cmd)
 size_t
 ngx_http_rtbus_command_json(ngx_http_rtbus_outcome_t *outcome, u_char *dst)
 {
-    u_char  *p;
-    size_t   len;
+    u_char      *p;
+    size_t       len;
+    const char  *text;
 
-    if (outcome->error == NULL) {
+    if (outcome->error == RTBUS_REASON_NONE) {
         return ngx_snprintf(dst, NGX_HTTP_RTBUS_OUTCOME_MAX,
                             "{\"ok\":true,\"id\":\"%V\"%s}", &outcome->id,
                             outcome->duplicate ? ",\"duplicate\":true" : "")
                - dst;
     }
 
-    len = ngx_strlen(outcome->error);
+    text = ngx_http_rtbus_outcome_text(outcome);
+    len = ngx_strlen(text);
 
-    while (rtbus_json_quote(NULL, (u_char *) outcome->error, len)
+    while (rtbus_json_quote(NULL, (u_char *) text, len)
            > NGX_HTTP_RTBUS_OUTCOME_MAX - sizeof("{\"ok\":false,\"error\":}"))
     {
         len--;
@@ -1150,7 +1169,7 @@ ngx_http_rtbus_command_json(ngx_http_rtbus_outcome_t *outcome, u_char *dst)
 
     p = ngx_cpymem(dst, "{\"ok\":false,\"error\":",
                    sizeof("{\"ok\":false,\"error\":") - 1);
-    p += rtbus_json_quote(p, (u_char *) outcome->error, len);
+    p += rtbus_json_quote(p, (u_char *) text, len);
     *p++ = '}';
 
     return p - dst;

@@ -63,7 +63,10 @@ typedef struct {
 /* what has become of a command */
 
 typedef struct {
-    const char                       *error;     /* NULL: see below */
+    ngx_uint_t                        error;     /* see ngx_rtbus_reason.h; 0:
+                                                    see below */
+    const char                       *text;      /* more than the text of error
+                                                    says, or NULL */
     ngx_str_t                         id;        /* Redis has it; empty: the
                                                     producer has answered */
     ngx_uint_t                        duplicate; /* ... has had it before, and
@@ -72,6 +75,13 @@ typedef struct {
     rtbus_json_value_t                data;      /* of the producer */
     rtbus_str_t                       attachments;  /* as above */
 } ngx_http_rtbus_outcome_t;
+
+
+/* what an outcome with an error says to the client */
+
+#define ngx_http_rtbus_outcome_text(outcome)                                  \
+    ((outcome)->text ? (outcome)->text                                        \
+                     : ngx_rtbus_reason_text((outcome)->error))
 
 
 typedef struct ngx_http_rtbus_command_s  ngx_http_rtbus_command_t;
@@ -131,14 +141,15 @@ void ngx_http_rtbus_command_close(ngx_http_rtbus_worker_t *worker);
  * Runs an event of a client as a command.  answer: the client wants to know
  * what the producer says, where the rule has it.
  *
- * Answers the command, and the handler will be called; NULL: refused, *error
- * says why ("unknown event", "bad jobId", ...), or is NULL: no memory.
+ * Answers the command, and the handler will be called; NULL: the command is
+ * refused.  Then error and text of *refused, which is zeroed memory, say why;
+ * error 0: no memory.  The text lasts until the next command.
  */
 
 ngx_http_rtbus_command_t *ngx_http_rtbus_command_run(
     ngx_http_rtbus_asker_t *asker, ngx_http_rtbus_input_t *in,
     ngx_uint_t answer, ngx_http_rtbus_command_pt handler, void *data,
-    const char **error);
+    ngx_http_rtbus_outcome_t *refused);
 
 /*
  * The worker is about to leave, and waits for no producer any more: neither for

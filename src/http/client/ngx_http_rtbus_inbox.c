@@ -64,7 +64,7 @@ static ngx_int_t ngx_http_rtbus_inbox_allowed(ngx_http_rtbus_client_t *cli,
 static ngx_int_t ngx_http_rtbus_inbox_join(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
     uint64_t *ack);
-static const char *ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli,
+static ngx_uint_t ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel);
 static ngx_int_t ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
@@ -80,11 +80,11 @@ static ngx_int_t ngx_http_rtbus_inbox_text(ngx_http_rtbus_ask_t *ask);
 static ngx_int_t ngx_http_rtbus_inbox_state(ngx_http_rtbus_ask_t *ask,
     redisReply *reply, ngx_pool_t *pool, ngx_http_rtbus_snapshot_t *state);
 
-static const char *ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value,
+static ngx_uint_t ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value,
     u_char *buf, ngx_str_t *channel);
-static const char *ngx_http_rtbus_inbox_job(rtbus_json_value_t *value,
+static ngx_uint_t ngx_http_rtbus_inbox_job(rtbus_json_value_t *value,
     u_char *buf, ngx_str_t *channel);
-static const char *ngx_http_rtbus_inbox_position(rtbus_json_value_t *value,
+static ngx_uint_t ngx_http_rtbus_inbox_position(rtbus_json_value_t *value,
     rtbus_pos_t *pos);
 static void ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli,
     const char *name, ngx_str_t *channel);
@@ -120,7 +120,7 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
     uint64_t *ack)
 {
     ngx_int_t                      rc;
-    const char                    *error;
+    ngx_http_rtbus_outcome_t       refused;
     ngx_http_rtbus_inbox_event_t  *event;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
@@ -145,16 +145,20 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
         return event->handler(cli, &in->data, ack);
     }
 
-    rc = ngx_http_rtbus_sender_command(cli, in, ack, &error);
+    ngx_memzero(&refused, sizeof(ngx_http_rtbus_outcome_t));
 
-    return (rc == NGX_DECLINED) ? ngx_http_rtbus_client_refuse(cli, error, ack)
-                                : rc;
+    rc = ngx_http_rtbus_sender_command(cli, in, ack, &refused);
+
+    return (rc == NGX_DECLINED)
+           ? ngx_http_rtbus_client_error(cli, refused.error, refused.text, 0,
+                                         ack)
+           : rc;
 }
 
 
 ngx_int_t
 ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
-    const char *error, uint64_t *ack)
+    ngx_uint_t error, uint64_t *ack)
 {
     ngx_int_t  rc;
 
@@ -196,10 +200,11 @@ ngx_http_rtbus_inbox_rate(ngx_http_rtbus_client_t *cli, ngx_str_t *join,
         cli->bucket.limited = 1;
 
         ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
-                      "client is refused, rate limited");
+                      "rtbus: client is refused, rate limited");
     }
 
-    rc = ngx_http_rtbus_client_error(cli, "rate limited", ms, ack);
+    rc = ngx_http_rtbus_client_error(cli, NGX_RTBUS_REASON_RATE, NULL, ms,
+                                     ack);
 
     return (rc == NGX_OK) ? NGX_DECLINED : rc;
 }
@@ -212,13 +217,13 @@ ngx_http_rtbus_inbox_new(ngx_http_rtbus_client_t *cli, ngx_str_t *data)
 {
     u_char                buf[RTBUS_CHANNEL_MAX];
     ngx_str_t             channel;
-    const char           *error;
+    rtbus_reason_e        reason;
     rtbus_json_value_t    value;
     rtbus_json_member_t   m[] = { rtbus_json_member("channel"),
                                   rtbus_json_member("jobId") };
 
     if (rtbus_json_value(cli->hub->json, data->data, data->len, &value,
-                         &error)
+                         &reason)
         != RTBUS_OK)
     {
         return 0;
@@ -230,12 +235,12 @@ ngx_http_rtbus_inbox_new(ngx_http_rtbus_client_t *cli, ngx_str_t *data)
 
         if (m[0].value.type == RTBUS_JSON_STRING) {
             return ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel)
-                   == NULL
+                   == RTBUS_REASON_NONE
                    && ngx_http_rtbus_client_find(cli, &channel) == NULL;
         }
     }
 
-    return ngx_http_rtbus_inbox_job(&value, buf, &channel) == NULL
+    return ngx_http_rtbus_inbox_job(&value, buf, &channel) == RTBUS_REASON_NONE
            && ngx_http_rtbus_client_find(cli, &channel) == NULL;
 }
 
@@ -248,7 +253,8 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
 {
     u_char                    buf[RTBUS_CHANNEL_MAX];
     ngx_int_t                 rc;
-    const char               *error;
+    ngx_uint_t                error;
+    rtbus_reason_e            reason;
     rtbus_json_type_e         type;
     rtbus_json_member_t       m[] = { rtbus_json_member("channel"),
                                       rtbus_json_member("after"),
@@ -256,10 +262,10 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     ngx_http_rtbus_channel_t  channel;
 
     rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 3,
-                           &error);
+                           &reason);
 
     if (rc != RTBUS_OK) {
-        return ngx_http_rtbus_client_refuse(cli, "bad channel", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_CHANNEL, ack);
     }
 
     ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
@@ -282,7 +288,8 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     }
 
     if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_client_refuse(cli, "forbidden", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_FORBIDDEN,
+                                            ack);
     }
 
     type = m[2].value.type;
@@ -295,11 +302,13 @@ ngx_http_rtbus_inbox_subscribe(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     }
 
     if (type != RTBUS_JSON_BOOL) {
-        return ngx_http_rtbus_client_refuse(cli, "bad state", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_STATE, ack);
     }
 
     if (channel.placed) {
-        return ngx_http_rtbus_client_refuse(cli, "either after or state", ack);
+        return ngx_http_rtbus_client_refuse(cli,
+                                            NGX_RTBUS_REASON_AFTER_AND_STATE,
+                                            ack);
     }
 
     return ngx_http_rtbus_inbox_ask(cli, &channel, ack);
@@ -348,7 +357,7 @@ ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_channel_t *channel, ngx_http_rtbus_joined_pt handler,
     uint64_t *ack, ngx_int_t rc)
 {
-    const char            *error;
+    ngx_uint_t             error;
     ngx_http_rtbus_sub_t  *s;
 
     switch (rc) {
@@ -367,7 +376,8 @@ ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
         return ngx_http_rtbus_client_refuse(cli, error, ack);
 
     case NGX_DECLINED:
-        return ngx_http_rtbus_client_refuse(cli, "unavailable", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_UNAVAILABLE,
+                                            ack);
 
     default: /* NGX_ERROR */
         return NGX_ERROR;
@@ -375,9 +385,9 @@ ngx_http_rtbus_inbox_join_done(ngx_http_rtbus_client_t *cli,
 }
 
 
-/* NULL, or why the client cannot join the channel now */
+/* why the client cannot join the channel now, or 0 */
 
-static const char *
+static ngx_uint_t
 ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 {
     ngx_http_rtbus_sub_t  *s;
@@ -385,11 +395,11 @@ ngx_http_rtbus_inbox_busy(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
     s = ngx_http_rtbus_client_find(cli, channel);
 
     if (s) {
-        return s->handler ? "subscribe is under way" : NULL;
+        return s->handler ? NGX_RTBUS_REASON_UNDER_WAY : RTBUS_REASON_NONE;
     }
 
-    return ngx_http_rtbus_client_full(cli, channel) ? "too many channels"
-                                                    : NULL;
+    return ngx_http_rtbus_client_full(cli, channel) ? NGX_RTBUS_REASON_CHANNELS
+                                                    : RTBUS_REASON_NONE;
 }
 
 
@@ -397,30 +407,30 @@ static void
 ngx_http_rtbus_inbox_joined(ngx_http_rtbus_sub_t *s, ngx_int_t rc)
 {
     uint64_t    *ack;
-    const char  *error;
+    ngx_uint_t   error;
 
     ack = (s->ack == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &s->ack;
 
     switch (rc) {
 
     case NGX_OK:
-        error = NULL;
+        error = RTBUS_REASON_NONE;
         break;
 
     case NGX_ABORT:
-        error = "unsubscribed";
+        error = NGX_RTBUS_REASON_UNSUBSCRIBED;
         break;
 
     case NGX_HTTP_FORBIDDEN:
-        error = "forbidden";
+        error = NGX_RTBUS_REASON_FORBIDDEN;
         break;
 
     default: /* NGX_DECLINED */
-        error = "unavailable";
+        error = NGX_RTBUS_REASON_UNAVAILABLE;
         break;
     }
 
-    if (error == NULL) {
+    if (error == RTBUS_REASON_NONE) {
         rc = ngx_http_rtbus_inbox_ok(s->cli, &s->sub.ch->name, ack);
 
     } else {
@@ -449,7 +459,8 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_ask_t  *ask;
 
     if (cli->nasks == NGX_HTTP_RTBUS_MAX_ASKS) {
-        return ngx_http_rtbus_client_refuse(cli, "too many requests", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_REQUESTS,
+                                            ack);
     }
 
     ask = ngx_alloc(sizeof(ngx_http_rtbus_ask_t),
@@ -482,7 +493,8 @@ ngx_http_rtbus_inbox_ask(ngx_http_rtbus_client_t *cli,
 
     if (ask->call == NULL) {
         ngx_free(ask);
-        return ngx_http_rtbus_client_refuse(cli, "unavailable", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_UNAVAILABLE,
+                                            ack);
     }
 
     ngx_queue_insert_tail(&cli->asks, &ask->queue);
@@ -615,7 +627,8 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     }
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_rtbus_client_refuse(cli, "unavailable", ack);
+        rc = ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_UNAVAILABLE,
+                                          ack);
 
         if (rc != NGX_OK) {
             goto nomem;
@@ -635,7 +648,8 @@ ngx_http_rtbus_inbox_snapshot(void *data, redisReply *reply)
     {
         ngx_http_rtbus_access_foreign(&ask->channel, cli->carrier->log);
 
-        if (ngx_http_rtbus_client_refuse(cli, "forbidden", ack) != NGX_OK) {
+        if (ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_FORBIDDEN,
+                                         ack) != NGX_OK) {
             goto nomem;
         }
 
@@ -816,20 +830,23 @@ ngx_http_rtbus_inbox_unsubscribe(ngx_http_rtbus_client_t *cli,
     u_char                buf[RTBUS_CHANNEL_MAX];
     ngx_int_t             rc;
     ngx_str_t             channel;
-    const char           *error;
+    ngx_uint_t            error;
+    rtbus_reason_e        reason;
     rtbus_json_member_t   m[] = { rtbus_json_member("channel") };
 
     rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 1,
-                           &error);
+                           &reason);
 
     error = ngx_http_rtbus_inbox_channel(&m[0].value, buf, &channel);
 
     if (rc != RTBUS_OK || error) {
-        return ngx_http_rtbus_client_refuse(cli, "bad channel", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_CHANNEL, ack);
     }
 
     if (ngx_http_rtbus_subs_leave(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_client_refuse(cli, "not subscribed", ack);
+        return ngx_http_rtbus_client_refuse(cli,
+                                            NGX_RTBUS_REASON_NOT_SUBSCRIBED,
+                                            ack);
     }
 
     return ngx_http_rtbus_inbox_ok(cli, &channel, ack);
@@ -843,25 +860,29 @@ ngx_http_rtbus_inbox_subscribe_job(ngx_http_rtbus_client_t *cli,
     ngx_str_t *data, uint64_t *ack)
 {
     u_char                     buf[RTBUS_CHANNEL_MAX];
-    const char                *error;
+    ngx_uint_t                 error;
+    rtbus_reason_e             reason;
     rtbus_json_value_t         value;
     ngx_http_rtbus_channel_t   channel;
 
     ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
 
+    error = NGX_RTBUS_REASON_JOB_ID;
+
     if (rtbus_json_value(cli->hub->json, data->data, data->len, &value,
-                         &error)
+                         &reason)
         == RTBUS_OK)
     {
         error = ngx_http_rtbus_inbox_job(&value, buf, &channel.name);
     }
 
     if (error) {
-        return ngx_http_rtbus_client_refuse(cli, "bad jobId", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_JOB_ID, ack);
     }
 
     if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_client_refuse(cli, "forbidden", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_FORBIDDEN,
+                                            ack);
     }
 
     return ngx_http_rtbus_inbox_join(cli, &channel,
@@ -886,22 +907,27 @@ ngx_http_rtbus_inbox_unsubscribe_job(ngx_http_rtbus_client_t *cli,
 {
     u_char               buf[RTBUS_CHANNEL_MAX];
     ngx_str_t            channel;
-    const char          *error;
+    ngx_uint_t           error;
+    rtbus_reason_e       reason;
     rtbus_json_value_t   value;
 
+    error = NGX_RTBUS_REASON_JOB_ID;
+
     if (rtbus_json_value(cli->hub->json, data->data, data->len, &value,
-                         &error)
+                         &reason)
         == RTBUS_OK)
     {
         error = ngx_http_rtbus_inbox_job(&value, buf, &channel);
     }
 
     if (error) {
-        return ngx_http_rtbus_client_refuse(cli, "bad jobId", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_JOB_ID, ack);
     }
 
     if (ngx_http_rtbus_subs_leave(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_client_refuse(cli, "not subscribed", ack);
+        return ngx_http_rtbus_client_refuse(cli,
+                                            NGX_RTBUS_REASON_NOT_SUBSCRIBED,
+                                            ack);
     }
 
     ngx_http_rtbus_inbox_event(cli, "unsubscribed", &channel);
@@ -921,26 +947,27 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
 {
     u_char                     buf[RTBUS_CHANNEL_MAX];
     ngx_int_t                  rc;
-    const char                *error;
+    rtbus_reason_e             reason;
     rtbus_json_member_t        m[] = { rtbus_json_member("jobId"),
                                        rtbus_json_member("lastSequence") };
     ngx_http_rtbus_channel_t   channel;
 
     rc = rtbus_json_object(cli->hub->json, data->data, data->len, m, 2,
-                           &error);
+                           &reason);
 
     ngx_memzero(&channel, sizeof(ngx_http_rtbus_channel_t));
 
     if (rc != RTBUS_OK
-        || ngx_http_rtbus_inbox_job(&m[0].value, buf, &channel.name) != NULL)
+        || ngx_http_rtbus_inbox_job(&m[0].value, buf, &channel.name))
     {
-        return ngx_http_rtbus_client_refuse(cli, "bad jobId", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_JOB_ID, ack);
     }
 
     if (m[1].value.type != RTBUS_JSON_NUMBER
         || rtbus_json_uint(&m[1].value.raw, &channel.pos.seq) != RTBUS_OK)
     {
-        return ngx_http_rtbus_client_refuse(cli, "bad lastSequence", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_SEQUENCE,
+                                            ack);
     }
 
     channel.placed = 1;
@@ -948,7 +975,8 @@ ngx_http_rtbus_inbox_sync(ngx_http_rtbus_client_t *cli, ngx_str_t *data,
     channel.exact = 1;
 
     if (ngx_http_rtbus_inbox_allowed(cli, &channel) != NGX_OK) {
-        return ngx_http_rtbus_client_refuse(cli, "forbidden", ack);
+        return ngx_http_rtbus_client_refuse(cli, NGX_RTBUS_REASON_FORBIDDEN,
+                                            ack);
     }
 
     return ngx_http_rtbus_inbox_join(cli, &channel,
@@ -1006,39 +1034,39 @@ ngx_http_rtbus_inbox_event(ngx_http_rtbus_client_t *cli, const char *name,
 
 
 /*
- * The two below decode a name to buf, RTBUS_CHANNEL_MAX bytes; NULL, or why it
- * is none.
+ * The two below decode a name to buf, RTBUS_CHANNEL_MAX bytes; 0, or why it is
+ * not one.
  */
 
-static const char *
+static ngx_uint_t
 ngx_http_rtbus_inbox_channel(rtbus_json_value_t *value, u_char *buf,
     ngx_str_t *channel)
 {
     if (value->type != RTBUS_JSON_STRING
         || rtbus_json_unquote(NULL, &value->raw) > RTBUS_CHANNEL_MAX)
     {
-        return "bad channel";
+        return NGX_RTBUS_REASON_CHANNEL;
     }
 
     channel->data = buf;
     channel->len = rtbus_json_unquote(buf, &value->raw);
 
     return (rtbus_channel_check(buf, channel->len) == RTBUS_OK)
-           ? NULL : "bad channel";
+           ? RTBUS_REASON_NONE : NGX_RTBUS_REASON_CHANNEL;
 }
 
 
-static const char *
+static ngx_uint_t
 ngx_http_rtbus_inbox_job(rtbus_json_value_t *value, u_char *buf,
     ngx_str_t *channel)
 {
     return (value->type == RTBUS_JSON_STRING
             && ngx_http_rtbus_name_job(value, buf, channel) == NGX_OK)
-           ? NULL : "bad jobId";
+           ? RTBUS_REASON_NONE : NGX_RTBUS_REASON_JOB_ID;
 }
 
 
-static const char *
+static ngx_uint_t
 ngx_http_rtbus_inbox_position(rtbus_json_value_t *value, rtbus_pos_t *pos)
 {
     size_t  len;
@@ -1047,13 +1075,13 @@ ngx_http_rtbus_inbox_position(rtbus_json_value_t *value, rtbus_pos_t *pos)
     if (value->type != RTBUS_JSON_STRING
         || rtbus_json_unquote(NULL, &value->raw) > RTBUS_POSITION_MAX)
     {
-        return "bad position";
+        return NGX_RTBUS_REASON_POSITION;
     }
 
     len = rtbus_json_unquote(buf, &value->raw);
 
-    return (rtbus_pos_parse(pos, buf, len) == RTBUS_OK) ? NULL
-                                                        : "bad position";
+    return (rtbus_pos_parse(pos, buf, len) == RTBUS_OK)
+           ? RTBUS_REASON_NONE : NGX_RTBUS_REASON_POSITION;
 }
 
 

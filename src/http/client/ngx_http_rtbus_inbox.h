@@ -27,7 +27,7 @@ ngx_int_t ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli,
 /* the same for a message that is no event, with that error */
 
 ngx_int_t ngx_http_rtbus_inbox_malformed(ngx_http_rtbus_client_t *cli,
-    const char *error, uint64_t *ack);
+    ngx_uint_t error, uint64_t *ack);
 
 /* the client ends: replies that are still awaited on its behalf come to nobody */
 

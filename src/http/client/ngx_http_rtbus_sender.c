@@ -168,14 +168,15 @@ ngx_http_rtbus_sender_asker(ngx_http_rtbus_client_t *cli,
 
 ngx_int_t
 ngx_http_rtbus_sender_command(ngx_http_rtbus_client_t *cli,
-    ngx_http_rtbus_input_t *in, uint64_t *ack, const char **error)
+    ngx_http_rtbus_input_t *in, uint64_t *ack,
+    ngx_http_rtbus_outcome_t *refused)
 {
     ngx_http_rtbus_asker_t     asker;
     ngx_http_rtbus_sender_t   *sender;
     ngx_http_rtbus_command_t  *cmd;
 
     if (cli->carrier->conf->commands == NULL) {
-        *error = "unknown event";
+        refused->error = NGX_RTBUS_REASON_EVENT;
         return NGX_DECLINED;
     }
 
@@ -185,7 +186,7 @@ ngx_http_rtbus_sender_command(ngx_http_rtbus_client_t *cli,
     }
 
     if (sender->n == NGX_HTTP_RTBUS_MAX_SENT) {
-        *error = "too many requests";
+        refused->error = NGX_RTBUS_REASON_REQUESTS;
         return NGX_DECLINED;
     }
 
@@ -193,9 +194,9 @@ ngx_http_rtbus_sender_command(ngx_http_rtbus_client_t *cli,
 
     cmd = ngx_http_rtbus_command_run(&asker, in, ack != NULL,
                                      ngx_http_rtbus_sender_outcome, sender,
-                                     error);
+                                     refused);
     if (cmd == NULL) {
-        return *error ? NGX_DECLINED : NGX_ERROR;
+        return refused->error ? NGX_DECLINED : NGX_ERROR;
     }
 
     cmd->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
@@ -245,7 +246,8 @@ ngx_http_rtbus_sender_tell(ngx_http_rtbus_client_t *cli, uint64_t number,
     ack = (number == NGX_HTTP_RTBUS_NO_ACK) ? NULL : &number;
 
     if (outcome->error) {
-        rc = ngx_http_rtbus_client_refuse(cli, outcome->error, ack);
+        rc = ngx_http_rtbus_client_error(cli, outcome->error, outcome->text, 0,
+                                         ack);
 
     } else if (ack == NULL) {
         return;
@@ -275,7 +277,7 @@ ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
 {
     ngx_http_rtbus_worker_t  *worker = data;
 
-    const char               *reason;
+    rtbus_reason_e            reason;
     rtbus_event_t             event;
     rtbus_json_member_t       m[] = { rtbus_json_member("passed") };
     ngx_http_rtbus_text_t     text;
@@ -421,7 +423,8 @@ static void
 ngx_http_rtbus_sender_pass_outcome(ngx_http_rtbus_sender_t *sender,
     uint64_t ack, ngx_http_rtbus_outcome_t *outcome)
 {
-    ngx_http_rtbus_text_t  text;
+    const char             *error;
+    ngx_http_rtbus_text_t   text;
 
     ngx_http_rtbus_text_init(&text, sender->moved->worker->hub.log);
 
@@ -435,8 +438,8 @@ ngx_http_rtbus_sender_pass_outcome(ngx_http_rtbus_sender_t *sender,
 
     if (outcome->error) {
         ngx_http_rtbus_text_lit(&text, ",\"error\":");
-        ngx_http_rtbus_text_quote(&text, outcome->error,
-                                  ngx_strlen(outcome->error));
+        error = ngx_http_rtbus_outcome_text(outcome);
+        ngx_http_rtbus_text_quote(&text, error, ngx_strlen(error));
 
     } else if (outcome->id.len) {
         ngx_http_rtbus_text_lit(&text, ",\"id\":");
@@ -487,6 +490,7 @@ ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
 {
     ngx_http_rtbus_worker_t  *worker = data;
 
+    size_t                    len;
     uint64_t                  ack, duplicate;
     rtbus_json_member_t       m[] = { rtbus_json_member("number"),
                                       rtbus_json_member("duplicate"),
@@ -521,8 +525,11 @@ ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
     outcome.attachments = m[5].value.raw;
 
     if (m[2].value.type == RTBUS_JSON_STRING) {
-        buf[rtbus_json_unquote(buf, &m[2].value.raw)] = '\0';
-        outcome.error = (char *) buf;
+        len = rtbus_json_unquote(buf, &m[2].value.raw);
+        buf[len] = '\0';
+
+        outcome.error = ngx_rtbus_reason_find(buf, len);
+        outcome.text = (char *) buf;
 
     } else if (m[3].value.type == RTBUS_JSON_STRING) {
         outcome.id.data = buf;

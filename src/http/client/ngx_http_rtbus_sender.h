@@ -30,7 +30,8 @@ void ngx_http_rtbus_sender_close(ngx_http_rtbus_worker_t *worker);
  */
 
 ngx_int_t ngx_http_rtbus_sender_command(ngx_http_rtbus_client_t *cli,
-    ngx_http_rtbus_input_t *in, uint64_t *ack, const char **error);
+    ngx_http_rtbus_input_t *in, uint64_t *ack,
+    ngx_http_rtbus_outcome_t *refused);
 
 /*
  * What the client has said of itself (checked JSON, an object), for "@connect";

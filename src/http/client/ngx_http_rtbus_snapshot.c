@@ -146,7 +146,7 @@ ngx_http_rtbus_snapshot_object(ngx_pool_t *pool, rtbus_json_t *json,
     ngx_http_rtbus_snapshot_t *snapshot)
 {
     ngx_uint_t               i, n;
-    const char              *reason;
+    rtbus_reason_e           reason;
     ngx_keyval_t            *kv;
     rtbus_json_value_t      *user;
     rtbus_json_member_t     *member;
@@ -367,7 +367,7 @@ ngx_http_rtbus_snapshot_value(rtbus_json_t *json, ngx_http_rtbus_type_e type,
 {
     ngx_int_t            rc;
     ngx_str_t           *value;
-    const char          *reason;
+    rtbus_reason_e       reason;
     rtbus_json_value_t   jv;
 
     value = &member->value;

@@ -47,11 +47,11 @@ static ngx_int_t ngx_http_rtbus_publish_live(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, rtbus_event_t *ev,
-    ngx_str_t *body, const char **reason);
+    ngx_str_t *body, const char **text);
 static ngx_int_t ngx_http_rtbus_publish_options(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **reason);
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **text);
 static ngx_int_t ngx_http_rtbus_publish_set(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **reason);
+    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **text);
 static ngx_int_t ngx_http_rtbus_publish_key(ngx_http_request_t *r,
     ngx_str_t *channel, ngx_str_t *key);
 static ngx_int_t ngx_http_rtbus_publish_name(ngx_http_request_t *r,
@@ -106,7 +106,8 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
     char                        err[RTBUS_SCHEMA_ERROR];
     ngx_int_t                   rc;
     ngx_str_t                  *channel;
-    const char                 *reason;
+    const char                 *text;
+    rtbus_reason_e              reason;
     rtbus_event_t               ev;
     const rtbus_schema_t       *schema;
     ngx_http_rtbus_command_t    cmd;
@@ -134,7 +135,8 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
                       "rtbus: client sent event to bad channel %V",
                       ngx_http_rtbus_text_shown(channel));
 
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                    NGX_RTBUS_REASON_CHANNEL,
                                     "channel", channel);
     }
 
@@ -142,7 +144,7 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
                           body->len, &reason)
         != RTBUS_OK)
     {
-        return ngx_http_rtbus_publish_bad(r, reason);
+        return ngx_http_rtbus_publish_bad(r, rtbus_reason_text(reason));
     }
 
     if (ev.pos.epoch || ev.pos.seq) {
@@ -166,11 +168,11 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
 
     } else {
         rc = ngx_http_rtbus_publish_durable(r, &cmd, channel, &ev, body,
-                                            &reason);
+                                            &text);
     }
 
     if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_publish_bad(r, reason);
+        return ngx_http_rtbus_publish_bad(r, text);
     }
 
     if (rc != NGX_OK) {
@@ -221,13 +223,13 @@ ngx_http_rtbus_publish_live(ngx_http_request_t *r,
 
 /*
  * FCALL rtbus_publish 1 <channel> <event> <data> and what the envelope says of
- * the other arguments.  NGX_DECLINED: what it says is wrong, *reason is set.
+ * the other arguments.  NGX_DECLINED: what it says is wrong, *text says it.
  */
 
 static ngx_int_t
 ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
     ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, rtbus_event_t *ev,
-    ngx_str_t *body, const char **reason)
+    ngx_str_t *body, const char **text)
 {
     ngx_str_t                   name, size;
     ngx_http_rtbus_loc_conf_t  *rlcf;
@@ -291,16 +293,17 @@ ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    return ngx_http_rtbus_publish_options(r, cmd, body, reason);
+    return ngx_http_rtbus_publish_options(r, cmd, body, text);
 }
 
 
 static ngx_int_t
 ngx_http_rtbus_publish_options(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **reason)
+    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **text)
 {
     uint64_t                    n;
     rtbus_json_value_t         *value;
+    rtbus_reason_e              reason;
     rtbus_json_member_t         members[NGX_HTTP_RTBUS_OPTIONS] = {
         rtbus_json_member("append"),
         rtbus_json_member("ttl"),
@@ -315,7 +318,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     /* the text was checked before: what can fail is memory */
 
     if (rtbus_json_object(rlcf->bus->worker->hub.json, body->data, body->len,
-                          members, NGX_HTTP_RTBUS_OPTIONS, reason)
+                          members, NGX_HTTP_RTBUS_OPTIONS, &reason)
         != RTBUS_OK)
     {
         return NGX_ERROR;
@@ -326,7 +329,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     if (value->type != RTBUS_JSON_NONE) {
 
         if (value->type != RTBUS_JSON_STRING) {
-            *reason = "append is not a string";
+            *text = "append is not a string";
             return NGX_DECLINED;
         }
 
@@ -342,7 +345,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     if (value->type != RTBUS_JSON_NONE) {
 
         if (rtbus_json_uint(&value->raw, &n) != RTBUS_OK || n == 0) {
-            *reason = "ttl is not a positive integer";
+            *text = "ttl is not a positive integer";
             return NGX_DECLINED;
         }
 
@@ -358,7 +361,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     if (value->type != RTBUS_JSON_NONE) {
 
         if (rtbus_json_uint(&value->raw, &n) != RTBUS_OK || n == 0) {
-            *reason = "maxlen is not a positive integer";
+            *text = "maxlen is not a positive integer";
             return NGX_DECLINED;
         }
 
@@ -374,7 +377,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     if (value->type != RTBUS_JSON_NONE) {
 
         if (value->type != RTBUS_JSON_STRING) {
-            *reason = "end is not a string";
+            *text = "end is not a string";
             return NGX_DECLINED;
         }
 
@@ -392,11 +395,11 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
     }
 
     if (value->type != RTBUS_JSON_OBJECT) {
-        *reason = "set is not an object";
+        *text = "set is not an object";
         return NGX_DECLINED;
     }
 
-    return ngx_http_rtbus_publish_set(r, cmd, &value->raw, reason);
+    return ngx_http_rtbus_publish_set(r, cmd, &value->raw, text);
 }
 
 
@@ -404,7 +407,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_rtbus_publish_set(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **reason)
+    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **text)
 {
     ngx_uint_t           n;
     const uint8_t       *pos;
@@ -422,7 +425,7 @@ ngx_http_rtbus_publish_set(ngx_http_request_t *r,
         }
 
         if (n++ == 2 * NGX_HTTP_RTBUS_MAX_SET) {
-            *reason = "set has too many fields";
+            *text = "set has too many fields";
             return NGX_DECLINED;
         }
 
@@ -591,7 +594,10 @@ ngx_http_rtbus_publish_bad(ngx_http_request_t *r, const char *reason)
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "rtbus: client sent bad event: %s", reason);
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, reason, NULL, NULL);
+    ngx_http_rtbus_refused(r, NGX_HTTP_BAD_REQUEST, NGX_RTBUS_REASON_BODY);
+
+    return ngx_http_rtbus_error_text(r, NGX_HTTP_BAD_REQUEST, reason, NULL,
+                                     NULL);
 }
 
 

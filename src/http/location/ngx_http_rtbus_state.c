@@ -101,7 +101,8 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
                       "rtbus: client asked for state of bad channel %V",
                       ngx_http_rtbus_text_shown(&ctx->channel));
 
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "bad channel",
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                    NGX_RTBUS_REASON_CHANNEL,
                                     "channel", &ctx->channel);
     }
 
@@ -560,11 +561,13 @@ ngx_http_rtbus_state_missing(ngx_http_request_t *r,
         id.data = channel->data + 4;
         id.len = channel->len - 4;
 
-        return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "Job not found",
+        return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND,
+                                    NGX_RTBUS_REASON_JOB_NOT_FOUND,
                                     "jobId", &id);
     }
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "Not found", "channel",
+    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND,
+                                NGX_RTBUS_REASON_NOT_FOUND, "channel",
                                 channel);
 }
 
@@ -577,7 +580,8 @@ ngx_http_rtbus_state_forbidden(ngx_http_request_t *r,
         ngx_http_rtbus_access_foreign(&ctx->channel, r->connection->log);
     }
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden", "channel",
+    return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
+                                NGX_RTBUS_REASON_FORBIDDEN, "channel",
                                 &ctx->channel);
 }
 

@@ -637,8 +637,8 @@ ngx_http_rtbus_health_handler(ngx_http_request_t *r)
         bus = ngx_http_rtbus_health_bus(rmcf, &name);
 
         if (bus == NULL) {
-            return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND, "unknown bus",
-                                        "bus", &name);
+            return ngx_http_rtbus_error(r, NGX_HTTP_NOT_FOUND,
+                                        NGX_RTBUS_REASON_NO_BUS, "bus", &name);
         }
 
         ngx_rtbus_stat_sum(rmcf->stat, &bus->name, &sums->total);

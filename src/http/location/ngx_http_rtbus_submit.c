@@ -24,7 +24,7 @@ typedef struct {
 /* what is said on a socket by words alone has a status here */
 
 typedef struct {
-    const char                *error;
+    ngx_uint_t                 error;
     ngx_uint_t                 status;
 } ngx_http_rtbus_submit_error_t;
 
@@ -33,9 +33,9 @@ static void ngx_http_rtbus_submit_body(ngx_http_request_t *r,
     ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_submit_event(ngx_http_request_t *r,
-    ngx_str_t *name, const char **reason);
+    ngx_str_t *name, rtbus_reason_e *reason);
 static ngx_int_t ngx_http_rtbus_submit_refuse(ngx_http_request_t *r,
-    const char *error);
+    ngx_uint_t error, const char *text);
 static void ngx_http_rtbus_submit_outcome(void *data,
     ngx_http_rtbus_command_t *cmd, ngx_http_rtbus_outcome_t *outcome);
 static ngx_int_t ngx_http_rtbus_submit_answer(ngx_http_request_t *r,
@@ -44,14 +44,14 @@ static void ngx_http_rtbus_submit_cleanup(void *data);
 
 
 static ngx_http_rtbus_submit_error_t  ngx_http_rtbus_submit_errors[] = {
-    { "unknown event", NGX_HTTP_NOT_FOUND },
-    { "forbidden", NGX_HTTP_FORBIDDEN },
-    { "too many requests", NGX_HTTP_RTBUS_TOO_MANY },
-    { "unavailable", NGX_HTTP_SERVICE_UNAVAILABLE },
-    { "busy", NGX_HTTP_SERVICE_UNAVAILABLE },
-    { "timeout", NGX_HTTP_GATEWAY_TIME_OUT },
-    { "bad reply", NGX_HTTP_BAD_GATEWAY },
-    { NULL, NGX_HTTP_BAD_REQUEST }
+    { NGX_RTBUS_REASON_EVENT, NGX_HTTP_NOT_FOUND },
+    { NGX_RTBUS_REASON_FORBIDDEN, NGX_HTTP_FORBIDDEN },
+    { NGX_RTBUS_REASON_REQUESTS, NGX_HTTP_RTBUS_TOO_MANY },
+    { NGX_RTBUS_REASON_UNAVAILABLE, NGX_HTTP_SERVICE_UNAVAILABLE },
+    { NGX_RTBUS_REASON_BUSY, NGX_HTTP_SERVICE_UNAVAILABLE },
+    { NGX_RTBUS_REASON_TIMEOUT, NGX_HTTP_GATEWAY_TIME_OUT },
+    { NGX_RTBUS_REASON_REPLY, NGX_HTTP_BAD_GATEWAY },
+    { RTBUS_REASON_NONE, NGX_HTTP_BAD_REQUEST }
 };
 
 
@@ -100,13 +100,14 @@ static ngx_int_t
 ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 {
     ngx_int_t                    rc;
-    const char                  *error;
+    rtbus_reason_e               reason;
     rtbus_json_value_t           value;
     ngx_http_cleanup_t          *cln;
     ngx_http_rtbus_asker_t       asker;
     ngx_http_rtbus_input_t       in;
     ngx_http_rtbus_submit_t     *submit;
     ngx_http_rtbus_loc_conf_t   *rlcf;
+    ngx_http_rtbus_outcome_t     refused;
     ngx_http_rtbus_main_conf_t  *rmcf;
     ngx_http_variable_value_t   *user;
 
@@ -119,23 +120,25 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 
     ngx_memzero(&in, sizeof(ngx_http_rtbus_input_t));
 
-    rc = ngx_http_rtbus_submit_event(r, &in.name, &error);
+    rc = ngx_http_rtbus_submit_event(r, &in.name, &reason);
 
     if (rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (rc != NGX_OK) {
-        return ngx_http_rtbus_submit_refuse(r, error);
+        return ngx_http_rtbus_submit_refuse(r, reason,
+                                            rtbus_reason_text(reason));
     }
 
     if (body->len) {
 
         rc = rtbus_json_value(rlcf->bus->worker->hub.json, body->data,
-                              body->len, &value, &error);
+                              body->len, &value, &reason);
 
         if (rc != RTBUS_OK) {
-            return ngx_http_rtbus_submit_refuse(r, error);
+            return ngx_http_rtbus_submit_refuse(r, reason,
+                                                rtbus_reason_text(reason));
         }
 
         in.data.len = value.raw.len;
@@ -168,12 +171,16 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
     ngx_str_null(&asker.sid);
     ngx_str_set(&asker.nsp, "/");
 
+    ngx_memzero(&refused, sizeof(ngx_http_rtbus_outcome_t));
+
     submit->cmd = ngx_http_rtbus_command_run(&asker, &in, 1,
                                              ngx_http_rtbus_submit_outcome,
-                                             submit, &error);
+                                             submit, &refused);
     if (submit->cmd == NULL) {
-        return error ? ngx_http_rtbus_submit_refuse(r, error)
-                     : NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return refused.error
+               ? ngx_http_rtbus_submit_refuse(r, refused.error,
+                                      ngx_http_rtbus_outcome_text(&refused))
+               : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     cln->handler = ngx_http_rtbus_submit_cleanup;
@@ -192,7 +199,7 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 
 static ngx_int_t
 ngx_http_rtbus_submit_event(ngx_http_request_t *r, ngx_str_t *name,
-    const char **reason)
+    rtbus_reason_e *reason)
 {
     rtbus_str_t                 raw;
     rtbus_event_t               event;
@@ -206,14 +213,14 @@ ngx_http_rtbus_submit_event(ngx_http_request_t *r, ngx_str_t *name,
     }
 
     if (name->len > RTBUS_EVENT_NAME_MAX) {
-        *reason = "event name too long";
+        *reason = RTBUS_REASON_NAME_LONG;
         return NGX_DECLINED;
     }
 
     if (rtbus_utf8_check(RTBUS_UTF8_ACCEPT, name->data, name->len)
         != RTBUS_UTF8_ACCEPT)
     {
-        *reason = "bad UTF-8";
+        *reason = RTBUS_REASON_UTF8;
         return NGX_DECLINED;
     }
 
@@ -228,20 +235,23 @@ ngx_http_rtbus_submit_event(ngx_http_request_t *r, ngx_str_t *name,
 
 
 static ngx_int_t
-ngx_http_rtbus_submit_refuse(ngx_http_request_t *r, const char *error)
+ngx_http_rtbus_submit_refuse(ngx_http_request_t *r, ngx_uint_t error,
+    const char *text)
 {
     ngx_http_rtbus_submit_error_t  *e;
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "rtbus: command is refused: %s", error);
+                  "rtbus: command is refused: %s", text);
 
     for (e = ngx_http_rtbus_submit_errors; e->error; e++) {
-        if (ngx_strcmp(e->error, error) == 0) {
+        if (e->error == error) {
             break;
         }
     }
 
-    return ngx_http_rtbus_error(r, e->status, error, NULL, NULL);
+    ngx_http_rtbus_refused(r, e->status, error);
+
+    return ngx_http_rtbus_error_text(r, e->status, text, NULL, NULL);
 }
 
 
@@ -280,7 +290,8 @@ ngx_http_rtbus_submit_answer(ngx_http_request_t *r,
     rtbus_json_value_t   first, other;
 
     if (outcome->error) {
-        return ngx_http_rtbus_submit_refuse(r, outcome->error);
+        return ngx_http_rtbus_submit_refuse(r, outcome->error,
+                                        ngx_http_rtbus_outcome_text(outcome));
     }
 
     if (outcome->id.len) {

@@ -175,7 +175,7 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     ngx_int_t                 rc;
     uint64_t                  ack;
     ngx_uint_t                deep, has_ack;
-    const char               *reason;
+    rtbus_reason_e            reason;
     rtbus_json_t             *json;
     rtbus_event_t             event;
     ngx_http_rtbus_input_t    in;
@@ -189,7 +189,7 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     rc = rtbus_json_object(cli->hub->json, p, len, m, 3, &reason);
     deep = 0;
 
-    if (rc != RTBUS_OK && ngx_strcmp(reason, "nested too deep") == 0) {
+    if (rc != RTBUS_OK && reason == RTBUS_REASON_DEPTH) {
 
         /* who waits for the answer has to be found all the same */
 
@@ -206,7 +206,7 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     if (rc != RTBUS_OK) {
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD,
-                                     reason);
+                                     rtbus_reason_text(reason));
         return NGX_ERROR;
     }
 
@@ -222,7 +222,7 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     has_ack = (m[2].value.type != RTBUS_JSON_NONE);
 
     if (deep) {
-        reason = "nested too deep";
+        reason = RTBUS_REASON_DEPTH;
         rc = RTBUS_ERROR;
 
     } else {
@@ -233,12 +233,15 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
         if (!has_ack) {
             ngx_http_rtbus_carrier_close(&ws->carrier,
-                                         RTBUS_WS_INVALID_PAYLOAD, reason);
+                                         RTBUS_WS_INVALID_PAYLOAD,
+                                         rtbus_reason_text(reason));
             return NGX_ERROR;
         }
 
-        rc = ngx_http_rtbus_inbox_malformed(cli, deep ? reason
-                                                      : "bad event name", &ack);
+        rc = ngx_http_rtbus_inbox_malformed(cli,
+                                            deep ? RTBUS_REASON_DEPTH
+                                                 : NGX_RTBUS_REASON_EVENT_NAME,
+                                            &ack);
         if (rc != NGX_OK) {
             goto nomem;
         }

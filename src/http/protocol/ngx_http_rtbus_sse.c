@@ -118,12 +118,13 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
         if (entry->wanted.refused.nelts) {
             other = entry->wanted.refused.elts;
 
-            return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
+            return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
+                                        NGX_RTBUS_REASON_FORBIDDEN,
                                         "channel", other);
         }
 
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST, "no channel",
-                                    NULL, NULL);
+        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                    NGX_RTBUS_REASON_NO_CHANNEL, NULL, NULL);
     }
 
     cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_rtbus_sse_t));

@@ -58,7 +58,7 @@ ngx_http_rtbus_body_type(ngx_http_request_t *r)
                   ngx_http_rtbus_text_shown(&h->value));
 
     return ngx_http_rtbus_error(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                                "not application/json", NULL, NULL);
+                                NGX_RTBUS_REASON_CONTENT_TYPE, NULL, NULL);
 }
 
 
@@ -146,7 +146,7 @@ ngx_http_rtbus_body_read(ngx_http_request_t *r)
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
 
             if (rc == NGX_HTTP_REQUEST_TIME_OUT) {
-                ngx_http_rtbus_refused(r, rc, "timeout");
+                ngx_http_rtbus_refused(r, rc, NGX_RTBUS_REASON_TIMEOUT);
             }
 
             ngx_http_rtbus_body_finalize(r, rc);
@@ -293,5 +293,5 @@ ngx_http_rtbus_body_too_large(ngx_http_request_t *r)
     r->keepalive = 0;
 
     return ngx_http_rtbus_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                "body too large", NULL, NULL);
+                                NGX_RTBUS_REASON_LARGE, NULL, NULL);
 }

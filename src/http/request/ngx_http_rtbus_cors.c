@@ -55,7 +55,7 @@ ngx_http_rtbus_admit_origin(ngx_http_request_t *r)
 
     case NGX_DECLINED:
         return ngx_http_rtbus_error(r, NGX_HTTP_FORBIDDEN,
-                                    "origin not allowed", NULL, NULL);
+                                    NGX_RTBUS_REASON_ORIGIN, NULL, NULL);
 
     default: /* NGX_ERROR */
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

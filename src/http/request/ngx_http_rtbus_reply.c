@@ -74,13 +74,22 @@ ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
 
 ngx_int_t
 ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_uint_t error, const char *name, ngx_str_t *value)
+{
+    ngx_http_rtbus_refused(r, status, error);
+
+    return ngx_http_rtbus_error_text(r, status, ngx_rtbus_reason_text(error),
+                                     name, value);
+}
+
+
+ngx_int_t
+ngx_http_rtbus_error_text(ngx_http_request_t *r, ngx_uint_t status,
     const char *error, const char *name, ngx_str_t *value)
 {
     u_char     *p;
     size_t      len;
     ngx_str_t   json;
-
-    ngx_http_rtbus_refused(r, status, error);
 
     len = sizeof("{\"error\":}") - 1
           + rtbus_json_quote(NULL, (u_char *) error, ngx_strlen(error));
@@ -121,20 +130,18 @@ ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
 
 void
 ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
-    const char *error)
+    ngx_uint_t error)
 {
-    ngx_uint_t                  malformed;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
-    if (status == NGX_HTTP_NOT_FOUND
-        && ngx_strcmp(error, "unknown event") != 0)
-    {
+    if (status == NGX_HTTP_NOT_FOUND && error != NGX_RTBUS_REASON_EVENT) {
         /* a missing job or channel is not a refusal */
         return;
     }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "rtbus: client is refused, status:%ui, %s", status, error);
+                  "rtbus: client is refused, status:%ui, %s", status,
+                  ngx_rtbus_reason_text(error));
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
@@ -142,11 +149,7 @@ ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
         return;
     }
 
-    malformed = (status == NGX_HTTP_BAD_REQUEST
-                 || status == NGX_HTTP_UNSUPPORTED_MEDIA_TYPE
-                 || status == NGX_HTTP_RTBUS_UPGRADE_REQUIRED);
-
-    ngx_rtbus_stat_refused(rlcf->bus->worker->hub.stat, error, malformed);
+    ngx_rtbus_reason_refused(rlcf->bus->worker->hub.stat, error);
 }
 
 
@@ -162,8 +165,8 @@ ngx_http_rtbus_not_allowed(ngx_http_request_t *r, const char *methods)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_ALLOWED, "method not allowed",
-                                NULL, NULL);
+    return ngx_http_rtbus_error(r, NGX_HTTP_NOT_ALLOWED,
+                                NGX_RTBUS_REASON_METHOD, NULL, NULL);
 }
 
 
@@ -202,8 +205,8 @@ ngx_http_rtbus_unavailable(ngx_http_request_t *r, redisReply *reply)
                       "rtbus: call to Redis failed: \"%V\"", &text);
     }
 
-    return ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE, "unavailable",
-                                NULL, NULL);
+    return ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                NGX_RTBUS_REASON_UNAVAILABLE, NULL, NULL);
 }
 
 

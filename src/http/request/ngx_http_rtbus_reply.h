@@ -47,12 +47,17 @@ ngx_int_t ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
  */
 
 ngx_int_t ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_uint_t error, const char *name, ngx_str_t *value);
+
+/* the same with a text of its own; it is neither logged nor counted */
+
+ngx_int_t ngx_http_rtbus_error_text(ngx_http_request_t *r, ngx_uint_t status,
     const char *error, const char *name, ngx_str_t *value);
 
 /* logs and counts a refusal that ngx_http_rtbus_error() does not answer */
 
 void ngx_http_rtbus_refused(ngx_http_request_t *r, ngx_uint_t status,
-    const char *error);
+    ngx_uint_t error);
 
 /* 405 with Allow: methods */
 

@@ -204,7 +204,7 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
 
         return (rc == NGX_ERROR) ? NGX_HTTP_INTERNAL_SERVER_ERROR
                   : ngx_http_rtbus_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                         "too many sessions", NULL, NULL);
+                                         NGX_RTBUS_REASON_SESSIONS, NULL, NULL);
     }
 
     s->node.node.key = ngx_crc32_short(s->sid, NGX_HTTP_RTBUS_SESSION_ID);

@@ -30,7 +30,7 @@ static ngx_int_t ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
 static ngx_int_t ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     rtbus_sio_packet_t *packet);
 static ngx_int_t ngx_http_rtbus_sio_malformed(ngx_http_rtbus_socket_t *socket,
-    rtbus_sio_packet_t *packet, const char *error);
+    rtbus_sio_packet_t *packet, ngx_uint_t error);
 
 
 static const ngx_http_rtbus_eio_handlers_t  ngx_http_rtbus_sio_handlers = {
@@ -418,7 +418,7 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
     u_char                  *last;
     size_t                   n;
     ngx_int_t                rc;
-    const char              *reason;
+    rtbus_reason_e           reason;
     rtbus_str_t              binary;
     rtbus_event_t            event;
     rtbus_json_value_t       args[2];
@@ -434,12 +434,12 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
 
     /* the client may have a queue behind it that waits for an answer */
 
-    if (rc != RTBUS_OK && ngx_strcmp(reason, "nested too deep") == 0) {
-        return ngx_http_rtbus_sio_malformed(socket, packet, "nested too deep");
+    if (rc != RTBUS_OK && reason == RTBUS_REASON_DEPTH) {
+        return ngx_http_rtbus_sio_malformed(socket, packet, RTBUS_REASON_DEPTH);
     }
 
     if (rc != RTBUS_OK) {
-        return ngx_http_rtbus_sio_fail(sio, reason);
+        return ngx_http_rtbus_sio_fail(sio, rtbus_reason_text(reason));
     }
 
     if (n == 0 || (args[0].type != RTBUS_JSON_STRING
@@ -450,12 +450,13 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
 
     if (rtbus_event_name(&event, &args[0].raw, &reason) != RTBUS_OK) {
 
-        if (ngx_strcmp(reason, "reserved event name") == 0) {
+        if (reason == RTBUS_REASON_NAME_RESERVED) {
             /* no stock client can send it */
-            return ngx_http_rtbus_sio_fail(sio, reason);
+            return ngx_http_rtbus_sio_fail(sio, rtbus_reason_text(reason));
         }
 
-        return ngx_http_rtbus_sio_malformed(socket, packet, "bad event name");
+        return ngx_http_rtbus_sio_malformed(socket, packet,
+                                            NGX_RTBUS_REASON_EVENT_NAME);
     }
 
     if (sio->binary.len) {
@@ -499,7 +500,7 @@ ngx_http_rtbus_sio_event(ngx_http_rtbus_socket_t *socket,
 
 static ngx_int_t
 ngx_http_rtbus_sio_malformed(ngx_http_rtbus_socket_t *socket,
-    rtbus_sio_packet_t *packet, const char *error)
+    rtbus_sio_packet_t *packet, ngx_uint_t error)
 {
     ngx_int_t  rc;
 

@@ -19,12 +19,12 @@
 
 static ngx_int_t ngx_http_rtbus_sio_connect_channels(
     ngx_http_rtbus_socket_t *socket, ngx_http_rtbus_grant_t *grant,
-    ngx_str_t *cursor, const char **error);
+    ngx_str_t *cursor, ngx_uint_t *error);
 static void ngx_http_rtbus_sio_connect_owners(void *data, ngx_int_t rc,
     ngx_str_t *name);
 static ngx_int_t ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket);
 static ngx_int_t ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio,
-    rtbus_str_t *nsp, const char *message, const char *reason);
+    rtbus_str_t *nsp, ngx_uint_t error, const char *reason);
 static ngx_int_t ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
     rtbus_json_value_t *token, ngx_http_rtbus_grant_t *grant);
 static ngx_int_t ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
@@ -44,7 +44,8 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     ngx_int_t                   rc;
     ngx_str_t                   cursor;
     ngx_uint_t                  rate, room;
-    const char                 *error;
+    ngx_uint_t                  error;
+    rtbus_reason_e              reason;
     rtbus_json_value_t          said;
     rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
                                            rtbus_json_member("offset"),
@@ -66,7 +67,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     if (packet->json.len
         && rtbus_json_object(car->worker->hub.json, packet->json.data,
-                             packet->json.len, auth, 3, &error)
+                             packet->json.len, auth, 3, &reason)
            != RTBUS_OK)
     {
         return ngx_http_rtbus_sio_fail(sio, "bad auth in CONNECT");
@@ -108,12 +109,13 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         || rc != NGX_OK)
     {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                                "rate limited", NULL);
+                                                NGX_RTBUS_REASON_RATE, NULL);
     }
 
     if (nsp == NULL) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                                "Invalid namespace", NULL);
+                                                NGX_RTBUS_REASON_NAMESPACE,
+                                                NULL);
     }
 
     if (car->request || car->connection) {
@@ -125,7 +127,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     if (rc == NGX_DECLINED) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
-                                                "unauthorized",
+                                                NGX_RTBUS_REASON_UNAUTHORIZED,
                                                 grant.id.reason);
     }
 
@@ -173,7 +175,8 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     }
 
     if (rc != NGX_OK) {
-        ngx_http_rtbus_sio_socket_end(socket, error);
+        ngx_http_rtbus_sio_socket_end(socket,
+                                      ngx_rtbus_reason_text(error));
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp, error,
                                                 NULL);
     }
@@ -203,7 +206,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
 static ngx_int_t
 ngx_http_rtbus_sio_connect_channels(ngx_http_rtbus_socket_t *socket,
-    ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor, const char **error)
+    ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor, ngx_uint_t *error)
 {
     ngx_int_t                  rc;
     ngx_http_rtbus_carrier_t  *car;
@@ -284,7 +287,9 @@ ngx_http_rtbus_sio_connect_owners(void *data, ngx_int_t rc, ngx_str_t *name)
         nsp.data = socket->nsp->name.data;
 
         ngx_http_rtbus_sio_socket_end(socket, "forbidden");
-        (void) ngx_http_rtbus_sio_connect_error(sio, &nsp, "forbidden", NULL);
+        (void) ngx_http_rtbus_sio_connect_error(sio, &nsp,
+                                                NGX_RTBUS_REASON_FORBIDDEN,
+                                                NULL);
         break;
 
     default: /* NGX_ERROR */
@@ -364,17 +369,20 @@ ngx_http_rtbus_sio_connected(ngx_http_rtbus_socket_t *socket)
 
 static ngx_int_t
 ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
-    const char *message, const char *reason)
+    ngx_uint_t error, const char *reason)
 {
     u_char              *p;
     size_t               len;
+    const char          *message;
     ngx_rtbus_frame_t   *frame;
     rtbus_sio_packet_t   answer;
+
+    message = ngx_rtbus_reason_text(error);
 
     ngx_log_error(NGX_LOG_INFO, sio->eio.carrier->log, 0,
                   "rtbus: client is refused by Socket.IO: %s", message);
 
-    ngx_rtbus_stat_refused(sio->eio.carrier->worker->hub.stat, message, 0);
+    ngx_rtbus_reason_refused(sio->eio.carrier->worker->hub.stat, error);
 
     ngx_memzero(&answer, sizeof(rtbus_sio_packet_t));
 
@@ -435,7 +443,8 @@ ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
     ngx_http_rtbus_text_t *text)
 {
     ngx_int_t                   rc;
-    const char                 *reason;
+    const char                 *wrong;
+    rtbus_reason_e              reason;
     rtbus_sio_packet_t          packet;
     rtbus_json_member_t         auth[] = { rtbus_json_member("token") };
     ngx_http_rtbus_grant_t      grant;
@@ -443,7 +452,7 @@ ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    if (rtbus_sio_parse(&packet, p, len, &reason) != RTBUS_OK
+    if (rtbus_sio_parse(&packet, p, len, &wrong) != RTBUS_OK
         || packet.type != RTBUS_SIO_CONNECT
         || ngx_http_rtbus_sio_find_nsp(rlcf, &packet.nsp) == NULL)
     {
