@@ -67,6 +67,7 @@ typedef struct {
     size_t               large;         /* bytes, of one event in a thousand */
     double               every;         /* seconds, 0: at random */
     const char          *log;
+    int                  answers;       /* captured, per second */
     int                  soak;
     int                  verbose;
 

@@ -242,7 +242,8 @@ client_state_answer(request_t *r, int status, str_t body)
     }
 
     if (status == 404) {
-        if (r->has_events && !chans[r->chan].remade) {
+        if (r->has_events && !chans[r->chan].remade
+            && !chans[r->chan].evicted) {
             violation(c, r->chan, "no state of a channel that has events");
         }
 

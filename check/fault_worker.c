@@ -83,6 +83,13 @@ reload(rng_t *r)
 }
 
 
+uint64_t
+workers_killed(void)
+{
+    return kills;
+}
+
+
 static void
 worker_told(void)
 {

@@ -12,6 +12,7 @@ extern const fault_t  fault_upgrade;
 extern const fault_t  fault_redis, fault_redis_freeze, fault_cut_sub,
                       fault_cut_cmd;
 extern const fault_t  fault_trim, fault_remake;
+extern const fault_t  fault_slow, fault_roles, fault_full, fault_evict;
 
 /* a seed means other faults if their order is another one */
 
@@ -20,6 +21,7 @@ static const fault_t *const  table[] = {
     &fault_upgrade,
     &fault_redis, &fault_redis_freeze, &fault_cut_sub, &fault_cut_cmd,
     &fault_trim, &fault_remake,
+    &fault_slow, &fault_roles, &fault_full, &fault_evict,
     NULL
 };
 

@@ -55,6 +55,11 @@ void fault_told(const char *what, uint64_t n);
 int fault_asked(const char *name);
 
 
+/* fault_worker.c: so many by now */
+
+uint64_t workers_killed(void);
+
+
 /* one process at a time is stopped */
 
 void freeze(pid_t pid, int ms);

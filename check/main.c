@@ -40,6 +40,7 @@
  *
  *     main.c phase.c run.c         options, the loop, what is done when
  *     producers.c                  who writes events
+ *     answers.c upstream.c         captured answers, those who replay them
  *     client*.c                    who gets them; one file for each protocol:
  *                                  websocket.c sse.c socketio.c polling.c
  *                                  upgrade.c
@@ -60,6 +61,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "answers.h"
 #include "client.h"
 #include "faults.h"
 #include "link.h"
@@ -97,6 +99,7 @@ report(void)
            ", deaf or slow %" PRIu64 "\n", tally.joins, tally.leaves,
            tally.unavailable, tally.states, tally.http_states, tally.syncs,
            tally.deaf);
+    answers_report();
     faults_report();
     printf("nginx       %" PRIu64 " old workers left, the slowest in %.1f s; "
            "%" PRIu64 " looks at the status\n", looks.left,
@@ -172,6 +175,7 @@ options(int argc, char **argv)
         { "dir", 1, NULL, 'd' }, { "aof", 1, NULL, 'a' },
         { "faults", 1, NULL, 'f' }, { "log", 1, NULL, 'l' },
         { "every", 1, NULL, 'e' }, { "large", 1, NULL, 'L' },
+        { "answers", 1, NULL, 'A' },
         { "soak", 0, NULL, 'S' }, { "verbose", 0, NULL, 'v' },
         { NULL, 0, NULL, 0 }
     };
@@ -188,6 +192,7 @@ options(int argc, char **argv)
     opt.aof = "always";
     opt.faults = "worker,freeze,reload,redis,cut";
     opt.log = "info";
+    opt.answers = 4;
 
     while ((c = getopt_long(argc, argv, "", list, NULL)) != -1) {
         switch (c) {
@@ -208,6 +213,7 @@ options(int argc, char **argv)
         case 'l': opt.log = optarg; break;
         case 'e': opt.every = atof(optarg); break;
         case 'L': opt.large = strtoul(optarg, NULL, 10); break;
+        case 'A': opt.answers = atoi(optarg); break;
         case 'S': opt.soak = 1; break;
         case 'v': opt.verbose = 1; break;
         default: exit(2);
@@ -224,6 +230,12 @@ options(int argc, char **argv)
     kinds_of_clients(names);
 
     opt.lossy = strcmp(opt.aof, "always") != 0;
+
+    if (opt.lossy) {
+        /* what they would lose is no matter of a gap */
+        opt.answers = 0;
+    }
+
     opt.daemon = fault_asked("upgrade");
 }
 
@@ -279,6 +291,7 @@ init(void)
     link_init(&control);
     requests_init();
     producers_init();
+    answers_init();
     clients_init();
     faults_init();
 }
@@ -308,6 +321,7 @@ main(int argc, char **argv)
         look_tick();
         phase_tick();
         producers_tick();
+        answers_tick();
 
         for (i = 0; i < nclients; i++) {
             client_tick(&clients[i]);

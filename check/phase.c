@@ -6,6 +6,7 @@
  */
 
 
+#include "answers.h"
 #include "client.h"
 #include "faults.h"
 #include "link.h"
@@ -56,6 +57,7 @@ late(const char *what)
     violation(NULL, -1, "not all clients got to the end in %d s, %s",
               CATCH_UP / 1000, what);
     all_done(1);
+    answers_done(1);
 }
 
 
@@ -233,7 +235,7 @@ phase_quiet(void)
             run.step = 1;
         }
 
-    } else if (all_done(0)) {
+    } else if (all_done(0) && answers_done(0)) {
         say("all clients are at the end");
         next_phase(LAST);
         return;

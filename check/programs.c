@@ -14,9 +14,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "answers.h"
+#include "faults.h"
 #include "programs.h"
+#include "proxy.h"
 #include "verdict.h"
 #include "watch.h"
+
+
+#define FULL  512                       /* connections of a worker */
 
 
 programs_t  prog;
@@ -39,6 +45,10 @@ programs_init(void)
     prog.redis_port = free_port(&r);
     prog.nginx_port = free_port(&r);
     prog.beside_port = free_port(&r);
+
+    prog.way_port = fault_asked("slow") ? proxy_init() : prog.redis_port;
+    prog.upstream_port = upstream_init();
+    prog.connections = fault_asked("full") ? FULL : 4096;
 }
 
 
@@ -180,7 +190,7 @@ nginx_run(const char *name, const char *log, int port, const char *params,
         "worker_processes %d;\n"
         "pid %s.pid;\n"
         "error_log %s.log %s;\n"
-        "events { worker_connections 4096; }\n"
+        "events { worker_connections %d; }\n"
         "http {\n"
         "    access_log off;\n"
         "    client_body_temp_path client_body_temp;\n"
@@ -210,10 +220,22 @@ nginx_run(const char *name, const char *log, int port, const char *params,
         "        location = /status { rtbus_status; }\n"
         "        location ~ ^/state/(.+)$ { rtbus_state $1; }\n"
         "        location ~ ^/publish/(.+)$ { rtbus_publish $1; }\n"
+        "        rtbus_allow answer:*;\n"
+        "        location = /answer {\n"
+        "            proxy_pass http://127.0.0.1:%d;\n"
+        "            proxy_http_version 1.1;\n"
+        "            rtbus_capture answer:$arg_id format=openai keep=1h\n"
+        "                fail=closed;\n"
+        "        }\n"
+        "        location = /replay {\n"
+        "            rtbus_replay answer:$arg_id after=$arg_n count=index\n"
+        "                done=1h id=off;\n"
+        "        }\n"
         "    }\n"
         "}\n",
         opt.module, getuid() ? "" : "user root;\n", daemon ? "on" : "off",
-        opt.workers, name, log, opt.log, prog.redis_port, port, params);
+        opt.workers, name, log, opt.log, prog.connections, prog.way_port,
+        port, params, prog.upstream_port);
 
     fclose(f);
 

@@ -15,6 +15,9 @@ typedef struct {
     int                  redis_port;
     int                  nginx_port;
     int                  beside_port;   /* the other node */
+    int                  way_port;      /* of nginx to Redis */
+    int                  upstream_port;
+    int                  connections;   /* of a worker, at most */
     pid_t                redis_pid;     /* 0: it is down */
     pid_t                nginx_pid;
     pid_t                beside_pid;

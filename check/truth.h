@@ -47,6 +47,7 @@ typedef struct {
     uint32_t             live[PRODUCERS];
     int                  busy;          /* XADD or DEL under way */
     int                  refused;       /* an event without a wake-up */
+    int                  evicted;       /* a key of it, by us */
 
     /* the stream at the end, for verify.c */
 

@@ -159,7 +159,7 @@ verify_channel(redisContext *rc, int chan)
                   "with %s", spell(chan, ch->top), spell(chan, last));
     }
 
-    if (ch->count && ch->first == 1) {
+    if (ch->count && ch->first == 1 && !ch->evicted) {
         r = ask(rc, "GET {%s}:output", ch->name);
 
         if (r->len != ch->out_len[ch->count]
@@ -201,7 +201,8 @@ verify(void)
         s = &snapshots[n];
         ch = &chans[s->chan];
 
-        if (opt.lossy || (s->place && (ch->first != 1
+        if (opt.lossy || ch->evicted
+            || (s->place && (ch->first != 1
                                      || life_of(s->place) != ch->nlives - 1)))
         {
             /* nobody knows any more */

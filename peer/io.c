@@ -231,6 +231,49 @@ io_reset(io_t *io)
 
 
 int
+io_listen(io_t *io)
+{
+    socklen_t            len;
+    struct sockaddr_in   sin;
+
+    memset(&sin, 0, sizeof(sin));
+    sin.sin_family = AF_INET;
+    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+
+    len = sizeof(sin);
+
+    io->fd = socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+
+    if (io->fd == -1
+        || bind(io->fd, (struct sockaddr *) &sin, sizeof(sin)) == -1
+        || listen(io->fd, 511) == -1
+        || getsockname(io->fd, (struct sockaddr *) &sin, &len) == -1)
+    {
+        die("listen: %s", strerror(errno));
+    }
+
+    io_add(io, EPOLLIN);
+
+    return ntohs(sin.sin_port);
+}
+
+
+int
+io_accept(io_t *io)
+{
+    int  fd, one = 1;
+
+    fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK|SOCK_CLOEXEC);
+
+    if (fd != -1) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(int));
+    }
+
+    return fd;
+}
+
+
+int
 io_connect(io_t *io, int port, uint32_t from, int rcvbuf)
 {
     int                  one = 1;

@@ -72,6 +72,14 @@ void io_init(void);
 void io_wait(int ms);
 void io_handle(void);
 
+/*
+ * A socket that listens, at a port of 127.0.0.1 that is free: the port.  Then
+ * the next connection to it, not watched yet; -1: there is none.
+ */
+
+int io_listen(io_t *io);
+int io_accept(io_t *io);
+
 /* watches a socket that is there */
 
 void io_add(io_t *io, uint32_t want);

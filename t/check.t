@@ -3,7 +3,8 @@
 # Short runs of check/check: clients that come, go and resume while workers are
 # killed, nginx is reloaded, and Redis goes away miss nothing, and get nothing
 # twice; in the second run half of them poll, and their requests go to any
-# worker of two nodes.  Both run at a time, since most of it is waiting.  A
+# worker of two nodes; in the third one Redis is slow, refuses to write, or loses
+# keys, and workers are full.  All run at a time, since most of it is waiting.  A
 # longer one is for whoever changes how events are kept and handed on.
 
 ###############################################################################
@@ -29,7 +30,7 @@ my $module = module_file();
 plan(skip_all => 'the module is not built') unless $module;
 plan(skip_all => 'no redis-server') if system('which redis-server >/dev/null');
 
-plan(tests => 10);
+plan(tests => 15);
 
 # the nginx under test, with what is preloaded into it
 
@@ -40,6 +41,9 @@ my $sockets = start('--kinds', 'websocket,sse,socketio',
 my $polls = start('--kinds', 'polling,websocket,polling,sse,upgrade,socketio',
 	qw/ --seed 8 --clients 8 --rate 200 --nodes 2 --workers 2 /);
 
+my $others = start('--faults', 'slow,roles,full,evict',
+	qw/ --seed 9 --clients 4 --rate 150 --workers 2 --every 0.4 /);
+
 result('sockets', $sockets);
 
 my $text = result('polls', $polls);
@@ -47,6 +51,21 @@ my $text = result('polls', $polls);
 cmp_ok(number($text, qr/^polling\s+requests (\d+)/m), '>', 500,
 	'polls: requests');
 cmp_ok(number($text, qr/upgraded (\d+)/), '>', 0, 'polls: upgrades');
+
+$text = do { local $/; <$others> };
+close $others;
+
+is($? >> 8, 0, 'others: nothing was found') or diag($text);
+like($text, qr/^verdict\s+missing 0, doubled 0, out of order 0, /m,
+	'others: exactly once, in order');
+
+my $n = 0;
+
+$n += number($text, qr/$_ (\d+)/)
+	for 'links slowed', 'stalled', 'roles swapped', 'workers full',
+		'keys evicted';
+
+cmp_ok($n, '>', 3, 'others: faults');
 
 ###############################################################################
 
@@ -74,6 +93,9 @@ sub result {
 		"$name: workers were killed");
 	like($text, qr/^verdict\s+missing 0, doubled 0, out of order 0, gaps 0 /m,
 		"$name: exactly once, in order");
+
+	like($text, qr/^answers\s+\d+, .*whole [1-9]\d*; replays [1-9]/m,
+		"$name: answers were captured and replayed");
 
 	return $text;
 }
