@@ -26,7 +26,7 @@ select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http http_v2 http_ssl proxy rewrite /)
 	->has_daemon('redis-server')->has_daemon('openssl')->has_daemon('curl')
-	->plan(34);
+	->plan(42);
 
 # nginx says at "alert" that a worker was killed
 
@@ -84,6 +84,10 @@ http {
 
         location /replay {
             rtbus_replay  chat:\$arg_id done=1h id=off;
+        }
+
+        location /from {
+            rtbus_replay  chat:\$arg_id after=\$arg_n count=seq done=1h id=off;
         }
 
         location /stop {
@@ -249,6 +253,35 @@ ok((wait_for {
 	$redis->cmd('HGET', "{chat:$quiet[1][0]}:state", 'status')
 		eq 'interrupted'
 } 'interrupted', 30), 'and who subscribes');
+
+# who has got more than Redis waits for it, and is told if it never comes
+
+is(ask('/from?id=k&n=1')->status(), 204, 'has all of it');
+is(ask('/from?id=k&n=2')->status(), 204, 'and the error');
+
+$b = ask('/from?id=k&n=3');
+is($b->status(), 200, 'has more than there was');
+like($b->finish(10), qr/^data: \{"error":\{.*"interrupted"\}\}\n\n\z/,
+	'is told');
+
+$a = ask('/chat?id=l', method => 'POST', wait => 0);
+$c = $up->accept();
+$c->head('text/event-stream');
+$c->send($one);
+$a->head();
+$a->wait_body(qr/\n\n/);
+
+$b = ask('/from?id=l&n=2');
+is($b->status(), 200, 'is early');
+
+$c->send($one);
+$c->send($one);
+ok($b->wait_body(qr/\n\n/), 'goes on');
+$c->send($two);
+$c->end();
+is($b->finish(), $one . $two, 'with what comes after it');
+ok($b->whole(), 'to the end');
+$a->finish();
 
 # the channel is free
 

@@ -12,6 +12,8 @@
 
 
 static ngx_int_t ngx_http_rtbus_replay_join(ngx_http_rtbus_replay_t *rp);
+static void ngx_http_rtbus_replay_catch_up(ngx_http_rtbus_replay_t *rp,
+    ngx_rtbus_job_info_t *info);
 static const ngx_rtbus_format_t *ngx_http_rtbus_replay_format(
     ngx_http_rtbus_replay_t *rp);
 static ngx_int_t ngx_http_rtbus_replay_begin(ngx_http_rtbus_replay_t *rp);
@@ -187,7 +189,7 @@ ngx_http_rtbus_replay_start(ngx_http_request_t *r, ngx_http_rtbus_replay_t *rp)
     c->log->action = "replaying events";
 
     if (rp->info.waiting || rp->info.captured) {
-        ngx_add_timer(&rp->timer, rp->info.waiting
+        ngx_add_timer(&rp->timer, (rp->info.waiting || rp->ahead)
                                   ? NGX_HTTP_RTBUS_REPLAY_POLL
                                   : NGX_HTTP_RTBUS_REPLAY_WATCH);
     }
@@ -201,6 +203,10 @@ ngx_http_rtbus_replay_start(ngx_http_request_t *r, ngx_http_rtbus_replay_t *rp)
 static ngx_int_t
 ngx_http_rtbus_replay_join(ngx_http_rtbus_replay_t *rp)
 {
+    if (rp->ahead) {
+        return NGX_OK;
+    }
+
     rp->sub.format = ngx_http_rtbus_replay_format(rp);
     rp->sub.pos = rp->pos;
     rp->sub.placed = 1;
@@ -357,8 +363,9 @@ ngx_http_rtbus_replay_timer(ngx_event_t *ev)
                    "rtbus replay of \"%V\" asks, waiting:%d", &rp->channel,
                    rp->info.waiting);
 
-    ngx_add_timer(ev, rp->info.waiting ? NGX_HTTP_RTBUS_REPLAY_POLL
-                                       : NGX_HTTP_RTBUS_REPLAY_WATCH);
+    ngx_add_timer(ev, (rp->info.waiting || rp->ahead)
+                      ? NGX_HTTP_RTBUS_REPLAY_POLL
+                      : NGX_HTTP_RTBUS_REPLAY_WATCH);
 
     if (rp->call || ngx_http_rtbus_carrier_closing(&rp->carrier)) {
         return;
@@ -386,13 +393,20 @@ ngx_http_rtbus_replay_reply(void *data, redisReply *reply)
     r = rp->carrier.request;
     c = r->connection;
 
-    if (!rp->info.waiting || ngx_http_rtbus_carrier_closing(&rp->carrier)
+    if ((!rp->info.waiting && !rp->ahead)
+        || ngx_http_rtbus_carrier_closing(&rp->carrier)
         || ngx_rtbus_job_info(reply, r->pool, &info) != NGX_OK)
     {
         return;
     }
 
     ngx_http_set_log_request(c->log, r);
+
+    if (rp->ahead && !rp->info.waiting) {
+        ngx_http_rtbus_replay_catch_up(rp, &info);
+        ngx_http_run_posted_requests(c);
+        return;
+    }
 
     if (info.last.epoch != rp->pos.epoch
         || (info.type.len == 0 && !info.running))
@@ -423,6 +437,41 @@ ngx_http_rtbus_replay_reply(void *data, redisReply *reply)
     ngx_http_rtbus_replay_again(&rp->carrier);
 
     ngx_http_run_posted_requests(c);
+}
+
+
+/* what the client has is in Redis by now, or never will be */
+
+static void
+ngx_http_rtbus_replay_catch_up(ngx_http_rtbus_replay_t *rp,
+    ngx_rtbus_job_info_t *info)
+{
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, rp->carrier.log, 0,
+                   "rtbus replay is ahead, at:%uL of:%uL running:%d",
+                   rp->pos.seq, info->last.seq, info->running);
+
+    if (info->last.epoch != rp->pos.epoch) {
+        rp->done = 1;
+        ngx_http_rtbus_replay_end(rp, "no answer");
+        return;
+    }
+
+    if (rp->pos.seq > info->last.seq) {
+
+        if (!info->over) {
+            return;
+        }
+
+        /* the end is all that is left */
+
+        rp->pos.seq = info->last.seq - 1;
+    }
+
+    rp->ahead = 0;
+
+    if (ngx_http_rtbus_replay_join(rp) != NGX_OK) {
+        ngx_http_rtbus_replay_end(rp, "unavailable");
+    }
 }
 
 
@@ -635,6 +684,10 @@ ngx_http_rtbus_replay_again(ngx_http_rtbus_carrier_t *car)
     ngx_http_rtbus_replay_t  *rp;
 
     rp = (ngx_http_rtbus_replay_t *) car;
+
+    if (rp->ahead) {
+        return;
+    }
 
     if (!rp->behind) {
         ngx_rtbus_hub_resume(&rp->sub);

@@ -68,6 +68,7 @@ typedef struct {
     unsigned                       exact:1;    /* ... and its epoch, too */
     unsigned                       skipping:1; /* up to number */
     unsigned                       started:1;  /* has a carrier */
+    unsigned                       ahead:1;    /* Redis has less than the client */
     unsigned                       joined:1;   /* has been live */
     unsigned                       behind:1;   /* is to read on from pos */
     unsigned                       ended:1;

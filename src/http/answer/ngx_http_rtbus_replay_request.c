@@ -391,5 +391,22 @@ ngx_http_rtbus_replay_place(ngx_http_rtbus_replay_t *rp)
         }
     }
 
-    return (rp->pos.seq > info->last.seq) ? NGX_DECLINED : NGX_OK;
+    if (rp->pos.seq <= info->last.seq) {
+        return NGX_OK;
+    }
+
+    /*
+     * An event goes to the client of a capture before it goes to Redis: that
+     * client is right if it comes back at once, and if the rest got lost
+     */
+
+    if (!info->captured
+        || (info->over && info->status != RTBUS_JOB_INTERRUPTED))
+    {
+        return NGX_DECLINED;
+    }
+
+    rp->ahead = 1;
+
+    return NGX_OK;
 }
