@@ -17,6 +17,13 @@
 #define NGX_HTTP_RTBUS_PID_LEN       (NGX_HTTP_RTBUS_SID_LEN + 1 + 22)
 
 
+static ngx_int_t ngx_http_rtbus_sio_connect_count(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet, ngx_http_rtbus_nsp_t *nsp,
+    rtbus_json_value_t *said);
+static ngx_http_rtbus_socket_t *ngx_http_rtbus_sio_connect_socket(
+    ngx_http_rtbus_sio_t *sio, ngx_http_rtbus_nsp_t *nsp,
+    rtbus_sio_packet_t *packet, rtbus_json_member_t *auth,
+    ngx_http_rtbus_grant_t *grant, ngx_str_t *cursor);
 static ngx_int_t ngx_http_rtbus_sio_connect_channels(
     ngx_http_rtbus_socket_t *socket, ngx_http_rtbus_grant_t *grant,
     ngx_str_t *cursor, ngx_uint_t *error);
@@ -40,30 +47,20 @@ ngx_int_t
 ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     rtbus_sio_packet_t *packet)
 {
-    size_t                      length;
-    ngx_int_t                   rc;
-    ngx_str_t                   cursor;
-    ngx_uint_t                  rate, room;
-    ngx_uint_t                  error;
-    rtbus_reason_e              reason;
-    rtbus_json_value_t          said;
-    rtbus_json_member_t         auth[] = { rtbus_json_member("pid"),
-                                           rtbus_json_member("offset"),
-                                           rtbus_json_member("token") };
-    ngx_http_rtbus_nsp_t       *nsp;
-    ngx_http_rtbus_grant_t      grant;
-    ngx_http_rtbus_socket_t    *socket;
-    ngx_http_rtbus_carrier_t   *car;
+    ngx_int_t                  rc;
+    ngx_str_t                  cursor;
+    ngx_uint_t                 error;
+    rtbus_reason_e             reason;
+    rtbus_json_value_t         said;
+    rtbus_json_member_t        auth[] = { rtbus_json_member("pid"),
+                                          rtbus_json_member("offset"),
+                                          rtbus_json_member("token") };
+    ngx_http_rtbus_nsp_t      *nsp;
+    ngx_http_rtbus_grant_t     grant;
+    ngx_http_rtbus_socket_t   *socket;
+    ngx_http_rtbus_carrier_t  *car;
 
     car = sio->eio.carrier;
-
-    rate = car->conf->message_rate;
-    room = rate + car->conf->namespaces->nelts;
-
-    if (sio->connects == 0) {
-        sio->tokens = room * 1000;
-        sio->tokens_at = ngx_current_msec;
-    }
 
     if (packet->json.len
         && rtbus_json_object(car->worker->hub.json, packet->json.data,
@@ -75,39 +72,13 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     nsp = ngx_http_rtbus_sio_find_nsp(car->conf, &packet->nsp);
 
-    /*
-     * What they say is kept as long as that, and what the request says if the
-     * request is: one that was given back is made anew for each CONNECT.
-     */
+    rc = ngx_http_rtbus_sio_connect_count(sio, packet, nsp, &said);
 
-    length = packet->json.len;
-    rc = NGX_OK;
-
-    if (car->request) {
-        length += car->request->request_length;
-
-    } else if (nsp && car->connection == NULL) {
-        rc = ngx_http_rtbus_remote_grant(car, &said);
-
-        if (rc == NGX_OK) {
-            length += said.raw.len;
-        }
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
     }
 
-    sio->connects += 1 + length / 1024;
-
-    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, car->log, 0,
-                   "rtbus sio connect known:%d connects:%ui length:%uz said:%i",
-                   nsp != NULL, sio->connects, length, rc);
-
-    if (sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
-        return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
-    }
-
-    if (ngx_http_rtbus_rate_take(&sio->tokens, &sio->tokens_at, rate, room)
-        != NGX_OK
-        || rc != NGX_OK)
-    {
+    if (rc != NGX_OK) {
         return ngx_http_rtbus_sio_connect_error(sio, &packet->nsp,
                                                 NGX_RTBUS_REASON_RATE, NULL);
     }
@@ -135,36 +106,11 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
-    socket = ngx_http_rtbus_sio_socket_create(sio, nsp);
-    if (socket == NULL) {
-        return ngx_http_rtbus_sio_nomem(sio);
-    }
-
-    if (ngx_http_rtbus_client_init(&socket->client, car,
-                                   &ngx_http_rtbus_sio_protocol, &grant)
-        != NGX_OK)
-    {
-        return ngx_http_rtbus_sio_nomem(sio);
-    }
-
-    ngx_http_rtbus_sio_take_bucket(sio, socket);
-
     ngx_str_null(&cursor);
 
-    if (nsp->recovery
-        && ngx_http_rtbus_sio_recover(sio, socket, auth, &cursor) == NGX_ERROR)
-    {
-        return ngx_http_rtbus_sio_nomem(sio);
-    }
-
-    if (socket->sid[0] == '\0'
-        && ngx_http_rtbus_eio_random(socket->sid, car->log)
-           != NGX_OK)
-    {
-        return ngx_http_rtbus_sio_nomem(sio);
-    }
-
-    if (ngx_http_rtbus_sender_auth(&socket->client, &packet->json) != NGX_OK) {
+    socket = ngx_http_rtbus_sio_connect_socket(sio, nsp, packet, auth, &grant,
+                                               &cursor);
+    if (socket == NULL) {
         return ngx_http_rtbus_sio_nomem(sio);
     }
 
@@ -188,7 +134,7 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
 
     if (rc == NGX_AGAIN) {
 
-        /* what the client sends meanwhile comes after the answer */
+        /* what the client sends until then is taken after the answer */
 
         ngx_http_rtbus_carrier_hold(car, NGX_HTTP_RTBUS_HELD_START);
         return NGX_OK;
@@ -199,6 +145,119 @@ ngx_http_rtbus_sio_connect(ngx_http_rtbus_sio_t *sio,
     }
 
     return ngx_http_rtbus_sio_connected(socket);
+}
+
+
+/*
+ * Counts the packet: NGX_OK; NGX_DECLINED: there are too many at a time, or the
+ * worker that has the request has not granted so many; NGX_ERROR: the carrier
+ * is being closed.  *said: what that worker has granted.
+ */
+
+static ngx_int_t
+ngx_http_rtbus_sio_connect_count(ngx_http_rtbus_sio_t *sio,
+    rtbus_sio_packet_t *packet, ngx_http_rtbus_nsp_t *nsp,
+    rtbus_json_value_t *said)
+{
+    size_t                     length;
+    ngx_int_t                  rc;
+    ngx_uint_t                 rate, room;
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = sio->eio.carrier;
+
+    rate = car->conf->message_rate;
+    room = rate + car->conf->namespaces->nelts;
+
+    if (sio->connects == 0) {
+        sio->tokens = room * 1000;
+        sio->tokens_at = ngx_current_msec;
+    }
+
+    /*
+     * What a CONNECT says stays in memory, and if the request does, what that
+     * says as well.  A request that was parked is rebuilt for each CONNECT, and
+     * freed.
+     */
+
+    length = packet->json.len;
+    rc = NGX_OK;
+
+    if (car->request) {
+        length += car->request->request_length;
+
+    } else if (nsp && car->connection == NULL) {
+        rc = ngx_http_rtbus_remote_grant(car, said);
+
+        if (rc == NGX_OK) {
+            length += said->raw.len;
+        }
+    }
+
+    sio->connects += 1 + length / 1024;
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio connect known:%d connects:%ui length:%uz said:%i",
+                   nsp != NULL, sio->connects, length, rc);
+
+    if (sio->connects > NGX_HTTP_RTBUS_SIO_CONNECTS) {
+        return ngx_http_rtbus_sio_fail(sio, "too many CONNECT packets");
+    }
+
+    if (ngx_http_rtbus_rate_take(&sio->tokens, &sio->tokens_at, rate, room)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    return rc;
+}
+
+
+/* the socket with all but its channels; NULL: no memory */
+
+static ngx_http_rtbus_socket_t *
+ngx_http_rtbus_sio_connect_socket(ngx_http_rtbus_sio_t *sio,
+    ngx_http_rtbus_nsp_t *nsp, rtbus_sio_packet_t *packet,
+    rtbus_json_member_t *auth, ngx_http_rtbus_grant_t *grant,
+    ngx_str_t *cursor)
+{
+    ngx_http_rtbus_socket_t   *socket;
+    ngx_http_rtbus_carrier_t  *car;
+
+    car = sio->eio.carrier;
+
+    socket = ngx_http_rtbus_sio_socket_create(sio, nsp);
+    if (socket == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_rtbus_client_init(&socket->client, car,
+                                   &ngx_http_rtbus_sio_protocol, grant)
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    ngx_http_rtbus_sio_take_bucket(sio, socket);
+
+    if (nsp->recovery
+        && ngx_http_rtbus_sio_recover(sio, socket, auth, cursor) == NGX_ERROR)
+    {
+        return NULL;
+    }
+
+    if (socket->sid[0] == '\0'
+        && ngx_http_rtbus_eio_random(socket->sid, car->log) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_http_rtbus_sender_auth(&socket->client, &packet->json) != NGX_OK) {
+        return NULL;
+    }
+
+    return socket;
 }
 
 
@@ -236,7 +295,7 @@ again:
         return NGX_DECLINED;
     }
 
-    /* nothing can be recovered: another socket, from now on */
+    /* nothing can be recovered: from now on it is another socket */
 
     ngx_str_null(cursor);
 
@@ -416,7 +475,7 @@ ngx_http_rtbus_sio_connect_error(ngx_http_rtbus_sio_t *sio, rtbus_str_t *nsp,
 
 
 /*
- * What the client is granted, by the token of auth or else the one of the
+ * What the client is granted, by the token in auth or, without one, by the
  * request.
  */
 
@@ -436,7 +495,7 @@ ngx_http_rtbus_sio_grant(ngx_http_rtbus_sio_t *sio,
 }
 
 
-/* the same for a session of another worker; all that it can see is packets */
+/* the same for a session of another worker, which does not see the request */
 
 ngx_int_t
 ngx_http_rtbus_sio_relay_grant(ngx_http_request_t *r, u_char *p, size_t len,
@@ -509,8 +568,8 @@ ngx_http_rtbus_sio_request_grant(ngx_http_request_t *r,
 
 
 /*
- * The old sid and the cursor, if the pid proves that the sid was this client's.
- * Without that, or without a cursor, it is a new socket.
+ * Sets the old sid and the cursor, if the pid proves that the sid was this
+ * client's.  Without such a pid, or without a cursor, it is a new socket.
  */
 
 static ngx_int_t
