@@ -4,8 +4,8 @@
 
 
 /*
- * Bytes wait for the connection.  Other bits of c->buffered say nothing of it:
- * some filters leave theirs there for good.
+ * Bytes wait for the connection.  Other bits of c->buffered do not mean that:
+ * some filters never clear theirs.
  */
 
 #if (NGX_SSL)
@@ -131,7 +131,7 @@ ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car)
     ngx_rtbus_stat_closed(car->worker->hub.stat, car->close_code,
                           car->close_reason);
 
-    /* nobody on board may queue or join from here on */
+    /* from here on no client on this carrier may queue or join */
 
     ngx_http_rtbus_carrier_state(car, NGX_HTTP_RTBUS_CARRIER_CLOSED);
 
@@ -239,7 +239,7 @@ ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
         if (ngx_http_rtbus_carrier_full(car, frame)) {
             ngx_http_rtbus_carrier_clear(car, 1);
             ngx_http_rtbus_carrier_close(car, RTBUS_WS_TRY_LATER,
-                                        "client is too slow");
+                                         "client is too slow");
             return;
         }
     }
@@ -248,7 +248,7 @@ ngx_http_rtbus_carrier_send(ngx_http_rtbus_carrier_t *car,
 }
 
 
-/* one that is too long is sent all the same if nothing else waits */
+/* a frame that is too long is sent all the same if nothing else waits */
 
 static ngx_uint_t
 ngx_http_rtbus_carrier_full(ngx_http_rtbus_carrier_t *car,
@@ -349,7 +349,7 @@ ngx_http_rtbus_carrier_replace(ngx_http_rtbus_carrier_t *car,
 void
 ngx_http_rtbus_carrier_watch(ngx_http_rtbus_carrier_t *car)
 {
-    /* without a queue it would be the socket that takes bytes */
+    /* with an empty queue it would be the socket that takes bytes */
 
     car->watched = (car->unsent && car->connection)
                    ? car->connection->sent + 1 : 0;
@@ -385,7 +385,7 @@ ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n)
     ngx_rtbus_stat_sub(car->worker->hub.stat, send_queue, n);
 
     if (car->wanted) {
-        /* who waits for it goes on outside of whatever is being done now */
+        /* the client that waits for room goes on later */
         ngx_http_rtbus_carrier_mark(car);
     }
 
@@ -464,8 +464,8 @@ ngx_http_rtbus_carrier_filter(ngx_http_rtbus_carrier_t *car, ngx_buf_t *b)
 
 
 /*
- * What the filters answer does not tell whether the bytes are gone: NGX_AGAIN
- * may be for what another filter keeps.  NGX_OK or NGX_ERROR.
+ * The filters' answer does not tell whether the bytes are gone: NGX_AGAIN may
+ * be about what another filter keeps.  NGX_OK or NGX_ERROR.
  */
 
 static ngx_int_t
@@ -487,7 +487,7 @@ ngx_http_rtbus_carrier_output(ngx_http_rtbus_carrier_t *car, ngx_buf_t *b,
     if (b->pos != b->last && c->data == r
         && !ngx_http_rtbus_carrier_waits(c))
     {
-        /* a filter has not passed the flush on, what it has passed on waits */
+        /* a filter has not passed the flush on, so what it wrote waits */
 
         ngx_memzero(&flush, sizeof(ngx_buf_t));
 
@@ -524,7 +524,7 @@ ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car)
     ngx_rtbus_frame_t      *frame;
     ngx_http_rtbus_link_t  *link, *next, *last;
 
-    /* called with nothing of the first frame sent */
+    /* nothing of the first frame has been sent */
 
     link = car->first;
     len = link->frame->len;
@@ -716,7 +716,7 @@ ngx_http_rtbus_carrier_state(ngx_http_rtbus_carrier_t *car,
 const char *
 ngx_http_rtbus_carrier_reason(ngx_http_rtbus_carrier_t *car)
 {
-    /* with a close frame or without one: it is the client that has gone */
+    /* with or without a close frame, the client has gone */
 
     if (car->close_reason == NULL
         || ngx_strcmp(car->close_reason, NGX_HTTP_RTBUS_BY_CLIENT) == 0)

@@ -1,13 +1,13 @@
 
 /*
- * What brings frames to one connection, whatever its protocol: the queue of
- * shared frames, the limit on it, its end.
+ * A carrier brings frames to one connection, whatever its protocol: the queue
+ * of shared frames, the limit on it, its end.
  *
- * A transport embeds the carrier and gives it its two functions; who travels on
- * it, one client or several, gives it the handlers.  Frames are queued and the
- * carrier is marked; at the end of the loop turn each marked carrier is flushed
- * once.  Closing goes the same way, so a carrier never ends in the middle of a
- * fan-out.
+ * A transport embeds the carrier and sets its functions.  The protocol, which
+ * may have one client on it or several, sets the handlers.  Frames are queued
+ * and the carrier is marked; at the end of the loop turn each marked carrier
+ * is flushed once.  Closing goes the same way, so a carrier never ends in the
+ * middle of a fan-out.
  */
 
 
@@ -18,7 +18,7 @@
 #include "ngx_http_rtbus_module.h"
 
 
-/* the reason for closing after the client has done so */
+/* the reason for closing if the client has closed first */
 #define NGX_HTTP_RTBUS_BY_CLIENT  "closed by client"
 
 
@@ -29,7 +29,7 @@
  */
 #define NGX_HTTP_RTBUS_FRAME_COST  96
 
-/* bytes that may wait for a client that has never asked for any */
+/* bytes that may wait for a client that has not asked for any yet */
 #define NGX_HTTP_RTBUS_QUIET       32768
 
 
@@ -222,12 +222,12 @@ struct ngx_http_rtbus_carriers_s {
 ngx_int_t ngx_http_rtbus_carrier_init(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r);
 
-/* the same for one whose request was parked: it goes on with this one */
+/* the same for a carrier whose request was parked: it goes on with r */
 
 ngx_int_t ngx_http_rtbus_carrier_attach(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r);
 
-/* what the cleanup does, for one that has no request any more */
+/* does what the cleanup does, for a carrier that has no request any more */
 
 void ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car);
 
@@ -240,8 +240,8 @@ ngx_int_t ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
     ngx_http_request_t *r, ngx_pool_t *pool, ngx_log_t *log);
 
 /*
- * Has what one carrier has not sent yet, and the one that travels on it, go on
- * with another one.  The first one leaves the worker.
+ * Moves what a carrier has not sent yet, and the client or clients on it, to
+ * another carrier.  The first carrier leaves the worker.
  */
 
 void ngx_http_rtbus_carrier_move(ngx_http_rtbus_carrier_t *to,
@@ -275,9 +275,9 @@ void ngx_http_rtbus_carrier_replace(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame);
 
 /*
- * A client on a slow link cannot answer a ping that is behind other frames, and
- * is there as long as it takes these: from _watch() on, has it taken some of
- * what waited then; if so it is watched again.
+ * A client on a slow link cannot answer a ping that is behind other frames.
+ * It is alive as long as it takes these.  _takes() tells whether it has taken
+ * some of what waited at _watch(), and if so watches it again.
  */
 
 void ngx_http_rtbus_carrier_watch(ngx_http_rtbus_carrier_t *car);
@@ -288,9 +288,10 @@ ngx_uint_t ngx_http_rtbus_carrier_takes(ngx_http_rtbus_carrier_t *car);
 void ngx_http_rtbus_carrier_sent(ngx_http_rtbus_carrier_t *car, size_t n);
 
 /*
- * Makes the first frame, of which nothing was sent, and as many after it as fit
- * into NGX_HTTP_RTBUS_BUFFER one frame, for connections that want the same
- * bytes again after a write that did not go through (TLS, output filters).
+ * Merges the first frame, of which nothing was sent, and as many after it as
+ * fit into NGX_HTTP_RTBUS_BUFFER, into one frame.  This is for connections
+ * that want the same bytes again after a write that did not go through (TLS,
+ * output filters).
  */
 
 ngx_int_t ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car);
@@ -305,7 +306,7 @@ ngx_int_t ngx_http_rtbus_carrier_merge(ngx_http_rtbus_carrier_t *car);
 ngx_int_t ngx_http_rtbus_carrier_filter(ngx_http_rtbus_carrier_t *car,
     ngx_buf_t *b);
 
-/* the carrier ends before its memory does; who travels on it is not told */
+/* the carrier ends before its memory does; the clients on it are not told */
 
 void ngx_http_rtbus_carrier_leave(ngx_http_rtbus_carrier_t *car);
 
@@ -329,7 +330,7 @@ void ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car);
 void ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
 
-/* the same where a client cannot go on without a piece of memory */
+/* the same, if there is no memory for what the client needs next */
 
 void ngx_http_rtbus_carrier_nomem(ngx_http_rtbus_carrier_t *car);
 

@@ -103,7 +103,7 @@ ngx_http_rtbus_carriers_turn(ngx_event_t *ev)
 
 
 /*
- * The client that goes is the one that has been there for the longest time.  It
+ * Sends away the client that has been connected for the longest time.  It
  * comes back to a worker that has room.
  */
 
@@ -148,8 +148,9 @@ ngx_http_rtbus_carriers_full(ngx_http_rtbus_worker_t *worker)
 
 
 /*
- * Who has closed the connection may still look at it, and must not find there
- * what is taken in its place.  Others wait for that as well, so it is soon.
+ * The code that has closed the connection may still look at it, and must not
+ * find there the connection that takes its place.  So this is left to a posted
+ * event, which runs soon, as others wait for room, too.
  */
 
 static void
@@ -211,14 +212,14 @@ ngx_http_rtbus_carriers_drain(ngx_http_rtbus_worker_t *worker)
 
     if (worker->carriers->n) {
 
-        /* a posted event would have to wait for what the loop sleeps for */
+        /* a posted event would wait until the loop wakes up */
 
         ngx_add_timer(&worker->carriers->drain, 0);
     }
 }
 
 
-/* what is left is not waited for */
+/* the worker waits no longer for what is left */
 
 static void
 ngx_http_rtbus_carriers_late(ngx_event_t *ev)
@@ -235,8 +236,9 @@ ngx_http_rtbus_carriers_late(ngx_event_t *ev)
 
 
 /*
- * Says goodbye to so many clients that with as many at each tick all are gone
- * in time: a crowd that comes back at once would hurt the other workers.
+ * Says goodbye to a share of the clients, so that with as many at each tick
+ * all are gone in time.  A crowd that comes back at once would hurt the other
+ * workers.
  */
 
 static void

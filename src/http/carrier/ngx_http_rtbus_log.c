@@ -57,7 +57,7 @@ ngx_http_rtbus_log_variables(ngx_conf_t *cf)
 }
 
 
-/* the log is written before the pool of the request goes, and the carrier */
+/* the log is written while the request's pool, and the carrier, still live */
 
 static ngx_int_t
 ngx_http_rtbus_log_variable(ngx_http_request_t *r,
@@ -79,7 +79,7 @@ ngx_http_rtbus_log_variable(ngx_http_request_t *r,
             && ngx_http_arg(r, (u_char *) "transport", 9, &value) == NGX_OK
             && value.len == 7 && ngx_strncmp(value.data, "polling", 7) == 0)
         {
-            /* the session is not the request's */
+            /* a session outlives its requests */
             v->data = value.data;
             v->len = value.len;
             v->valid = 1;

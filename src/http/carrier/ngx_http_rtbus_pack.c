@@ -95,7 +95,7 @@ ngx_http_rtbus_pack_headers(ngx_http_rtbus_packer_t *packer,
 }
 
 
-/* those that were evaluated; they might come out differently now */
+/* packs those that were evaluated, as they might have other values now */
 
 static void
 ngx_http_rtbus_pack_variables(ngx_http_rtbus_packer_t *packer,
@@ -147,7 +147,7 @@ ngx_http_rtbus_pack_captures(ngx_http_rtbus_packer_t *packer,
     ngx_str_t   text;
     ngx_uint_t  i;
 
-    /* the first pair is nobody's, and there may be none to an expression */
+    /* the first pair is not used, and an expression may have none */
 
     if (r->ncaptures <= 2) {
         ngx_http_rtbus_pack_number(packer, 0);
@@ -341,7 +341,7 @@ ngx_http_rtbus_unpack_headers_in(ngx_http_request_t *r, u_char **p)
 
 
 /*
- * A module may have added a header of which nginx allows but one: the handler
+ * A module may have added a header that nginx allows only once: the handler
  * would answer 400 to the second, on a connection that is no longer HTTP.
  */
 

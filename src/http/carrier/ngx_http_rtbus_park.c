@@ -159,7 +159,7 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf,
 
 #if (NGX_STAT_STUB)
 
-    /* the connection is counted as one that is written to still */
+    /* the connection is still counted as one that is written to */
 
     r->stat_writing = 0;
 
@@ -186,7 +186,7 @@ ngx_http_rtbus_park(ngx_http_request_t *r, void *data, u_char *buf,
 }
 
 
-/* NULL, or what is in the way up to the end */
+/* NULL, or why the request has to stay until its end */
 
 static const char *
 ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
@@ -265,8 +265,8 @@ ngx_http_rtbus_park_obstacle(ngx_http_request_t *r, void *data)
 
 
 /*
- * What other modules may have to say of the request later on, in their
- * variables, is not known, but for those that are done with it.
+ * Other modules may still need their context for variables that are evaluated
+ * later.  Only a few modules are known not to.
  */
 
 static const char *
@@ -295,7 +295,7 @@ ngx_http_rtbus_park_contexts(ngx_http_request_t *r)
 }
 
 
-/* one that nginx does not have is as good as this one */
+/* a module that nginx does not have counts as this one */
 
 static void
 ngx_http_rtbus_park_find(void)
@@ -527,7 +527,7 @@ ngx_http_rtbus_unpark_drop(ngx_http_rtbus_parked_t *parked)
 }
 
 
-/* the line of the error log says what it does for a request */
+/* adds to the line of the error log what nginx adds for a request */
 
 static u_char *
 ngx_http_rtbus_park_log(ngx_log_t *log, u_char *buf, size_t len)

@@ -15,7 +15,7 @@
 /* ... and for that of a client that has closed, which is under way */
 #define NGX_HTTP_RTBUS_POLL_CROSSING  1000
 
-/* a timer that comes so many ms late tells of this worker, not of the client */
+/* if a timer is so many ms late, the worker was busy, not the client */
 #define NGX_HTTP_RTBUS_POLL_BUSY      1000
 
 
@@ -81,7 +81,7 @@ ngx_http_rtbus_poll_init(ngx_http_rtbus_poll_t *poll, ngx_http_request_t *r,
     poll->timer.data = poll;
     poll->timer.log = log;
 
-    /* a worker that has said goodbye does not wait for it */
+    /* a worker that has said goodbye does not wait for this timer */
 
     poll->timer.cancelable = 1;
 
@@ -163,8 +163,9 @@ ngx_http_rtbus_poll_body(ngx_http_rtbus_poll_t *poll, ngx_str_t *body)
                    "rtbus poll body of:%uz", body->len);
 
     /*
-     * Later, and before what comes of the following: a request that is answered
-     * here may be gone before nginx is done with it.
+     * The packets are taken later, and before anything else that is posted
+     * below: if the request were answered here, it could be gone before nginx
+     * is done with it.
      */
 
     ngx_post_event(&poll->next, &ngx_posted_events);
@@ -217,7 +218,7 @@ ngx_http_rtbus_poll_due(ngx_http_rtbus_poll_t *poll)
 
     late = (ngx_msec_int_t) (ngx_current_msec - poll->timer.timer.key);
 
-    /* if it is this worker that was late, the request may have come in time */
+    /* if this worker was late, the request may have come in time */
 
     return poll->timer.timer_set
            && late >= 0 && late < NGX_HTTP_RTBUS_POLL_BUSY;
@@ -431,9 +432,9 @@ ngx_http_rtbus_poll_next(ngx_event_t *ev)
 
 
 /*
- * Packets are taken one by one; a hold may come after each of them.  While much
- * of what they are answered with has not been asked for they wait, and the
- * client with them.
+ * Packets are taken one by one, and the carrier may come to be held after
+ * each.  While many of the answers to them still wait for a GET, the rest of
+ * the packets wait, and so does the client.
  */
 
 static void
@@ -576,7 +577,7 @@ ngx_http_rtbus_poll_text(ngx_http_rtbus_poll_t *poll, size_t max,
         size += link->frame->len - link->frame->payload + 1;
 
         if (link->frame->tail) {
-            /* as base64, with what may be more than the header was */
+            /* base64, and what may be more than the header was */
             size += link->frame->tail / 2 + 8;
         }
     }
@@ -733,7 +734,7 @@ ngx_http_rtbus_poll_create(ngx_http_request_t *r)
 }
 
 
-/* the client may go away, and so may the worker: none is to be kept */
+/* neither a client that goes away nor a worker that leaves is kept waiting */
 
 ngx_int_t
 ngx_http_rtbus_poll_wait(ngx_http_rtbus_poll_call_t *call)

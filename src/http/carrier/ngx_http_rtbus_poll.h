@@ -1,11 +1,12 @@
 
 /*
- * The long-polling transport of Engine.IO: a carrier that outlives the requests
- * that serve it.  A GET waits and takes what is queued, a POST brings packets.
+ * The long-polling transport of Engine.IO: a carrier that outlives the
+ * requests that serve it.  A GET waits and takes what is queued, a POST brings
+ * packets.
  *
- * A request is a call, whose answer goes back by a function of its own: to a
- * client of this worker, or to the worker that has the client.  The transport
- * knows two callbacks, "packet in" and, of its carrier, "ended".
+ * A request is a call.  The call has a function that takes the answer to the
+ * client, or to the worker that has the client.  The transport knows two
+ * callbacks, "packet in" and, of its carrier, "ended".
  */
 
 
@@ -20,8 +21,8 @@
 
 
 /*
- * Packets of one answer, unless a single frame has more: python-socketio 5 takes
- * no more than that, and closes.
+ * Packets of one answer, unless a single frame has more.  python-socketio 5
+ * closes if it gets more.
  */
 #define NGX_HTTP_RTBUS_POLL_PACKETS   16
 
@@ -31,8 +32,8 @@ typedef struct ngx_http_rtbus_poll_call_s  ngx_http_rtbus_poll_call_t;
 
 
 /*
- * Answers a call, which is no more then.  The text, NULL for the "ok" of a POST
- * and with an error, is handed over.
+ * Answers a call, which is freed.  The function also frees the text, which is
+ * NULL for the "ok" of a POST, and with an error.
  */
 typedef void (*ngx_http_rtbus_poll_answer_pt)(
     ngx_http_rtbus_poll_call_t *call, ngx_http_rtbus_eio_error_e error,
@@ -48,8 +49,9 @@ struct ngx_http_rtbus_poll_call_s {
     ngx_http_request_t              *request;  /* NULL: another worker's */
 
     /*
-     * Set by who is to answer: the client is gone, or, if it is set while it is
-     * answered, has been sent the answer.  NULL: nobody wants to know.
+     * Set by the side that is to answer: called if the client is gone or, if
+     * it is set while the call is answered, once the client has been sent the
+     * answer.  NULL: it is not called.
      */
 
     ngx_http_rtbus_poll_abort_pt     abort;
@@ -103,17 +105,19 @@ ngx_int_t ngx_http_rtbus_poll_init(ngx_http_rtbus_poll_t *poll,
     ngx_http_request_t *r, ngx_pool_t *pool, ngx_log_t *log);
 
 /*
- * A GET, which is answered later, never from within.  NGX_OK; NGX_BUSY: there
- * is one already, which ends it all, and the caller has to answer.
+ * A GET has come; it is answered later, never from within.  NGX_OK, or
+ * NGX_BUSY: another one waits already, the session ends, and the caller
+ * answers.
  */
 
 ngx_int_t ngx_http_rtbus_poll_get(ngx_http_rtbus_poll_t *poll,
     ngx_http_rtbus_poll_call_t *call);
 
 /*
- * A POST, in two steps: it is there (as above, or NGX_DECLINED: nothing is
- * taken any more), its body is there as a whole, and is answered later, never
- * from within.  The body may be written to, and has to stay as long as the call.
+ * A POST, in two steps: it has come (as above, or NGX_DECLINED: the session
+ * takes nothing any more), and its body has come as a whole.  It is answered
+ * later, never from within.  The body is written to, and has to live as long
+ * as the call.
  */
 
 ngx_int_t ngx_http_rtbus_poll_post(ngx_http_rtbus_poll_t *poll,
@@ -133,7 +137,7 @@ void ngx_http_rtbus_poll_noop(ngx_http_rtbus_poll_t *poll);
 void ngx_http_rtbus_poll_refuse(ngx_http_rtbus_poll_t *poll,
     ngx_http_rtbus_eio_error_e error);
 
-/* ends it at once: calls that wait are refused, the pool is no more */
+/* ends it at once: calls that wait are refused, the pool is destroyed */
 
 void ngx_http_rtbus_poll_done(ngx_http_rtbus_poll_t *poll);
 
@@ -151,9 +155,9 @@ void ngx_http_rtbus_poll_write(ngx_http_rtbus_text_t *text,
 
 
 /*
- * A call of our own client, NULL: no memory; and from then on the request, which
- * is counted, waits until it is answered or the client is gone: NGX_DONE, or
- * NGX_ERROR.
+ * _create(): a call of our own client; NULL: no memory.  _wait(): the request,
+ * which the caller has counted, waits until the call is answered or the client
+ * is gone; NGX_DONE or NGX_ERROR.
  */
 
 ngx_http_rtbus_poll_call_t *ngx_http_rtbus_poll_create(ngx_http_request_t *r);

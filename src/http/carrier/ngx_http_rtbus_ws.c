@@ -64,7 +64,7 @@ ngx_http_rtbus_ws_create(ngx_http_request_t *r, size_t size)
         return NULL;
     }
 
-    /* it outlives the request, whose cleanup is gone when that is parked */
+    /* ws outlives the request; when that is parked, its cleanup is dropped */
 
     ws = ngx_calloc(size, r->connection->log);
     if (ws == NULL) {
@@ -351,7 +351,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
             return;
         }
 
-        /* the worker leaves, clients go one after the other */
+        /* the worker leaves, and its clients go one after the other */
 
         c->close = 0;
         ngx_http_rtbus_carriers_drain(ws->carrier.worker);
@@ -404,7 +404,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
             break;
         }
 
-        /* more than that has to be shared, or those who flood keep the loop */
+        /* clients share what is read beyond that, so no flood keeps the loop */
 
         size = more ? ngx_http_rtbus_carriers_share(ws->carrier.worker)
                     : NGX_HTTP_RTBUS_WS_FIRST;
@@ -627,10 +627,11 @@ ngx_http_rtbus_ws_flush(ngx_http_rtbus_carrier_t *car)
 
 
 /*
- * The closing handshake, section 7: ours after theirs and the connection is
- * done; ours first and theirs is waited for.  After a protocol error nothing
- * more can be understood; what comes is read and dropped all the same, since
- * closing with unread bytes would have the kernel throw away our close frame.
+ * The closing handshake, section 7.  If the client's close frame has come
+ * first, the connection is done once ours is sent; otherwise we wait for the
+ * client's.  After a protocol error nothing can be understood any more.  What
+ * comes is still read and dropped: if bytes were left unread, the kernel would
+ * throw away our close frame.
  */
 
 static void
@@ -746,7 +747,7 @@ ngx_http_rtbus_ws_finalize(ngx_http_rtbus_ws_t *ws)
 
     if (ws->parked && ngx_http_rtbus_ws_unpark(&ws->carrier) != NGX_OK) {
 
-        /* no line in the access log, then */
+        /* then there is no line in the access log */
 
         ngx_http_rtbus_unpark_drop(ws->parked);
         ngx_http_rtbus_carrier_end(&ws->carrier);

@@ -57,8 +57,8 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
             if (rc == RTBUS_ERROR) {
                 ws->failed = 1;
                 ngx_http_rtbus_carrier_close(&ws->carrier,
-                                            RTBUS_WS_PROTOCOL_ERROR,
-                                            parser->reason);
+                                             RTBUS_WS_PROTOCOL_ERROR,
+                                             parser->reason);
                 return;
             }
 
@@ -69,7 +69,7 @@ ngx_http_rtbus_ws_input(ngx_http_rtbus_ws_t *ws, u_char *p, u_char *last)
             {
                 ws->failed = 1;
                 ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_TOO_BIG,
-                                            "message too big");
+                                             "message too big");
                 return;
             }
 
@@ -181,7 +181,7 @@ ngx_http_rtbus_ws_payload(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
         || (ws->utf8 != RTBUS_UTF8_ACCEPT && parser->rest == 0 && parser->fin))
     {
         ngx_http_rtbus_carrier_close(&ws->carrier, RTBUS_WS_INVALID_PAYLOAD,
-                                    "text is not UTF-8");
+                                     "text is not UTF-8");
         return NGX_ERROR;
     }
 
@@ -227,7 +227,7 @@ ngx_http_rtbus_ws_keep(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     if (old == NULL || old->len + len > old->size) {
 
-        /* grown by what has come, not by what a header promises */
+        /* the buffer grows by what has come, not by what a header promises */
 
         size = old ? ngx_max(old->len + len, 2 * old->size) : len;
         size = ngx_min(size, ws->carrier.conf->max_message);
@@ -300,7 +300,7 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
         } else {
             ngx_http_rtbus_carrier_close(&ws->carrier, code,
-                                        NGX_HTTP_RTBUS_BY_CLIENT);
+                                         NGX_HTTP_RTBUS_BY_CLIENT);
         }
 
         return NGX_ERROR;
@@ -309,8 +309,8 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
 
 /*
- * Who pings faster than it reads gets the last pong only (section 5.5.3): a
- * frame takes much more memory than the bytes that it has.
+ * A client that pings faster than it reads gets the last pong only (section
+ * 5.5.3), since a frame takes much more memory than its bytes.
  */
 
 static ngx_int_t

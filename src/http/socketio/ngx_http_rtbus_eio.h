@@ -54,22 +54,23 @@ struct ngx_http_rtbus_eio_handlers_s {
     void                              (*tick)(ngx_http_rtbus_eio_t *eio);
 
     /*
-     * The message is for the session of another worker: adds what has to be
-     * said of the request for it, as an element of JSON with its comma before
-     * it: NGX_OK, or NGX_DECLINED: nothing.  See ngx_http_rtbus_remote_grant().
+     * The message is for the session of another worker.  Adds what that worker
+     * has to know of the request, as an element of JSON with a comma before
+     * it: NGX_OK, or NGX_DECLINED: nothing.  See
+     * ngx_http_rtbus_remote_grant().
      */
     ngx_int_t                         (*grant)(ngx_http_request_t *r,
                                          u_char *p, size_t len,
                                          ngx_http_rtbus_text_t *text);
 
     /* the session goes on with eio->carrier */
-    void                              (*moved)(ngx_http_rtbus_eio_t *eio);
+    void                              (*switched)(ngx_http_rtbus_eio_t *eio);
 
     /*
-     * The session goes on at another worker, whose mailbox is that: adds what
-     * makes it there, as a JSON object, and the other way round: NGX_OK or
-     * NGX_ERROR.  Before that: adds the channels that it has, as a JSON array,
-     * and listens to them at the place where it is to go on.
+     * The session goes on at another worker.  First the owner adds the
+     * channels of the session, as a JSON array, and the other worker listens
+     * to them.  Then the owner exports the session, as a JSON object, and the
+     * other worker, whose mailbox is "to", imports it: NGX_OK or NGX_ERROR.
      */
     void                              (*channels)(ngx_http_rtbus_eio_t *eio,
                                          ngx_http_rtbus_text_t *text);
@@ -129,7 +130,7 @@ ngx_http_rtbus_eio_t *ngx_http_rtbus_eio_create(void *p,
 size_t ngx_http_rtbus_eio_open(u_char *dst, ngx_http_rtbus_loc_conf_t *conf,
     ngx_str_t *sid, const char *upgrades);
 
-/* the session, whose carrier it is now, is heard over WebSocket */
+/* the session goes on over this WebSocket */
 
 void ngx_http_rtbus_eio_attach(ngx_http_rtbus_eio_t *eio,
     ngx_http_rtbus_ws_t *ws);

@@ -54,7 +54,7 @@ ngx_http_rtbus_eio_request(ngx_http_request_t *r,
 
     if (polling) {
 
-        /* pages of other origins are to see the refusals below, too */
+        /* pages of other origins have to see the refusals below, too */
 
         rc = ngx_http_rtbus_admit(r, (ngx_uint_t) -1, "GET, POST");
 
@@ -88,9 +88,10 @@ ngx_http_rtbus_eio_request(ngx_http_request_t *r,
 
 
 /*
- * A request that opens a session, or is for one of another worker, may come
- * before workers can reach each other: the next one, or the answer, would get
- * lost.  NGX_OK, or what the content handler has to return: it waits.
+ * A request that opens a session, or is for a session of another worker, may
+ * come before the workers can reach each other: the next request, or the
+ * answer, would get lost.  NGX_OK, or what the content handler has to return:
+ * the request waits.
  */
 
 static ngx_int_t

@@ -81,7 +81,7 @@ ngx_http_rtbus_quota_take(ngx_http_rtbus_worker_t *worker,
 }
 
 
-/* an IPv6 client has a network of its own, as a rule: that counts as one */
+/* an IPv6 client usually has a network of its own, which counts as one */
 
 static size_t
 ngx_http_rtbus_quota_addr(ngx_http_request_t *r, u_char *buf)

@@ -39,16 +39,16 @@ ngx_int_t ngx_http_rtbus_quota_init(ngx_http_rtbus_worker_t *worker,
     ngx_cycle_t *cycle);
 
 /*
- * That of the client's address, or of the user, with one session more.  NGX_OK,
- * *quota is NULL where there is nothing to count by (a unix socket, no user);
- * NGX_ERROR.
+ * Counts one session more for the client's address, or for the user.  NGX_OK,
+ * and *quota is NULL if there is nothing to count by (a unix socket, no user);
+ * or NGX_ERROR.
  */
 
 ngx_int_t ngx_http_rtbus_quota_take(ngx_http_rtbus_worker_t *worker,
     ngx_http_request_t *r, ngx_str_t *user, ngx_uint_t kind,
     ngx_http_rtbus_quota_t **quota);
 
-/* a session less; *quota may be NULL, and is afterwards */
+/* counts one session less; *quota may be NULL, and is set to NULL */
 
 void ngx_http_rtbus_quota_leave(ngx_http_rtbus_worker_t *worker,
     ngx_http_rtbus_quota_t **quota);

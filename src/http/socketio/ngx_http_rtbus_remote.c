@@ -4,6 +4,9 @@
 #include "rtbus_utf8.h"
 
 
+/* bytes of the pool for what a request of another worker says */
+#define NGX_HTTP_RTBUS_REMOTE_POOL   1024
+
 /* ms for another worker to do what a request wants at once */
 #define NGX_HTTP_RTBUS_REMOTE_POST   10000
 
@@ -12,6 +15,19 @@
 
 /* ... and to say that an answer has arrived */
 #define NGX_HTTP_RTBUS_REMOTE_SURE   5000
+
+
+/* members of a question, see ngx_http_rtbus_remote_asked() */
+
+enum {
+    m_id = 0,
+    m_user,
+    m_place,
+    m_body,
+    m_grants,
+    m_answer,
+    m_members
+};
 
 
 /* a request of our client to a session of another worker; memory of it */
@@ -89,8 +105,8 @@ ngx_http_rtbus_remote_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
 
 
 /*
- * The owner is asked to do what the request wants.  What it cannot know of the
- * request goes along: who it is from and, for CONNECT packets, what they are
+ * Asks the owner to do what the request wants, and tells it what it cannot
+ * know of the request: who sent it and, for CONNECT packets, what they are
  * granted.
  */
 
@@ -189,7 +205,7 @@ ngx_http_rtbus_remote_request(ngx_http_request_t *r, ngx_str_t *sid,
 }
 
 
-/* only so many are looked at: each may cost a check of its token */
+/* the number is limited, since each may cost a check of its token */
 
 static void
 ngx_http_rtbus_remote_grants(ngx_http_request_t *r, ngx_str_t *body,
@@ -438,7 +454,7 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
     ngx_http_rtbus_session_t    *s;
     ngx_http_rtbus_eio_error_e   error;
 
-    rtbus_json_members(message, m, 6);
+    rtbus_json_members(message, m, m_members);
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, worker->relay->log, 0,
                    "rtbus remote is asked \"%V\" ref:%uL from:%*s",
@@ -446,16 +462,18 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
                    from->from);
 
     if (ngx_http_rtbus_relay_is(kind, "sure")) {
-        ngx_http_rtbus_remote_waits(worker, &m[5].value, from);
+        ngx_http_rtbus_remote_waits(worker, &m[m_answer].value, from);
         return;
     }
 
-    if (m[0].value.type != RTBUS_JSON_STRING) {
+    if (m[m_id].value.type != RTBUS_JSON_STRING) {
         return;
     }
 
-    sid.data = m[0].value.raw.data + 1;
-    sid.len = m[0].value.raw.len - 2;
+    /* without the quotes; an id has no character that is escaped */
+
+    sid.data = m[m_id].value.raw.data + 1;
+    sid.len = m[m_id].value.raw.len - 2;
 
     s = ngx_http_rtbus_session_find(worker, &sid);
 
@@ -468,7 +486,9 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
         if (s) {
             ngx_http_rtbus_remote_settle(s, kind, from);
 
-        } else if (kind->data[0] == 'l' || kind->data[0] == 's') {
+        } else if (ngx_http_rtbus_relay_is(kind, "lost")
+                   || ngx_http_rtbus_relay_is(kind, "still"))
+        {
             ngx_http_rtbus_relay_refuse(worker->relay, from,
                                         NGX_HTTP_RTBUS_EIO_SID);
         }
@@ -488,11 +508,12 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
 
     error = NGX_HTTP_RTBUS_EIO_AWAY;
 
-    pool = ngx_create_pool(1024, worker->relay->log);
+    pool = ngx_create_pool(NGX_HTTP_RTBUS_REMOTE_POOL, worker->relay->log);
 
     if (pool) {
-        if (ngx_http_rtbus_text_debase64(pool, &user, &m[1].value) == NGX_OK
-            && ngx_http_rtbus_text_debase64(pool, &place, &m[2].value)
+        if (ngx_http_rtbus_text_debase64(pool, &user, &m[m_user].value)
+            == NGX_OK
+            && ngx_http_rtbus_text_debase64(pool, &place, &m[m_place].value)
                == NGX_OK)
         {
             error = ngx_http_rtbus_session_check(s, &user, &place);
@@ -513,8 +534,8 @@ ngx_http_rtbus_remote_asked(ngx_http_rtbus_worker_t *worker,
     if (error == NGX_HTTP_RTBUS_EIO_OK) {
         error = ngx_http_rtbus_remote_take(worker, s,
                                   ngx_http_rtbus_relay_is(kind, "post")
-                                  ? &m[3].value : NULL,
-                                  &m[4].value, from);
+                                  ? &m[m_body].value : NULL,
+                                  &m[m_grants].value, from);
     }
 
     if (error != NGX_HTTP_RTBUS_EIO_OK) {
@@ -627,10 +648,13 @@ ngx_http_rtbus_remote_grant(ngx_http_rtbus_carrier_t *car,
 
 
 /*
- * A poll that waits is over: its client is gone ("abort"), or is to ask again
- * ("flush"), also if it has not come ("lost"), or has its answer ("done").  If
- * it was answered "abort" says that the answer has not arrived, and "lost" that
- * it may not have.  "still" asks no more than whether it has come.
+ * What the worker that has the client says about a poll:
+ *
+ *   "abort"  its client is gone; if it was answered, the answer is lost
+ *   "flush"  the client is to poll again
+ *   "lost"   likewise; it may not have come, or its answer not have arrived
+ *   "done"   its client has the answer
+ *   "still"  a question: has it come
  */
 
 static void
@@ -747,7 +771,7 @@ ngx_http_rtbus_remote_answer(ngx_http_rtbus_poll_call_t *call,
 }
 
 
-/* an answer that reached nobody leaves a hole: better no session than that */
+/* an answer that reached nobody leaves a hole: better to end the session */
 
 static void
 ngx_http_rtbus_remote_delivered(void *data, redisReply *reply)
@@ -764,7 +788,7 @@ ngx_http_rtbus_remote_delivered(void *data, redisReply *reply)
     if (reply == NULL || reply->type != REDIS_REPLY_INTEGER
         || reply->integer == 0)
     {
-        /* who waits for it asks after it */
+        /* the worker that waits for the answer will ask after it */
 
         remote->worker->relay->failures++;
 
@@ -897,7 +921,7 @@ ngx_http_rtbus_remote_sure(ngx_http_rtbus_session_t *s)
 }
 
 
-/* does one of ours still wait for that answer */
+/* does one of our clients still wait for that answer */
 
 static void
 ngx_http_rtbus_remote_waits(ngx_http_rtbus_worker_t *worker,

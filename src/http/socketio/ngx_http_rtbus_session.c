@@ -6,6 +6,9 @@
 #include <openssl/crypto.h>
 
 
+/* bytes of a session's pool */
+#define NGX_HTTP_RTBUS_SESSION_POOL   2048
+
 /* ms for the first request after the one that opens */
 #define NGX_HTTP_RTBUS_SESSION_FIRST  10000
 
@@ -128,7 +131,7 @@ ngx_http_rtbus_session_create(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    pool = ngx_create_pool(2048, ngx_cycle->log);
+    pool = ngx_create_pool(NGX_HTTP_RTBUS_SESSION_POOL, ngx_cycle->log);
     if (pool == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -234,9 +237,9 @@ failed:
 
 
 /*
- * Whoever may open sessions can do so without end.  The oldest one that nobody
- * has polled gives way, or else one that is of no use yet, so that others still
- * get in: NGX_OK, or NGX_DECLINED.
+ * A client can open sessions without end.  So that others still get in, the
+ * oldest session that was never polled gives way, or else one that is not in
+ * use yet: NGX_OK, or NGX_DECLINED: there is none.
  */
 
 static ngx_int_t
@@ -272,8 +275,8 @@ ngx_http_rtbus_session_room(ngx_http_rtbus_worker_t *worker)
 
 
 /*
- * The session is one more of its address and its user: NGX_OK, or NGX_DECLINED:
- * there are too many, and each of them is polled; or NGX_ERROR.
+ * Counts the session for its address and its user: NGX_OK, NGX_DECLINED: they
+ * have too many, and each of these is polled; or NGX_ERROR.
  */
 
 static ngx_int_t
@@ -350,7 +353,7 @@ ngx_http_rtbus_session_evict(ngx_http_rtbus_session_t *s)
 }
 
 
-/* somebody takes what comes for it */
+/* a client takes what is sent to the session */
 
 void
 ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s)
@@ -373,7 +376,7 @@ ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s)
 }
 
 
-/* it gives way to no other one */
+/* the session gives way to no other from now on */
 
 static void
 ngx_http_rtbus_session_unlist(ngx_http_rtbus_session_t *s)
@@ -483,7 +486,7 @@ ngx_http_rtbus_session_find(ngx_http_rtbus_worker_t *worker, ngx_str_t *sid)
 }
 
 
-/* the user as this request alone says it, whatever CONNECT packets may bring */
+/* the user by this request alone, whatever tokens CONNECT packets may bring */
 
 static ngx_int_t
 ngx_http_rtbus_session_user(ngx_http_request_t *r, ngx_str_t *user)
@@ -524,7 +527,7 @@ ngx_http_rtbus_session_place(ngx_http_request_t *r, ngx_str_t *place)
 }
 
 
-/* a sid is of use only to who has opened the session, where he has done so */
+/* a sid is valid only for the user and at the location that opened it */
 
 ngx_http_rtbus_eio_error_e
 ngx_http_rtbus_session_check(ngx_http_rtbus_session_t *s, ngx_str_t *user,
@@ -686,7 +689,7 @@ ngx_http_rtbus_session_timer(ngx_http_rtbus_poll_t *poll)
 
     if (left > 0) {
 
-        /* the first request was waited for */
+        /* the session was given time for its first request */
 
         if (!s->used) {
             ngx_http_rtbus_carrier_close(&poll->carrier, RTBUS_WS_INTERNAL,

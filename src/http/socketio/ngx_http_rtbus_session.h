@@ -116,7 +116,7 @@ ngx_http_rtbus_session_t *ngx_http_rtbus_session_find(
 ngx_http_rtbus_eio_error_e ngx_http_rtbus_session_lookup(
     ngx_http_request_t *r, ngx_str_t *sid, ngx_http_rtbus_session_t **s);
 
-/* adds the id, and who has sent the request to where: NGX_OK or NGX_ERROR */
+/* adds id, user and location of the request: NGX_OK or NGX_ERROR */
 
 ngx_int_t ngx_http_rtbus_session_describe(ngx_http_request_t *r,
     ngx_str_t *sid, ngx_http_rtbus_text_t *text);
@@ -133,11 +133,11 @@ void ngx_http_rtbus_session_polled(ngx_http_rtbus_session_t *s);
 void ngx_http_rtbus_session_state(ngx_http_rtbus_session_t *s,
     ngx_http_rtbus_session_state_e state);
 
-/* a WebSocket wants to have it: the poll ends soon, and so do those to come */
+/* a WebSocket wants to have it: this poll and later ones are to end soon */
 
 void ngx_http_rtbus_session_probed(ngx_http_rtbus_session_t *s);
 
-/* a poll waits: it is not to wait for long if a WebSocket waits for its end */
+/* a poll waits: if a WebSocket wants to have the session, it is to end soon */
 
 void ngx_http_rtbus_session_hurry(ngx_http_rtbus_session_t *s);
 
@@ -145,7 +145,7 @@ void ngx_http_rtbus_session_hurry(ngx_http_rtbus_session_t *s);
 
 void ngx_http_rtbus_session_expire(ngx_http_rtbus_session_t *s);
 
-/* it has a connection of its own, or is elsewhere: it counts no more */
+/* the session has a connection of its own, or has moved: it counts no more */
 
 void ngx_http_rtbus_session_left(ngx_http_rtbus_session_t *s);
 

@@ -20,7 +20,7 @@ static void ngx_http_rtbus_sio_leave(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car);
 static ngx_uint_t ngx_http_rtbus_sio_settled(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio);
-static void ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio);
+static void ngx_http_rtbus_sio_switched(ngx_http_rtbus_eio_t *eio);
 static ngx_int_t ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio,
     u_char *p, size_t len, ngx_uint_t binary);
 static ngx_int_t ngx_http_rtbus_sio_keep(ngx_http_rtbus_sio_t *sio, u_char *p,
@@ -39,7 +39,7 @@ static const ngx_http_rtbus_eio_handlers_t  ngx_http_rtbus_sio_handlers = {
     ngx_http_rtbus_sio_message,
     ngx_http_rtbus_sio_tick,
     ngx_http_rtbus_sio_relay_grant,
-    ngx_http_rtbus_sio_moved,
+    ngx_http_rtbus_sio_switched,
     ngx_http_rtbus_sio_move_channels,
     ngx_http_rtbus_sio_move_hold,
     ngx_http_rtbus_sio_move_export,
@@ -149,7 +149,7 @@ ngx_http_rtbus_sio_ended(ngx_http_rtbus_carrier_t *car)
 }
 
 
-/* between its first CONNECT and the next one */
+/* the request is needed again for the next CONNECT only */
 
 static ngx_uint_t
 ngx_http_rtbus_sio_settled(ngx_http_rtbus_carrier_t *car)
@@ -196,7 +196,7 @@ ngx_http_rtbus_sio_tick(ngx_http_rtbus_eio_t *eio)
 
 
 static void
-ngx_http_rtbus_sio_moved(ngx_http_rtbus_eio_t *eio)
+ngx_http_rtbus_sio_switched(ngx_http_rtbus_eio_t *eio)
 {
     ngx_queue_t              *q;
     ngx_http_rtbus_sio_t     *sio;
@@ -402,7 +402,7 @@ ngx_http_rtbus_sio_packet(ngx_http_rtbus_sio_t *sio,
 
     case RTBUS_SIO_ACK:
     case RTBUS_SIO_BINARY_ACK:
-        /* no event of ours asks for one */
+        /* none of our events asks for an acknowledgement */
         return NGX_OK;
 
     default:

@@ -4,6 +4,18 @@
 #include "ngx_http_rtbus_sio_write.h"
 
 
+/* members of a session that moves, see ngx_http_rtbus_sio_move_import() */
+
+enum {
+    m_connects = 0,
+    m_packet,
+    m_sockets,
+    m_left,
+    m_tokens,
+    m_members
+};
+
+
 static void ngx_http_rtbus_sio_move_export_buckets(ngx_http_rtbus_sio_t *sio,
     ngx_http_rtbus_text_t *text);
 static ngx_int_t ngx_http_rtbus_sio_move_import_packet(
@@ -50,7 +62,7 @@ ngx_http_rtbus_sio_move_channels(ngx_http_rtbus_eio_t *eio,
 }
 
 
-/* what cannot be held moves without */
+/* channels that cannot be listened to in advance move all the same */
 
 void
 ngx_http_rtbus_sio_move_hold(ngx_http_rtbus_carrier_t *car, rtbus_str_t *json,
@@ -225,36 +237,38 @@ ngx_http_rtbus_sio_move_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json,
 
     sio = (ngx_http_rtbus_sio_t *) eio;
 
-    rtbus_json_members(json, m, 5);
+    rtbus_json_members(json, m, m_members);
 
-    if (rtbus_json_uint(&m[0].value.raw, &n) != RTBUS_OK
-        || m[2].value.type != RTBUS_JSON_ARRAY)
+    if (rtbus_json_uint(&m[m_connects].value.raw, &n) != RTBUS_OK
+        || m[m_sockets].value.type != RTBUS_JSON_ARRAY)
     {
         return NGX_ERROR;
     }
 
     sio->connects = n;
 
-    if (rtbus_json_uint(&m[4].value.raw, &n) == RTBUS_OK) {
+    if (rtbus_json_uint(&m[m_tokens].value.raw, &n) == RTBUS_OK) {
         sio->tokens = (ngx_uint_t) n;
         sio->tokens_at = ngx_current_msec;
     }
 
-    if (m[1].value.type == RTBUS_JSON_ARRAY
-        && ngx_http_rtbus_sio_move_import_packet(sio, &m[1].value) != NGX_OK)
+    if (m[m_packet].value.type == RTBUS_JSON_ARRAY
+        && ngx_http_rtbus_sio_move_import_packet(sio, &m[m_packet].value)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (m[3].value.type == RTBUS_JSON_ARRAY
-        && ngx_http_rtbus_sio_move_import_buckets(sio, &m[3].value) != NGX_OK)
+    if (m[m_left].value.type == RTBUS_JSON_ARRAY
+        && ngx_http_rtbus_sio_move_import_buckets(sio, &m[m_left].value)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     pos = NULL;
 
-    while (rtbus_json_next(&value, &pos, &m[2].value.raw) == RTBUS_OK) {
+    while (rtbus_json_next(&value, &pos, &m[m_sockets].value.raw) == RTBUS_OK) {
         if (ngx_http_rtbus_sio_move_import_socket(sio, &value,
                                                   holds) != NGX_OK) {
             return NGX_ERROR;

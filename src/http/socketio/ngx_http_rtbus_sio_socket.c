@@ -98,7 +98,7 @@ ngx_http_rtbus_sio_connect_free(ngx_http_rtbus_socket_t *socket)
 }
 
 
-/* who leaves a namespace and comes back may send no more than who stays */
+/* a client that leaves and comes back may send no more than one that stays */
 
 ngx_int_t
 ngx_http_rtbus_sio_keep_bucket(ngx_http_rtbus_sio_t *sio,
@@ -167,8 +167,8 @@ ngx_http_rtbus_sio_drop(ngx_http_rtbus_sio_t *sio)
 ngx_int_t
 ngx_http_rtbus_sio_fail(ngx_http_rtbus_sio_t *sio, const char *reason)
 {
-    ngx_http_rtbus_carrier_close(sio->eio.carrier,
-                                 RTBUS_WS_PROTOCOL_ERROR, reason);
+    ngx_http_rtbus_carrier_close(sio->eio.carrier, RTBUS_WS_PROTOCOL_ERROR,
+                                 reason);
 
     return NGX_ERROR;
 }

@@ -152,7 +152,7 @@ ngx_http_rtbus_sio_emit(const ngx_http_rtbus_nsp_t *nsp, rtbus_event_t *event,
 }
 
 
-/* what is between the brackets of an array; empty if that is just space */
+/* what is between the brackets of an array; empty if that is white space */
 
 static rtbus_str_t
 ngx_http_rtbus_sio_elements(const rtbus_str_t *array)
@@ -235,7 +235,7 @@ ngx_http_rtbus_sio_attach(ngx_rtbus_frame_t **frame,
         dst.data = header;
 
         if (ngx_decode_base64(&dst, &src) != NGX_OK) {
-            /* something has to be in its place */
+            /* an empty attachment takes its place */
             dst.len = 0;
         }
 

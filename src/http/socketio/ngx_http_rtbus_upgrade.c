@@ -2,7 +2,7 @@
 #include "ngx_http_rtbus_upgrade.h"
 
 
-/* ms to get ready for a session, twice; it comes in any case */
+/* ms for each of two steps before a session is taken, ready or not */
 #define NGX_HTTP_RTBUS_UPGRADE_READY  2000
 
 
@@ -14,6 +14,17 @@ typedef enum {
                                            worker */
     NGX_HTTP_RTBUS_UPGRADE_DONE         /* it has the session */
 } ngx_http_rtbus_upgrade_state_e;
+
+
+/* members of a session that comes, see ngx_http_rtbus_upgrade_import() */
+
+enum {
+    m_session = 0,
+    m_queue,
+    m_opened,
+    m_pinged,
+    m_members
+};
 
 
 /* what it takes to get one from another worker; malloc'ed */
@@ -244,7 +255,7 @@ ngx_http_rtbus_upgrade_accept(ngx_http_rtbus_upgrade_t *u,
 
     ws->carrier.transport->timer(&ws->carrier, NGX_HTTP_RTBUS_UPGRADE_TIMEOUT);
 
-    /* it is the client that speaks first */
+    /* the client speaks first */
 
     ngx_http_rtbus_carrier_mark(&ws->carrier);
 
@@ -289,7 +300,7 @@ ngx_http_rtbus_upgrade_ask(ngx_http_rtbus_upgrade_t *u)
         return ngx_http_rtbus_poll_reply(r, NGX_HTTP_RTBUS_EIO_AWAY, NULL);
     }
 
-    /* should the client go away now, or should there be no answer */
+    /* by this the owner is told if the client goes away before the answer */
 
     u->ref = ngx_http_rtbus_relay_ref(u->ask);
 
@@ -381,7 +392,7 @@ ngx_http_rtbus_upgrade_cleanup(void *data)
 }
 
 
-/* it will not have the session */
+/* the WebSocket will not have the session */
 
 static void
 ngx_http_rtbus_upgrade_leave(ngx_http_rtbus_upgrade_t *u)
@@ -418,7 +429,7 @@ ngx_http_rtbus_upgrade_nothing(ngx_http_rtbus_carrier_t *car)
 }
 
 
-/* the end of one that has a session of ours is the session's */
+/* if the WebSocket has one of our sessions, the session ends with it */
 
 static void
 ngx_http_rtbus_upgrade_ended(ngx_http_rtbus_carrier_t *car)
@@ -500,7 +511,7 @@ ngx_http_rtbus_upgrade_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
 
     if (len != 1 || p[0] != RTBUS_EIO_UPGRADE) {
 
-        /* another one may try at once */
+        /* another WebSocket may try at once */
 
         ngx_http_rtbus_upgrade_leave(u);
 
@@ -603,7 +614,7 @@ ngx_http_rtbus_upgrade_tell(ngx_http_rtbus_upgrade_t *u, const char *kind)
 }
 
 
-/* at the owner: what was on the one carrier is on the other one */
+/* at the owner: the session goes on with the other carrier */
 
 static ngx_int_t
 ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u)
@@ -631,7 +642,7 @@ ngx_http_rtbus_upgrade_switch(ngx_http_rtbus_upgrade_t *u)
 
     ngx_http_rtbus_upgrade_start(u, s->eio);
 
-    s->eio->handlers->moved(s->eio);
+    s->eio->handlers->switched(s->eio);
 
     return NGX_OK;
 }
@@ -660,7 +671,7 @@ ngx_http_rtbus_upgrade_start(ngx_http_rtbus_upgrade_t *u,
 }
 
 
-/* at another worker: it listens to the channels before it has the session */
+/* at another worker: listens to the channels before it has the session */
 
 static void
 ngx_http_rtbus_upgrade_told_channels(void *data, ngx_int_t rc,
@@ -867,9 +878,9 @@ ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u, rtbus_str_t *answer)
     uint64_t               n;
     ngx_http_rtbus_eio_t  *eio;
 
-    rtbus_json_members(answer, m, 4);
+    rtbus_json_members(answer, m, m_members);
 
-    if (m[0].value.type != RTBUS_JSON_OBJECT) {
+    if (m[m_session].value.type != RTBUS_JSON_OBJECT) {
         return NGX_ERROR;
     }
 
@@ -880,23 +891,24 @@ ngx_http_rtbus_upgrade_import(ngx_http_rtbus_upgrade_t *u, rtbus_str_t *answer)
 
     eio = ngx_http_rtbus_eio_create(u->eio, &u->ws.carrier, u->handlers);
 
-    if (rtbus_json_uint(&m[2].value.raw, &n) == RTBUS_OK) {
+    if (rtbus_json_uint(&m[m_opened].value.raw, &n) == RTBUS_OK) {
         eio->opened -= (ngx_msec_t) n;
     }
 
-    eio->pinged = (rtbus_json_uint(&m[3].value.raw, &n) == RTBUS_OK && n);
+    eio->pinged = (rtbus_json_uint(&m[m_pinged].value.raw, &n) == RTBUS_OK
+                   && n);
 
     ngx_http_rtbus_upgrade_start(u, eio);
 
-    if (ngx_http_rtbus_upgrade_queue(u, &m[1].value) != NGX_OK) {
+    if (ngx_http_rtbus_upgrade_queue(u, &m[m_queue].value) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    return u->handlers->import(eio, &m[0].value.raw, &u->move->holds);
+    return u->handlers->import(eio, &m[m_session].value.raw, &u->move->holds);
 }
 
 
-/* packets that had no poll to go with */
+/* queues the packets that were waiting for a poll */
 
 static ngx_int_t
 ngx_http_rtbus_upgrade_queue(ngx_http_rtbus_upgrade_t *u,

@@ -75,7 +75,10 @@ ngx_http_rtbus_upgrade_remote_told(ngx_http_rtbus_session_t *s,
 
     } else if (ngx_http_rtbus_relay_is(kind, "channels")) {
 
-        /* what still polls is not the client, which has stopped before */
+        /*
+         * the client has stopped polling, so what still polls is not the
+         * client
+         */
 
         ngx_http_rtbus_session_state(s, NGX_HTTP_RTBUS_SESSION_LEAVING);
         ngx_http_rtbus_poll_refuse(&s->poll, NGX_HTTP_RTBUS_EIO_REQUEST);
@@ -154,11 +157,11 @@ ngx_http_rtbus_upgrade_remote_give(ngx_http_rtbus_session_t *s,
 
     ngx_http_rtbus_text_free(&queue);
 
-    /* should it not arrive the client comes back with its cursor */
+    /* if it does not arrive, the client comes back with its cursor */
 
     (void) ngx_http_rtbus_relay_answer(worker->relay, from, &text, NULL, NULL);
 
-    /* who comes late is told that it is elsewhere, not that there is none */
+    /* a late request is told that the session is elsewhere, not unknown */
 
     ngx_http_rtbus_poll_stop(&s->poll);
     car->ended_handler(car);
