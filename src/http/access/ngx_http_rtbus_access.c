@@ -93,15 +93,7 @@ ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
 
     for (i = 0; i < rules->nelts; i++) {
 
-        if (rule[i].name.len > channel->len
-            || (!rule[i].prefix && rule[i].name.len != channel->len))
-        {
-            continue;
-        }
-
-        if (ngx_memcmp(channel->data, rule[i].name.data, rule[i].name.len)
-            != 0)
-        {
+        if (!ngx_http_rtbus_name_fits(&rule[i].name, rule[i].prefix, channel)) {
             continue;
         }
 

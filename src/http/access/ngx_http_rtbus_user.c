@@ -129,6 +129,24 @@ ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
 
 
 ngx_int_t
+ngx_http_rtbus_admit_user(ngx_http_request_t *r,
+    ngx_http_rtbus_identity_t *id)
+{
+    switch (ngx_http_rtbus_identify(r, NULL, id)) {
+
+    case NGX_OK:
+        return NGX_OK;
+
+    case NGX_DECLINED:
+        return ngx_http_rtbus_unauthorized(r, id->reason);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+
+ngx_int_t
 ngx_http_rtbus_unauthorized(ngx_http_request_t *r, const char *reason)
 {
     ngx_str_t  value, text;

@@ -34,6 +34,14 @@ ngx_int_t ngx_http_rtbus_identify(ngx_http_request_t *r, ngx_str_t *token,
     ngx_http_rtbus_identity_t *id);
 
 /*
+ * The same for a content handler, and answers a refusal.  With NGX_OK, unless
+ * r->header_sent, the handler goes on; otherwise it returns what it got.
+ */
+
+ngx_int_t ngx_http_rtbus_admit_user(ngx_http_request_t *r,
+    ngx_http_rtbus_identity_t *id);
+
+/*
  * Answers 401 with WWW-Authenticate; reason: of an invalid token, or NULL.
  * Returns what the content handler has to return.
  */

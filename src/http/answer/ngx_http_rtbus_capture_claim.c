@@ -113,14 +113,9 @@ ngx_http_rtbus_capture_start(ngx_http_request_t *r)
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    rc = ngx_http_rtbus_identify(r, NULL, &id);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r, id.reason);
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_rtbus_admit_user(r, &id);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     rc = ngx_http_rtbus_name_eval(r, rlcf->capture->channel, &value);

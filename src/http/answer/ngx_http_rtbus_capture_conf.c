@@ -3,6 +3,7 @@
 #include "ngx_http_rtbus_capture.h"
 #include "ngx_http_rtbus_main.h"
 #include "ngx_http_rtbus_name.h"
+#include "ngx_http_rtbus_variable.h"
 
 
 typedef enum {
@@ -38,20 +39,7 @@ static ngx_http_variable_t  ngx_http_rtbus_capture_vars[] = {
 ngx_int_t
 ngx_http_rtbus_capture_variables(ngx_conf_t *cf)
 {
-    ngx_http_variable_t  *var, *v;
-
-    for (v = ngx_http_rtbus_capture_vars; v->name.len; v++) {
-
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-
-        var->get_handler = v->get_handler;
-        var->data = v->data;
-    }
-
-    return NGX_OK;
+    return ngx_http_rtbus_variables_add(cf, ngx_http_rtbus_capture_vars);
 }
 
 
@@ -163,14 +151,8 @@ ngx_http_rtbus_capture_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ccf->keep = 300;
     ccf->max = 16 * 1024 * 1024;
 
-    ccf->channel = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    ccf->channel = ngx_http_rtbus_name_create(cf, &value[1]);
     if (ccf->channel == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, ccf->channel)
-        != NGX_OK)
-    {
         return NGX_CONF_ERROR;
     }
 

@@ -35,14 +35,8 @@ ngx_http_rtbus_replay_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    rpcf->channel = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    rpcf->channel = ngx_http_rtbus_name_create(cf, &value[1]);
     if (rpcf->channel == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rpcf->channel)
-        != NGX_OK)
-    {
         return NGX_CONF_ERROR;
     }
 

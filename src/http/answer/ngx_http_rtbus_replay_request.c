@@ -58,14 +58,9 @@ ngx_http_rtbus_replay_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_http_rtbus_identify(r, NULL, &id);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r, id.reason);
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_rtbus_admit_user(r, &id);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     rp = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_replay_t));
@@ -76,22 +71,15 @@ ngx_http_rtbus_replay_handler(ngx_http_request_t *r)
     rp->conf = rlcf->replay;
     rp->user = id.user;
 
-    if (ngx_http_rtbus_name_eval(r, rp->conf->channel, &rp->channel)
-        == NGX_ERROR)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_rtbus_name_channel(r, rp->conf->channel,
+                                     "asked for a replay of", &rp->channel);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
-    if (rtbus_channel_check(rp->channel.data, rp->channel.len) != RTBUS_OK
-        || ngx_rtbus_mailbox_channel(&rp->channel))
-    {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client asked for a replay of bad channel %V",
-                      ngx_http_rtbus_text_shown(&rp->channel));
-
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                    NGX_RTBUS_REASON_CHANNEL,
-                                    "channel", &rp->channel);
+    if (ngx_rtbus_mailbox_channel(&rp->channel)) {
+        return ngx_http_rtbus_name_bad(r, "asked for a replay of",
+                                       &rp->channel);
     }
 
     rc = ngx_http_rtbus_replay_after(r, rp);
@@ -162,19 +150,8 @@ ngx_http_rtbus_replay_ask(ngx_http_request_t *r, ngx_http_rtbus_replay_t *rp)
 
     ngx_rtbus_job_check(&rlcf->bus->worker->hub, &rp->channel, &q);
 
-    switch (ngx_http_rtbus_call(r, q.argc, q.argv, q.len,
-                                ngx_http_rtbus_replay_checked, rp))
-    {
-
-    case NGX_DONE:
-        return NGX_DONE;
-
-    case NGX_DECLINED:
-        return ngx_http_rtbus_unavailable(r, NULL);
-
-    default: /* NGX_ERROR */
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    return ngx_http_rtbus_call(r, q.argc, q.argv, q.len,
+                               ngx_http_rtbus_replay_checked, rp);
 }
 
 

@@ -16,9 +16,6 @@ typedef struct {
 } ngx_http_rtbus_stop_t;
 
 
-static ngx_int_t ngx_http_rtbus_stop_call(ngx_http_request_t *r,
-    ngx_rtbus_job_question_t *q, ngx_http_rtbus_call_pt handler,
-    ngx_http_rtbus_stop_t *stop);
 static ngx_int_t ngx_http_rtbus_stop_checked(ngx_http_request_t *r,
     void *data, redisReply *reply);
 static ngx_int_t ngx_http_rtbus_stop_done(ngx_http_request_t *r, void *data,
@@ -51,14 +48,9 @@ ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_http_rtbus_identify(r, NULL, &id);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r, id.reason);
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_rtbus_admit_user(r, &id);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     stop = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_stop_t));
@@ -68,19 +60,10 @@ ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
 
     stop->user = id.user;
 
-    if (ngx_http_rtbus_name_eval(r, rlcf->stop, &stop->channel) == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (rtbus_channel_check(stop->channel.data, stop->channel.len) != RTBUS_OK)
-    {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client wants to stop the job of bad channel %V",
-                      ngx_http_rtbus_text_shown(&stop->channel));
-
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                    NGX_RTBUS_REASON_CHANNEL,
-                                    "channel", &stop->channel);
+    rc = ngx_http_rtbus_name_channel(r, rlcf->stop, "wants to stop the job of",
+                                     &stop->channel);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     switch (ngx_http_rtbus_access_check_request(r, &id.user, &stop->channel)) {
@@ -106,25 +89,8 @@ ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
 
     ngx_rtbus_job_check(&rlcf->bus->worker->hub, &stop->channel, &q);
 
-    return ngx_http_rtbus_stop_call(r, &q, ngx_http_rtbus_stop_checked, stop);
-}
-
-
-static ngx_int_t
-ngx_http_rtbus_stop_call(ngx_http_request_t *r, ngx_rtbus_job_question_t *q,
-    ngx_http_rtbus_call_pt handler, ngx_http_rtbus_stop_t *stop)
-{
-    switch (ngx_http_rtbus_call(r, q->argc, q->argv, q->len, handler, stop)) {
-
-    case NGX_DONE:
-        return NGX_DONE;
-
-    case NGX_DECLINED:
-        return ngx_http_rtbus_unavailable(r, NULL);
-
-    default: /* NGX_ERROR */
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    return ngx_http_rtbus_call(r, q.argc, q.argv, q.len,
+                               ngx_http_rtbus_stop_checked, stop);
 }
 
 
@@ -153,9 +119,8 @@ ngx_http_rtbus_stop_checked(ngx_http_request_t *r, void *data,
     }
 
     if (stop->owned
-        && (stop->user.len == 0 || info->user.len != stop->user.len
-            || ngx_memcmp(info->user.data, stop->user.data, stop->user.len)
-               != 0))
+        && (stop->user.len == 0
+            || !ngx_http_rtbus_str_eq(&info->user, &stop->user)))
     {
         ngx_http_rtbus_access_foreign(&stop->channel, r->connection->log);
         return ngx_http_rtbus_stop_none(r, stop);
@@ -173,7 +138,8 @@ ngx_http_rtbus_stop_checked(ngx_http_request_t *r, void *data,
 
     ngx_rtbus_job_stop(&rlcf->bus->worker->hub, &stop->channel, info, &q);
 
-    return ngx_http_rtbus_stop_call(r, &q, ngx_http_rtbus_stop_done, stop);
+    return ngx_http_rtbus_call(r, q.argc, q.argv, q.len,
+                               ngx_http_rtbus_stop_done, stop);
 }
 
 
@@ -253,12 +219,8 @@ ngx_http_rtbus_conf_stop(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    rlcf->stop = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    rlcf->stop = ngx_http_rtbus_name_create(cf, &value[1]);
     if (rlcf->stop == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->stop) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 

@@ -1,6 +1,7 @@
 
 #include "ngx_http_rtbus_log.h"
 #include "ngx_http_rtbus_carrier.h"
+#include "ngx_http_rtbus_variable.h"
 
 
 /* RFC 6455 section 7.4.1: the connection was lost without a close code */
@@ -40,20 +41,7 @@ static ngx_http_variable_t  ngx_http_rtbus_log_vars[] = {
 ngx_int_t
 ngx_http_rtbus_log_variables(ngx_conf_t *cf)
 {
-    ngx_http_variable_t  *var, *v;
-
-    for (v = ngx_http_rtbus_log_vars; v->name.len; v++) {
-
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-
-        var->get_handler = v->get_handler;
-        var->data = v->data;
-    }
-
-    return NGX_OK;
+    return ngx_http_rtbus_variables_add(cf, ngx_http_rtbus_log_vars);
 }
 
 

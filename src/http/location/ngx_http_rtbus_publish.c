@@ -5,13 +5,12 @@
 #include "ngx_http_rtbus_handler.h"
 #include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_reply.h"
-#include "ngx_http_rtbus_text.h"
 
 
-/* what an error reply of the function starts with when arguments are bad */
+/* how an error reply of the function begins if an argument is bad */
 #define NGX_HTTP_RTBUS_BADARG  "ERR rtbus: "
 
-/* bytes of an event: the function's default, and the most that it can be told */
+/* bytes of an event: the default of the function, and its limit */
 #define NGX_HTTP_RTBUS_PUBLISH_SIZE      1048576
 #define NGX_HTTP_RTBUS_PUBLISH_MAX_SIZE  67108864
 
@@ -31,12 +30,12 @@ typedef enum {
 } ngx_http_rtbus_option_e;
 
 
-/* a command in the making */
+/* the arguments of a command to Redis */
 
 typedef struct {
     ngx_array_t     argv;       /* const char * */
     ngx_array_t     len;        /* size_t */
-} ngx_http_rtbus_command_t;
+} ngx_http_rtbus_args_t;
 
 
 static void ngx_http_rtbus_publish_body(ngx_http_request_t *r,
@@ -44,30 +43,30 @@ static void ngx_http_rtbus_publish_body(ngx_http_request_t *r,
 static ngx_int_t ngx_http_rtbus_publish(ngx_http_request_t *r,
     ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_publish_live(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, ngx_str_t *body);
+    ngx_http_rtbus_args_t *args, ngx_str_t *channel, ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, rtbus_event_t *ev,
+    ngx_http_rtbus_args_t *args, ngx_str_t *channel, rtbus_event_t *ev,
     ngx_str_t *body, const char **text);
 static ngx_int_t ngx_http_rtbus_publish_options(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **text);
+    ngx_http_rtbus_args_t *args, ngx_str_t *body, const char **text);
 static ngx_int_t ngx_http_rtbus_publish_set(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **text);
+    ngx_http_rtbus_args_t *args, rtbus_str_t *raw, const char **text);
 static ngx_int_t ngx_http_rtbus_publish_key(ngx_http_request_t *r,
     ngx_str_t *channel, ngx_str_t *key);
 static ngx_int_t ngx_http_rtbus_publish_name(ngx_http_request_t *r,
     ngx_str_t *channel, ngx_str_t *name);
-static ngx_int_t ngx_http_rtbus_publish_arg(ngx_http_rtbus_command_t *cmd,
+static ngx_int_t ngx_http_rtbus_publish_arg(ngx_http_rtbus_args_t *args,
     const u_char *data, size_t len);
 static ngx_int_t ngx_http_rtbus_publish_string(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, rtbus_json_value_t *value);
+    ngx_http_rtbus_args_t *args, rtbus_json_value_t *value);
 static ngx_int_t ngx_http_rtbus_publish_reply(ngx_http_request_t *r,
     void *data, redisReply *reply);
 static ngx_int_t ngx_http_rtbus_publish_bad(ngx_http_request_t *r,
     const char *reason);
 
 
-#define ngx_http_rtbus_publish_word(cmd, word)                                \
-    ngx_http_rtbus_publish_arg(cmd, (const u_char *) word, sizeof(word) - 1)
+#define ngx_http_rtbus_publish_word(args, word)                               \
+    ngx_http_rtbus_publish_arg(args, (const u_char *) word, sizeof(word) - 1)
 
 
 ngx_int_t
@@ -110,7 +109,7 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
     rtbus_reason_e              reason;
     rtbus_event_t               ev;
     const rtbus_schema_t       *schema;
-    ngx_http_rtbus_command_t    cmd;
+    ngx_http_rtbus_args_t       args;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
@@ -124,20 +123,14 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_rtbus_name_eval(r, rlcf->publish, channel) == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_rtbus_name_channel(r, rlcf->publish, "sent event to",
+                                     channel);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
-    if (rtbus_channel_check(channel->data, channel->len) != RTBUS_OK
-        || ngx_rtbus_mailbox_channel(channel))
-    {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "rtbus: client sent event to bad channel %V",
-                      ngx_http_rtbus_text_shown(channel));
-
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                    NGX_RTBUS_REASON_CHANNEL,
-                                    "channel", channel);
+    if (ngx_rtbus_mailbox_channel(channel)) {
+        return ngx_http_rtbus_name_bad(r, "sent event to", channel);
     }
 
     if (rtbus_event_parse(rlcf->bus->worker->hub.json, &ev, body->data,
@@ -157,17 +150,21 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         return ngx_http_rtbus_publish_bad(r, err);
     }
 
-    if (ngx_array_init(&cmd.argv, r->pool, 8, sizeof(const char *)) != NGX_OK
-        || ngx_array_init(&cmd.len, r->pool, 8, sizeof(size_t)) != NGX_OK)
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus publish to \"%V\" size:%uz live:%ui", channel,
+                   body->len, rlcf->live);
+
+    if (ngx_array_init(&args.argv, r->pool, 8, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&args.len, r->pool, 8, sizeof(size_t)) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (rlcf->live) {
-        rc = ngx_http_rtbus_publish_live(r, &cmd, channel, body);
+        rc = ngx_http_rtbus_publish_live(r, &args, channel, body);
 
     } else {
-        rc = ngx_http_rtbus_publish_durable(r, &cmd, channel, &ev, body,
+        rc = ngx_http_rtbus_publish_durable(r, &args, channel, &ev, body,
                                             &text);
     }
 
@@ -179,26 +176,15 @@ ngx_http_rtbus_publish(ngx_http_request_t *r, ngx_str_t *body)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_http_rtbus_call(r, cmd.argv.nelts, cmd.argv.elts, cmd.len.elts,
-                             ngx_http_rtbus_publish_reply, channel);
-
-    switch (rc) {
-
-    case NGX_DONE:
-        return NGX_DONE;
-
-    case NGX_DECLINED:
-        return ngx_http_rtbus_unavailable(r, NULL);
-
-    default: /* NGX_ERROR */
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    return ngx_http_rtbus_call(r, args.argv.nelts, args.argv.elts,
+                               args.len.elts, ngx_http_rtbus_publish_reply,
+                               channel);
 }
 
 
 static ngx_int_t
 ngx_http_rtbus_publish_live(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, ngx_str_t *body)
+    ngx_http_rtbus_args_t *args, ngx_str_t *channel, ngx_str_t *body)
 {
     ngx_int_t                   rc;
     ngx_str_t                   name;
@@ -207,61 +193,61 @@ ngx_http_rtbus_publish_live(ngx_http_request_t *r,
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     rc = rlcf->bus->worker->hub.shards.cluster
-         ? ngx_http_rtbus_publish_word(cmd, "SPUBLISH")
-         : ngx_http_rtbus_publish_word(cmd, "PUBLISH");
+         ? ngx_http_rtbus_publish_word(args, "SPUBLISH")
+         : ngx_http_rtbus_publish_word(args, "PUBLISH");
 
     if (rc != NGX_OK
         || ngx_http_rtbus_publish_name(r, channel, &name) != NGX_OK
-        || ngx_http_rtbus_publish_arg(cmd, name.data, name.len) != NGX_OK)
+        || ngx_http_rtbus_publish_arg(args, name.data, name.len) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    return ngx_http_rtbus_publish_arg(cmd, body->data, body->len);
+    return ngx_http_rtbus_publish_arg(args, body->data, body->len);
 }
 
 
 /*
- * FCALL rtbus_publish 1 <channel> <event> <data> and what the envelope says of
- * the other arguments.  NGX_DECLINED: what it says is wrong, *text says it.
+ * FCALL rtbus_publish 1 <channel> <event> <data> and the options that the
+ * envelope has.  NGX_DECLINED: one of them is bad, *text says why.
  */
 
 static ngx_int_t
 ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *channel, rtbus_event_t *ev,
+    ngx_http_rtbus_args_t *args, ngx_str_t *channel, rtbus_event_t *ev,
     ngx_str_t *body, const char **text)
 {
     ngx_str_t                   name, size;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
     if (ev->data.len == 0) {
-        /* args stand in its place */
+        /* with args there is no data */
         ev->data.data = (uint8_t *) "null";
         ev->data.len = ev->args.len ? 0 : 4;
     }
 
     if (ngx_http_rtbus_publish_key(r, channel, &name) != NGX_OK
-        || ngx_http_rtbus_publish_word(cmd, "FCALL") != NGX_OK
-        || ngx_http_rtbus_publish_word(cmd, "rtbus_publish") != NGX_OK
-        || ngx_http_rtbus_publish_word(cmd, "1") != NGX_OK
-        || ngx_http_rtbus_publish_arg(cmd, name.data, name.len) != NGX_OK
-        || ngx_http_rtbus_publish_arg(cmd, ev->name.data, ev->name.len)
+        || ngx_http_rtbus_publish_word(args, "FCALL") != NGX_OK
+        || ngx_http_rtbus_publish_word(args, "rtbus_publish") != NGX_OK
+        || ngx_http_rtbus_publish_word(args, "1") != NGX_OK
+        || ngx_http_rtbus_publish_arg(args, name.data, name.len) != NGX_OK
+        || ngx_http_rtbus_publish_arg(args, ev->name.data, ev->name.len)
            != NGX_OK
-        || ngx_http_rtbus_publish_arg(cmd, ev->data.data, ev->data.len)
+        || ngx_http_rtbus_publish_arg(args, ev->data.data, ev->data.len)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     if (ev->args.len
-        && (ngx_http_rtbus_publish_word(cmd, "ARGS") != NGX_OK
-            || ngx_http_rtbus_publish_arg(cmd, ev->args.data, ev->args.len)
+        && (ngx_http_rtbus_publish_word(args, "ARGS") != NGX_OK
+            || ngx_http_rtbus_publish_arg(args, ev->args.data, ev->args.len)
                != NGX_OK))
     {
         return NGX_ERROR;
     }
 
-    /* a location may take longer events than the function does by default */
+    /* a location may accept longer events than the function by default */
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
@@ -277,29 +263,29 @@ ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
                                        NGX_HTTP_RTBUS_PUBLISH_MAX_SIZE))
                    - size.data;
 
-        if (ngx_http_rtbus_publish_word(cmd, "MAXSIZE") != NGX_OK
-            || ngx_http_rtbus_publish_arg(cmd, size.data, size.len) != NGX_OK)
+        if (ngx_http_rtbus_publish_word(args, "MAXSIZE") != NGX_OK
+            || ngx_http_rtbus_publish_arg(args, size.data, size.len) != NGX_OK)
         {
             return NGX_ERROR;
         }
     }
 
     if (ev->attachments.len
-        && (ngx_http_rtbus_publish_word(cmd, "ATTACHMENTS") != NGX_OK
-            || ngx_http_rtbus_publish_arg(cmd, ev->attachments.data,
+        && (ngx_http_rtbus_publish_word(args, "ATTACHMENTS") != NGX_OK
+            || ngx_http_rtbus_publish_arg(args, ev->attachments.data,
                                           ev->attachments.len)
                != NGX_OK))
     {
         return NGX_ERROR;
     }
 
-    return ngx_http_rtbus_publish_options(r, cmd, body, text);
+    return ngx_http_rtbus_publish_options(r, args, body, text);
 }
 
 
 static ngx_int_t
 ngx_http_rtbus_publish_options(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, ngx_str_t *body, const char **text)
+    ngx_http_rtbus_args_t *args, ngx_str_t *body, const char **text)
 {
     uint64_t                    n;
     rtbus_json_value_t         *value;
@@ -315,7 +301,7 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    /* the text was checked before: what can fail is memory */
+    /* the text has been checked, so only memory can be missing */
 
     if (rtbus_json_object(rlcf->bus->worker->hub.json, body->data, body->len,
                           members, NGX_HTTP_RTBUS_OPTIONS, &reason)
@@ -333,8 +319,8 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
             return NGX_DECLINED;
         }
 
-        if (ngx_http_rtbus_publish_word(cmd, "APPEND") != NGX_OK
-            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        if (ngx_http_rtbus_publish_word(args, "APPEND") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, args, value) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -349,8 +335,8 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
             return NGX_DECLINED;
         }
 
-        if (ngx_http_rtbus_publish_word(cmd, "TTL") != NGX_OK
-            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        if (ngx_http_rtbus_publish_word(args, "TTL") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, args, value) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -365,8 +351,8 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
             return NGX_DECLINED;
         }
 
-        if (ngx_http_rtbus_publish_word(cmd, "MAXLEN") != NGX_OK
-            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        if (ngx_http_rtbus_publish_word(args, "MAXLEN") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, args, value) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -381,8 +367,8 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
             return NGX_DECLINED;
         }
 
-        if (ngx_http_rtbus_publish_word(cmd, "END") != NGX_OK
-            || ngx_http_rtbus_publish_string(r, cmd, value) != NGX_OK)
+        if (ngx_http_rtbus_publish_word(args, "END") != NGX_OK
+            || ngx_http_rtbus_publish_string(r, args, value) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -399,15 +385,15 @@ ngx_http_rtbus_publish_options(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    return ngx_http_rtbus_publish_set(r, cmd, &value->raw, text);
+    return ngx_http_rtbus_publish_set(r, args, &value->raw, text);
 }
 
 
-/* SET takes all that follows: it comes last, and not at all without fields */
+/* SET takes all arguments after it, so it comes last; not without fields */
 
 static ngx_int_t
 ngx_http_rtbus_publish_set(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, rtbus_str_t *raw, const char **text)
+    ngx_http_rtbus_args_t *args, rtbus_str_t *raw, const char **text)
 {
     ngx_uint_t           n;
     const uint8_t       *pos;
@@ -416,11 +402,11 @@ ngx_http_rtbus_publish_set(ngx_http_request_t *r,
     n = 0;
     pos = NULL;
 
-    /* the walk knows separators only: names and values come in turn */
+    /* names and values alternate */
 
     while (rtbus_json_next(&value, &pos, raw) == RTBUS_OK) {
 
-        if (n == 0 && ngx_http_rtbus_publish_word(cmd, "SET") != NGX_OK) {
+        if (n == 0 && ngx_http_rtbus_publish_word(args, "SET") != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -429,7 +415,7 @@ ngx_http_rtbus_publish_set(ngx_http_request_t *r,
             return NGX_DECLINED;
         }
 
-        if (ngx_http_rtbus_publish_string(r, cmd, &value) != NGX_OK) {
+        if (ngx_http_rtbus_publish_string(r, args, &value) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -438,7 +424,7 @@ ngx_http_rtbus_publish_set(ngx_http_request_t *r,
 }
 
 
-/* what the functions know the channel by */
+/* the key by which the functions know the channel */
 
 static ngx_int_t
 ngx_http_rtbus_publish_key(ngx_http_request_t *r, ngx_str_t *channel,
@@ -475,25 +461,26 @@ ngx_http_rtbus_publish_name(ngx_http_request_t *r, ngx_str_t *channel,
         return NGX_ERROR;
     }
 
-    name->len = ngx_rtbus_hub_topic(&rlcf->bus->worker->hub, name->data, channel);
+    name->len = ngx_rtbus_hub_topic(&rlcf->bus->worker->hub, name->data,
+                                    channel);
 
     return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_rtbus_publish_arg(ngx_http_rtbus_command_t *cmd, const u_char *data,
+ngx_http_rtbus_publish_arg(ngx_http_rtbus_args_t *args, const u_char *data,
     size_t len)
 {
     size_t       *n;
     const char  **arg;
 
-    arg = ngx_array_push(&cmd->argv);
+    arg = ngx_array_push(&args->argv);
     if (arg == NULL) {
         return NGX_ERROR;
     }
 
-    n = ngx_array_push(&cmd->len);
+    n = ngx_array_push(&args->len);
     if (n == NULL) {
         return NGX_ERROR;
     }
@@ -505,17 +492,17 @@ ngx_http_rtbus_publish_arg(ngx_http_rtbus_command_t *cmd, const u_char *data,
 }
 
 
-/* a string as what it says, any other value as its JSON */
+/* a string without its quotes, any other value as JSON */
 
 static ngx_int_t
 ngx_http_rtbus_publish_string(ngx_http_request_t *r,
-    ngx_http_rtbus_command_t *cmd, rtbus_json_value_t *value)
+    ngx_http_rtbus_args_t *args, rtbus_json_value_t *value)
 {
     u_char  *p;
     size_t   len;
 
     if (value->type != RTBUS_JSON_STRING) {
-        return ngx_http_rtbus_publish_arg(cmd, value->raw.data,
+        return ngx_http_rtbus_publish_arg(args, value->raw.data,
                                           value->raw.len);
     }
 
@@ -526,7 +513,7 @@ ngx_http_rtbus_publish_string(ngx_http_request_t *r,
 
     len = rtbus_json_unquote(p, &value->raw);
 
-    return ngx_http_rtbus_publish_arg(cmd, p, len);
+    return ngx_http_rtbus_publish_arg(args, p, len);
 }
 
 
@@ -559,7 +546,7 @@ ngx_http_rtbus_publish_reply(ngx_http_request_t *r, void *data,
         return ngx_http_rtbus_unavailable(r, reply);
     }
 
-    /* neither a channel nor a position has anything to be escaped */
+    /* nothing has to be escaped in a channel or a position */
 
     len = sizeof("{\"id\":\"\",\"channel\":\"\"}") - 1 + channel->len;
 
@@ -602,7 +589,7 @@ ngx_http_rtbus_publish_bad(ngx_http_request_t *r, const char *reason)
 
 
 char *
-ngx_http_rtbus_conf_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_rtbus_conf_publish(ngx_conf_t *cf, ngx_command_t *args, void *conf)
 {
     ngx_http_rtbus_loc_conf_t *rlcf = conf;
 
@@ -614,14 +601,8 @@ ngx_http_rtbus_conf_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    rlcf->publish = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    rlcf->publish = ngx_http_rtbus_name_create(cf, &value[1]);
     if (rlcf->publish == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->publish)
-        != NGX_OK)
-    {
         return NGX_CONF_ERROR;
     }
 

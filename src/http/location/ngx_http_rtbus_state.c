@@ -18,8 +18,8 @@ typedef struct {
     ngx_http_rtbus_snapshot_t    state;
     unsigned                  owned:1;    /* for its owner only */
     unsigned                  answered:1;
-    unsigned                  apart:1;    /* the key may be elsewhere */
-    unsigned                  judged:1;   /* whether its owner is still there */
+    unsigned                  apart:1;    /* the key may be on another server */
+    unsigned                  judged:1;   /* Redis was asked for the lease */
 } ngx_http_rtbus_state_ctx_t;
 
 
@@ -31,9 +31,6 @@ static ngx_int_t ngx_http_rtbus_state_call(ngx_http_request_t *r,
     ngx_http_rtbus_state_ctx_t *ctx);
 static ngx_int_t ngx_http_rtbus_state_get(ngx_http_request_t *r,
     const char *command, ngx_str_t *key, ngx_http_rtbus_call_pt handler,
-    void *data);
-static ngx_int_t ngx_http_rtbus_state_send(ngx_http_request_t *r, int argc,
-    const char **argv, size_t *len, ngx_http_rtbus_call_pt handler,
     void *data);
 static ngx_int_t ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r,
     void *data, redisReply *reply);
@@ -77,14 +74,9 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_http_rtbus_identify(r, NULL, &id);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r, id.reason);
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_rtbus_admit_user(r, &id);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_rtbus_state_ctx_t));
@@ -92,18 +84,10 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_rtbus_name_eval(r, rlcf->state, &ctx->channel) == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (rtbus_channel_check(ctx->channel.data, ctx->channel.len) != RTBUS_OK) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "rtbus: client asked for state of bad channel %V",
-                      ngx_http_rtbus_text_shown(&ctx->channel));
-
-        return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
-                                    NGX_RTBUS_REASON_CHANNEL,
-                                    "channel", &ctx->channel);
+    rc = ngx_http_rtbus_name_channel(r, rlcf->state, "asked for state of",
+                                     &ctx->channel);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     switch (ngx_http_rtbus_access_check_request(r, &id.user, &ctx->channel)) {
@@ -138,7 +122,7 @@ ngx_http_rtbus_state_handler(ngx_http_request_t *r)
 }
 
 
-/* the channel as the functions know it */
+/* the key by which the functions know the channel */
 
 static ngx_int_t
 ngx_http_rtbus_state_key(ngx_http_request_t *r, ngx_str_t *channel,
@@ -169,7 +153,7 @@ ngx_http_rtbus_state_only(ngx_http_request_t *r, ngx_str_t *only)
         return NGX_OK;
     }
 
-    /* a byte more: an empty list is one, too */
+    /* one byte more, so that data is not NULL for an empty list */
 
     dst = ngx_pnalloc(r->pool, value.len + 1);
     if (dst == NULL) {
@@ -188,10 +172,12 @@ ngx_http_rtbus_state_only(ngx_http_request_t *r, ngx_str_t *only)
 
 
 /*
- * One step in Redis: what the events behind the position say is all that the
- * answer does not have.  Where the state is kept elsewhere (key=), it is read
- * after the position, so that an event may be in both, and none in neither: in
- * a cluster, which may have it on another server, once the position is there.
+ * One step in Redis reads state, output and position, so that the events after
+ * the position are exactly those that the answer lacks.  A state that is kept
+ * elsewhere (key=) is read after the position: the answer may have an event
+ * that comes after the position, but it lacks none before it.  In a cluster,
+ * which may keep it on another server, it is asked for when the position is
+ * there.
  */
 
 static ngx_int_t
@@ -222,8 +208,8 @@ ngx_http_rtbus_state_call(ngx_http_request_t *r,
     ctx->apart = (ctx->key.len
                   && rlcf->bus->redis.kind == NGX_RTBUS_REDIS_CLUSTER);
 
-    rc = ngx_http_rtbus_state_send(r, 4, argv, len,
-                                   ngx_http_rtbus_state_snapshot_handler, ctx);
+    rc = ngx_http_rtbus_call(r, 4, argv, len,
+                             ngx_http_rtbus_state_snapshot_handler, ctx);
 
     if (rc != NGX_DONE || ctx->key.len == 0 || ctx->apart) {
         return rc;
@@ -252,25 +238,7 @@ ngx_http_rtbus_state_get(ngx_http_request_t *r, const char *command,
     argv[1] = (const char *) key->data;
     len[1] = key->len;
 
-    return ngx_http_rtbus_state_send(r, 2, argv, len, handler, data);
-}
-
-
-static ngx_int_t
-ngx_http_rtbus_state_send(ngx_http_request_t *r, int argc, const char **argv,
-    size_t *len, ngx_http_rtbus_call_pt handler, void *data)
-{
-    switch (ngx_http_rtbus_call(r, argc, argv, len, handler, data)) {
-
-    case NGX_DONE:
-        return NGX_DONE;
-
-    case NGX_DECLINED:
-        return ngx_http_rtbus_unavailable(r, NULL);
-
-    default: /* NGX_ERROR */
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    return ngx_http_rtbus_call(r, 2, argv, len, handler, data);
 }
 
 
@@ -282,12 +250,16 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
 
     ngx_str_t  *output;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus state snapshot, key:\"%V\" apart:%d answered:%d",
+                   &ctx->key, (int) ctx->apart, (int) ctx->answered);
+
     if (ctx->answered) {
         return NGX_DONE;
     }
 
     if (reply == NULL && ctx->key.len && !ctx->apart) {
-        /* a lost connection is found by the second call, too */
+        /* the second call fails, too, and answers */
         return NGX_DONE;
     }
 
@@ -297,7 +269,7 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
 
     if (ctx->key.len == 0 && ngx_http_rtbus_snapshot_wrong(reply)) {
 
-        /* not a hash: of a channel without events it may be a JSON object */
+        /* not a hash: if the channel has no events, maybe a JSON object */
 
         if (ngx_http_rtbus_state_key(r, &ctx->channel, ":state", &ctx->key)
             != NGX_OK)
@@ -336,7 +308,7 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
         return ngx_http_rtbus_state_reply(r, ctx);
     }
 
-    /* the fields come with the second reply, which the rest has to outlive */
+    /* the fields come with the second reply; the output is of this one */
 
     output = &ctx->state.output;
 
@@ -360,7 +332,7 @@ ngx_http_rtbus_state_snapshot_handler(ngx_http_request_t *r, void *data,
 }
 
 
-/* does a job run whose owner should have been heard of, by our own clock */
+/* is the lease of a running job over by our own clock */
 
 static ngx_uint_t
 ngx_http_rtbus_state_stale(ngx_http_rtbus_snapshot_t *state)
@@ -390,7 +362,7 @@ ngx_http_rtbus_state_stale(ngx_http_rtbus_snapshot_t *state)
 }
 
 
-/* Redis has a clock, too, and the last word; then the state is read again */
+/* asks Redis, whose clock decides, and then reads the state again */
 
 static ngx_int_t
 ngx_http_rtbus_state_judge(ngx_http_request_t *r,
@@ -405,8 +377,8 @@ ngx_http_rtbus_state_judge(ngx_http_request_t *r,
 
     ngx_rtbus_job_check(&rlcf->bus->worker->hub, &ctx->channel, &q);
 
-    return ngx_http_rtbus_state_send(r, q.argc, q.argv, q.len,
-                                     ngx_http_rtbus_state_judged, ctx);
+    return ngx_http_rtbus_call(r, q.argc, q.argv, q.len,
+                               ngx_http_rtbus_state_judged, ctx);
 }
 
 
@@ -510,6 +482,10 @@ ngx_http_rtbus_state_reply(ngx_http_request_t *r,
     ngx_str_t                   json, etag;
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus state of \"%V\" fields:%ui owned:%d",
+                   &ctx->channel, ctx->state.nfields, (int) ctx->owned);
+
     if (ctx->owned && !ngx_http_rtbus_snapshot_owned(&ctx->state, &ctx->user)) {
         return ngx_http_rtbus_state_forbidden(r, ctx);
     }
@@ -524,7 +500,7 @@ ngx_http_rtbus_state_reply(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* the sum is for changes of the hash that no event has announced */
+    /* the checksum tells changes of the hash that no event has announced */
 
     p = ngx_pnalloc(r->pool, sizeof("\"--01234567\"") - 1
                              + RTBUS_POSITION_MAX);
@@ -553,7 +529,7 @@ ngx_http_rtbus_state_missing(ngx_http_request_t *r,
     channel = &ctx->channel;
 
     if (ctx->owned) {
-        /* nobody's, and whether there is such a job is its owner's business */
+        /* only the owner may know whether there is such a job */
         return ngx_http_rtbus_state_forbidden(r, ctx);
     }
 
@@ -599,12 +575,8 @@ ngx_http_rtbus_conf_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    rlcf->state = ngx_palloc(cf->pool, 2 * sizeof(ngx_http_rtbus_name_t));
+    rlcf->state = ngx_http_rtbus_name_create(cf, &value[1]);
     if (rlcf->state == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_rtbus_name_compile(cf, &value[1], 0, rlcf->state) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -619,7 +591,10 @@ ngx_http_rtbus_conf_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         s.data = value[2].data + 4;
         s.len = value[2].len - 4;
 
-        rlcf->state_key = rlcf->state + 1;
+        rlcf->state_key = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+        if (rlcf->state_key == NULL) {
+            return NGX_CONF_ERROR;
+        }
 
         if (ngx_http_rtbus_name_cut(cf, &s, rlcf->state_key) != NGX_OK) {
             return NGX_CONF_ERROR;

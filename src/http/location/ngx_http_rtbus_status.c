@@ -108,11 +108,14 @@ ngx_http_rtbus_status_handler(ngx_http_request_t *r)
 
     body.len = ngx_http_rtbus_status_text(body.data, sums, n) - body.data;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus status of buses:%ui size:%uz", n, body.len);
+
     return ngx_http_rtbus_reply_text(r, &ngx_http_rtbus_text_type, &body);
 }
 
 
-/* the first is of all buses; n of one each follow, if there is more than one */
+/* the first is for all buses; if there are several, one for each follows */
 
 static ngx_http_rtbus_sums_t *
 ngx_http_rtbus_status_sums(ngx_http_request_t *r, ngx_uint_t *n)
@@ -352,7 +355,7 @@ ngx_http_rtbus_status_text_lag(u_char *p, ngx_http_rtbus_sums_t *sums,
 }
 
 
-/* either may be NULL; and the space before the value */
+/* the labels, either of which may be NULL, and the space before the value */
 
 static u_char *
 ngx_http_rtbus_status_labels(u_char *p, ngx_str_t *bus, const char *label,
@@ -376,7 +379,7 @@ ngx_http_rtbus_status_labels(u_char *p, ngx_str_t *bus, const char *label,
 }
 
 
-/* that of all; with several buses, and "buses":{"<name>":<the same>,...} */
+/* the sums of all; with several buses also "buses":{"<name>":<sums>,...} */
 
 static u_char *
 ngx_http_rtbus_status_json(u_char *p, ngx_http_rtbus_sums_t *sums,
@@ -450,7 +453,7 @@ ngx_http_rtbus_status_json_sums(u_char *p, ngx_http_rtbus_sums_t *sums)
 }
 
 
-/* ,"shards":{"<name>":{"workers":1,"pubsub":1,"command":1,"canary_age":1},...} */
+/* ,"shards":{"<name>":{"workers":1,"pubsub":1,...,"canary_age":1},...} */
 
 static u_char *
 ngx_http_rtbus_status_json_shards(u_char *p, ngx_http_rtbus_sums_t *sums)
@@ -537,8 +540,8 @@ ngx_http_rtbus_status_seconds(u_char *p, ngx_atomic_uint_t ms)
 
 
 /*
- * What the text takes at most with n buses.  The JSON is shorter, though it has
- * all sums beside those of the buses.
+ * The bytes that the text takes at most with n buses.  The JSON is shorter,
+ * though it has the sums of all buses, too.
  */
 
 static size_t
@@ -588,7 +591,7 @@ ngx_http_rtbus_status_size(ngx_uint_t n, ngx_http_rtbus_sums_t *sums)
 
         if (sums[i].nshards) {
 
-            /* four lines each, and what is ahead of all of them */
+            /* four lines each, and the comments before them */
 
             head += NGX_HTTP_RTBUS_SHARDS
                     + sums[i].nshards * 4 * NGX_HTTP_RTBUS_SHARD;
@@ -600,7 +603,7 @@ ngx_http_rtbus_status_size(ngx_uint_t n, ngx_http_rtbus_sums_t *sums)
 
 
 /*
- * Of all buses, where there are several, or of the one that is asked for:
+ * The health of all buses, or of the one that is asked for:
  *
  *   {"status":"ok","workers":2,"failing":0,"canaryAge":1.234}
  *
@@ -680,6 +683,10 @@ ngx_http_rtbus_health_handler(ngx_http_request_t *r)
 
     json.len = p - json.data;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus health of bus \"%V\", %s", &name,
+                   sums->total.reason ? sums->total.reason : "ok");
+
     if (sums->total.reason == NULL) {
         return ngx_http_rtbus_reply(r, NGX_HTTP_OK, &json);
     }
@@ -714,7 +721,7 @@ ngx_http_rtbus_health_bus(ngx_http_rtbus_main_conf_t *rmcf, ngx_str_t *name)
 }
 
 
-/* all but the brace at the end; bus: of the reason, or NULL */
+/* without the brace at the end; bus: the one that has the reason, or NULL */
 
 static u_char *
 ngx_http_rtbus_health_json(u_char *p, ngx_str_t *bus,

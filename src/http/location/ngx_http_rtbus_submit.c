@@ -21,7 +21,7 @@ typedef struct {
 } ngx_http_rtbus_submit_t;
 
 
-/* what is said on a socket by words alone has a status here */
+/* the HTTP status of an error that a socket gets as text */
 
 typedef struct {
     ngx_uint_t                 error;
@@ -69,14 +69,9 @@ ngx_http_rtbus_submit_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_http_rtbus_identify(r, NULL, &id);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_rtbus_unauthorized(r, id.reason);
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_rtbus_admit_user(r, &id);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
     }
 
     rc = ngx_http_rtbus_body_type(r);
@@ -146,7 +141,7 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
         in.args = in.data;
     }
 
-    /* who it is was found out before the body was read */
+    /* the handler has set the user before the body was read */
 
     user = ngx_http_get_indexed_variable(r, rmcf->user_index);
     if (user == NULL) {
@@ -173,6 +168,9 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 
     ngx_memzero(&refused, sizeof(ngx_http_rtbus_outcome_t));
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus submit \"%V\" size:%uz", &in.name, body->len);
+
     submit->cmd = ngx_http_rtbus_command_run(&asker, &in, 1,
                                              ngx_http_rtbus_submit_outcome,
                                              submit, &refused);
@@ -195,7 +193,7 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 }
 
 
-/* NGX_OK; NGX_DECLINED: it is no name, *reason says why; NGX_ERROR */
+/* NGX_OK; NGX_DECLINED: the name is bad, *reason says why; NGX_ERROR */
 
 static ngx_int_t
 ngx_http_rtbus_submit_event(ngx_http_request_t *r, ngx_str_t *name,
@@ -272,7 +270,7 @@ ngx_http_rtbus_submit_outcome(void *data, ngx_http_rtbus_command_t *cmd,
     ngx_http_set_log_request(c->log, r);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "rtbus submit of \"%V\" done", &r->uri);
+                   "rtbus submit to \"%V\" done", &r->uri);
 
     ngx_http_finalize_request(r, ngx_http_rtbus_submit_answer(r, outcome));
 
@@ -305,7 +303,7 @@ ngx_http_rtbus_submit_answer(ngx_http_request_t *r,
         return ngx_http_rtbus_reply(r, NGX_HTTP_ACCEPTED, &json);
     }
 
-    /* one argument as it is, several as an array */
+    /* a single argument is answered without the array around it */
 
     raw = outcome->data.raw;
 

@@ -1,5 +1,6 @@
 
 #include "ngx_http_rtbus_body_var.h"
+#include "ngx_http_rtbus_variable.h"
 #include <yajl/yajl_parse.h>
 
 
@@ -73,20 +74,7 @@ static ngx_http_variable_t  ngx_http_rtbus_body_vars[] = {
 ngx_int_t
 ngx_http_rtbus_body_variables(ngx_conf_t *cf)
 {
-    ngx_http_variable_t  *var, *v;
-
-    for (v = ngx_http_rtbus_body_vars; v->name.len; v++) {
-
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-
-        var->get_handler = v->get_handler;
-        var->data = v->data;
-    }
-
-    return NGX_OK;
+    return ngx_http_rtbus_variables_add(cf, ngx_http_rtbus_body_vars);
 }
 
 

@@ -1,6 +1,8 @@
 
 #include "ngx_http_rtbus_name.h"
+#include "ngx_http_rtbus_reply.h"
 #include "ngx_http_rtbus_request.h"
+#include "ngx_http_rtbus_text.h"
 
 
 #define NGX_HTTP_RTBUS_NAME_MAX_JOB  9007199254740992ULL    /* 2^53 */
@@ -78,6 +80,24 @@ ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     name->channel = 1;
 
     return NGX_OK;
+}
+
+
+ngx_http_rtbus_name_t *
+ngx_http_rtbus_name_create(ngx_conf_t *cf, ngx_str_t *text)
+{
+    ngx_http_rtbus_name_t  *name;
+
+    name = ngx_palloc(cf->pool, sizeof(ngx_http_rtbus_name_t));
+    if (name == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_rtbus_name_compile(cf, text, 0, name) != NGX_OK) {
+        return NULL;
+    }
+
+    return name;
 }
 
 
@@ -317,6 +337,46 @@ ngx_http_rtbus_name_encode(ngx_http_request_t *r,
     value->len = len;
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_name_channel(ngx_http_request_t *r, ngx_http_rtbus_name_t *name,
+    const char *does, ngx_str_t *channel)
+{
+    if (ngx_http_rtbus_name_eval(r, name, channel) == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rtbus_channel_check(channel->data, channel->len) != RTBUS_OK) {
+        return ngx_http_rtbus_name_bad(r, does, channel);
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_rtbus_name_bad(ngx_http_request_t *r, const char *does,
+    ngx_str_t *channel)
+{
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "rtbus: client %s bad channel %V", does,
+                  ngx_http_rtbus_text_shown(channel));
+
+    return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
+                                NGX_RTBUS_REASON_CHANNEL, "channel", channel);
+}
+
+
+ngx_uint_t
+ngx_http_rtbus_name_fits(ngx_str_t *rule, ngx_uint_t prefix, ngx_str_t *name)
+{
+    if (prefix ? rule->len > name->len : rule->len != name->len) {
+        return 0;
+    }
+
+    return ngx_memcmp(name->data, rule->data, rule->len) == 0;
 }
 
 

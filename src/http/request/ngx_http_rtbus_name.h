@@ -43,6 +43,11 @@ struct ngx_http_rtbus_name_s {
 ngx_int_t ngx_http_rtbus_name_compile(ngx_conf_t *cf, ngx_str_t *text,
     ngx_uint_t wildcard, ngx_http_rtbus_name_t *name);
 
+/* the same for a channel, in cf->pool; NULL: logged */
+
+ngx_http_rtbus_name_t *ngx_http_rtbus_name_create(ngx_conf_t *cf,
+    ngx_str_t *text);
+
 /* the same for the name of an event or of a key in Redis */
 
 ngx_int_t ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
@@ -55,6 +60,26 @@ ngx_int_t ngx_http_rtbus_name_cut(ngx_conf_t *cf, ngx_str_t *text,
 
 ngx_int_t ngx_http_rtbus_name_eval(ngx_http_request_t *r,
     ngx_http_rtbus_name_t *name, ngx_str_t *value);
+
+/*
+ * The same for a content handler whose name is a channel, which is checked;
+ * "bad channel" is answered, and logged as "client <does> bad channel".  With
+ * NGX_OK, unless r->header_sent, the handler goes on; otherwise it returns
+ * what it got.
+ */
+
+ngx_int_t ngx_http_rtbus_name_channel(ngx_http_request_t *r,
+    ngx_http_rtbus_name_t *name, const char *does, ngx_str_t *channel);
+
+/* that answer, for a channel that is bad for another reason */
+
+ngx_int_t ngx_http_rtbus_name_bad(ngx_http_request_t *r, const char *does,
+    ngx_str_t *channel);
+
+/* is a name that of a rule, or does it begin with the rule's prefix */
+
+ngx_uint_t ngx_http_rtbus_name_fits(ngx_str_t *rule, ngx_uint_t prefix,
+    ngx_str_t *name);
 
 /*
  * The channel of a job, "job:<id>", from the id in checked JSON: a string, or a

@@ -396,12 +396,12 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
                    &r->uri);
 
     if (rlcf->bus->worker == NULL) {
-        return NGX_DECLINED;
+        return ngx_http_rtbus_unavailable(r, NULL);
     }
 
     cln = ngx_http_cleanup_add(r, sizeof(ngx_http_rtbus_call_t));
     if (cln == NULL) {
-        return NGX_ERROR;
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     call = cln->data;
@@ -414,12 +414,13 @@ ngx_http_rtbus_call(ngx_http_request_t *r, int argc, const char **argv,
                                       argv, argvlen,
                                       ngx_http_rtbus_call_handler, call);
     if (call->call == NULL) {
-        return NGX_DECLINED;
+        return ngx_http_rtbus_unavailable(r, NULL);
     }
 
     cln->handler = ngx_http_rtbus_call_cleanup;
 
-    return (ngx_http_rtbus_wait(r) == NGX_OK) ? NGX_DONE : NGX_ERROR;
+    return (ngx_http_rtbus_wait(r) == NGX_OK) ? NGX_DONE
+                                              : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 

@@ -87,17 +87,16 @@ ngx_int_t ngx_http_rtbus_header(ngx_http_request_t *r, const char *name,
 
 
 /*
- * The reply to a call, NULL when it failed; answers what the request is to be
- * finalized with, NGX_DONE when another call will do that.  Not called once
- * the request has ended, say because the client is gone.
+ * The reply to a call, NULL if it failed; returns what the request is to be
+ * finalized with, NGX_DONE if another call will do that.  Not called if the
+ * request has ended before, say because the client is gone.
  */
 typedef ngx_int_t (*ngx_http_rtbus_call_pt)(ngx_http_request_t *r, void *data,
     redisReply *reply);
 
 /*
  * Calls Redis on behalf of the request, which lives until the reply is there.
- * NGX_DONE: the handler will be called, and this is what the content handler
- * has to return; NGX_DECLINED: Redis is away; NGX_ERROR: no memory.
+ * With NGX_DONE the handler will be called; if Redis is away, 503 is answered.
  */
 
 ngx_int_t ngx_http_rtbus_call(ngx_http_request_t *r, int argc,

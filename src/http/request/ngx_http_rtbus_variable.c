@@ -6,6 +6,26 @@ static ngx_uint_t ngx_http_rtbus_variable_pure(ngx_http_request_t *r,
     ngx_http_variable_t *v, ngx_http_variable_value_t *vv);
 
 
+ngx_int_t
+ngx_http_rtbus_variables_add(ngx_conf_t *cf, ngx_http_variable_t *vars)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = vars; v->name.len; v++) {
+
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
 /*
  * nginx does not know which variables depend on which.  But every stored value
  * was evaluated with the present one: if a second evaluation gives the same,

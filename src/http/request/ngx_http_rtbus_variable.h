@@ -1,7 +1,8 @@
 
 /*
- * Variables that nginx has evaluated for one user of a request and has to
- * evaluate again for another: each CONNECT of a connection has its own token.
+ * Variables: adding those of the module, and having nginx evaluate again, for
+ * another user, those of a request: each CONNECT of a connection has its own
+ * token.
  */
 
 
@@ -11,6 +12,11 @@
 
 #include "ngx_http_rtbus_module.h"
 
+
+/* adds the variables of a table, for preconfiguration: NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_rtbus_variables_add(ngx_conf_t *cf,
+    ngx_http_variable_t *vars);
 
 /*
  * To be called before the variable of that index gets the value: forgets those
