@@ -31,7 +31,7 @@ static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_canary_handlers = {
     ngx_rtbus_canary_unready,              /* refused */
     ngx_rtbus_canary_message,
     ngx_rtbus_canary_unready,              /* lost */
-    ngx_rtbus_canary_unready               /* moved */
+    ngx_rtbus_canary_unready               /* handed over */
 };
 
 

@@ -71,8 +71,8 @@ void ngx_rtbus_canary_close(ngx_rtbus_canary_t *canary);
 void ngx_rtbus_canary_name(ngx_rtbus_canary_t *canary);
 
 /*
- * To be called every NGX_RTBUS_STAT_PERIOD, or NGX_AGAIN: in a moment, when what
- * has arrived by now was read.
+ * To be called every NGX_RTBUS_STAT_PERIOD; after NGX_AGAIN in a moment, once
+ * all that has arrived by now is read.
  */
 
 ngx_int_t ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary);

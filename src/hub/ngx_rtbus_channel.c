@@ -150,8 +150,9 @@ ngx_rtbus_channel_live(ngx_rtbus_sub_t *sub)
 
 
 /*
- * What was missed may be more than a client can be sent at once: who has no room
- * goes on by itself, at the pace of its connection.
+ * The missed events may be more than a client can be sent at once.  A
+ * subscriber without room leaves the fan-out and reads on at the pace of its
+ * connection.
  */
 
 void
@@ -341,7 +342,7 @@ ngx_rtbus_channel_later(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg)
 }
 
 
-/* the position is the subscriber's with each event: cursors have it */
+/* the subscriber's position advances with each event: cursors contain it */
 
 void
 ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold)
@@ -360,7 +361,7 @@ ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold)
         sub->handlers->deliver(sub, later->frame);
     }
 
-    /* events that are not handed out have moved it, too */
+    /* events that are not handed out have advanced the channel, too */
 
     sub->pos = sub->ch->pos;
 }
@@ -411,8 +412,8 @@ ngx_rtbus_channel_drop_holds(ngx_rtbus_channel_t *ch)
 
 
 /*
- * What cannot be kept is only the wake-up of an event that is in the stream, or
- * a live one, which nobody was promised.
+ * If a message cannot be kept, a durable event is still in the stream; only
+ * live events are lost, whose delivery is not promised.
  */
 
 void
@@ -500,8 +501,8 @@ ngx_rtbus_channel_drop_kept(ngx_rtbus_channel_t *ch)
 
 
 /*
- * More deliveries than a turn of the loop may have are no trouble, as long as
- * that is not so all the time.
+ * A turn of the loop with too many deliveries does not matter, unless most
+ * turns have too many.
  */
 
 void
@@ -528,9 +529,9 @@ ngx_rtbus_hub_spend(ngx_rtbus_hub_t *hub, ngx_uint_t deliveries)
     hub->full_logged = ngx_time();
 
     ngx_log_error(NGX_LOG_WARN, hub->log, 0,
-                  "rtbus: for %M ms this worker has had more to deliver than it "
-                  "can, events wait in Redis; more workers or larger events in "
-                  "place of many small ones would help",
+                  "rtbus: for %M ms this worker has had more to deliver than "
+                  "it can, events wait in Redis; more workers or larger events "
+                  "in place of many small ones would help",
                   hub->full_last - hub->full_since);
 }
 

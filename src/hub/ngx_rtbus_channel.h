@@ -1,10 +1,10 @@
 
 /*
- * A channel of a hub, the ground of src/hub: its place in Redis, the fan-out to
- * those who have joined it, what is kept for those who are to come.  For files
- * of src/hub only; the layer above knows ngx_rtbus_hub.h.
+ * A channel of a hub, the ground of src/hub: its topic in Redis, the fan-out to
+ * its subscribers, and events kept for later.  Only files of src/hub include
+ * this; the layer above includes ngx_rtbus_hub.h.
  *
- * Two things are not decided here: which event is the next one, and what a
+ * Two things are decided elsewhere: which event is the next one, and what a
  * subscriber needs before it is live (ngx_rtbus_listen, ngx_rtbus_history).
  */
 
@@ -58,17 +58,17 @@ struct ngx_rtbus_kept_s {
 void ngx_rtbus_channel_set_state(ngx_rtbus_channel_t *ch,
     ngx_rtbus_channel_state_e state);
 
-/* the channel of this name, without the prefix; made if need be; or NULL */
+/* the channel of this name, without the prefix; created if it does not exist */
 
 ngx_rtbus_channel_t *ngx_rtbus_channel_get(ngx_rtbus_hub_t *hub,
     ngx_str_t *name);
 
-/* the channel of this name, with the prefix, if it is there; or NULL */
+/* the channel of this name, with the prefix, or NULL */
 
 ngx_rtbus_channel_t *ngx_rtbus_channel_find(ngx_rtbus_hub_t *hub,
     ngx_str_t *name);
 
-/* nobody has joined it or waits for it, and nothing is read for it */
+/* frees a channel that has no subscribers and no reads */
 
 void ngx_rtbus_channel_free(ngx_rtbus_channel_t *ch);
 
@@ -80,11 +80,11 @@ void ngx_rtbus_channel_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg);
 
 void ngx_rtbus_channel_live(ngx_rtbus_sub_t *sub);
 
-/* joined subscribers without room for so many bytes are not joined any more */
+/* joined subscribers without room for so many bytes wait, and replay later */
 
 void ngx_rtbus_channel_slow_down(ngx_rtbus_channel_t *ch, size_t size);
 
-/* the channel cannot come to be known now: those who do not wait are told */
+/* Redis is away: tells the subscribers that do not wait for it */
 
 void ngx_rtbus_channel_away(ngx_rtbus_channel_t *ch);
 
@@ -100,11 +100,11 @@ void ngx_rtbus_channel_keep(ngx_rtbus_channel_t *ch,
 
 void ngx_rtbus_channel_later(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg);
 
-/* what a subscriber that is a hold has kept, if it is one */
+/* drops the events that a hold has kept; other subscribers have none */
 
 void ngx_rtbus_channel_drop_hold(ngx_rtbus_sub_t *sub);
 
-/* events of the channel are missing: what its holds have kept is of no use */
+/* events of the channel are missing: its holds drop theirs */
 
 void ngx_rtbus_channel_drop_holds(ngx_rtbus_channel_t *ch);
 
@@ -123,15 +123,15 @@ rtbus_reason_e ngx_rtbus_hub_parse(ngx_rtbus_hub_t *hub, rtbus_event_t *event,
 ngx_int_t ngx_rtbus_hub_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     rtbus_event_t *event);
 
-/* so many deliveries were made of what Redis has sent */
+/* counts deliveries of what Redis has sent */
 
 void ngx_rtbus_hub_spend(ngx_rtbus_hub_t *hub, ngx_uint_t deliveries);
 
-/* asks again, in a second, for what could not be had from Redis now */
+/* in a second, what Redis did not answer is asked again */
 
 void ngx_rtbus_hub_retry(ngx_rtbus_hub_t *hub);
 
-/* has Redis been there all the time, for so many ms */
+/* has Redis been connected without a break for so many ms */
 
 ngx_uint_t ngx_rtbus_hub_settled(ngx_rtbus_hub_t *hub, ngx_msec_t time);
 

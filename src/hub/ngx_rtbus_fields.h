@@ -1,7 +1,7 @@
 
 /*
- * The fields of an entry of a stream as an event: what rtbus_publish and
- * rtbus_job_append write, and what others may have.
+ * Reads the fields of a stream entry as an event, as rtbus_publish and
+ * rtbus_job_append write them.
  */
 
 
@@ -17,10 +17,10 @@
 
 
 /*
- * RTBUS_REASON_NONE, or why they are not an event.  Strings of the event are the
- * reply's, but for its name, which is in name, and *text: memory that the event
- * needs, to be freed after it, or NULL.  *lost is set if it is an event for its
- * producer, but not one that clients can be given.
+ * RTBUS_REASON_NONE, or why the fields are not an event.  Its strings belong to the
+ * reply, except for the name, which is written to name, and *text, which is
+ * NULL or memory that the caller frees after the event.  *lost is set if
+ * clients cannot be given the event, though its producer has published it.
  */
 
 rtbus_reason_e ngx_rtbus_fields_parse(ngx_rtbus_hub_t *hub,

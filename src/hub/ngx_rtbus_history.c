@@ -6,7 +6,7 @@
 
 
 #define NGX_RTBUS_HISTORY_BATCH    131072  /* bytes, about */
-#define NGX_RTBUS_HISTORY_BYTES    25165824  /* ... that may come all the same */
+#define NGX_RTBUS_HISTORY_BYTES    25165824  /* ... at worst */
 #define NGX_RTBUS_HISTORY_FIRST    8       /* events, of unknown size */
 #define NGX_RTBUS_HISTORY_MAX      512     /* events */
 
@@ -371,8 +371,8 @@ ngx_rtbus_history_next(ngx_event_t *ev)
 
 
 /*
- * The entry at the position itself is asked for too: where it is the first one
- * of the answer, nothing can be missing after it.
+ * The range includes the entry at the position itself: if that is the first one
+ * of the reply, nothing is missing after it.
  */
 
 static ngx_int_t
@@ -455,13 +455,14 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
     read->call = NULL;
 
     if (reply == NULL
-        || (reply->type != REDIS_REPLY_ARRAY && !ngx_rtbus_position_wrong(reply)))
+        || (reply->type != REDIS_REPLY_ARRAY
+            && !ngx_rtbus_position_wrong(reply)))
     {
         ngx_rtbus_history_failed(read, reply);
         return;
     }
 
-    /* what is no stream is as good as gone */
+    /* a key that is not a stream counts as missing */
 
     n = (reply->type == REDIS_REPLY_ARRAY) ? reply->elements : 0;
 
@@ -471,7 +472,7 @@ ngx_rtbus_history_range_handler(void *data, redisReply *reply)
 
     if (n == 0 && read->own && read->pos.epoch) {
 
-        /* trimmed to nothing, made anew, or gone: the stream knows its end */
+        /* trimmed to nothing, created again, or gone: where does it end? */
 
         if (ngx_rtbus_history_position(read) != NGX_OK) {
             ngx_rtbus_history_failed(read, NULL);
@@ -687,7 +688,7 @@ ngx_rtbus_history_compare(ngx_rtbus_read_t *read, redisReply *fields)
 }
 
 
-/* those who have come back meanwhile, with the event that is lost, wait yet */
+/* waiting subscribers may have the lost event at the end of their cursor */
 
 static void
 ngx_rtbus_history_other(ngx_rtbus_read_t *read)
@@ -813,7 +814,7 @@ ngx_rtbus_history_event(ngx_rtbus_read_t *read, rtbus_pos_t pos,
         || (ch->hub->schema
             && ngx_rtbus_hub_check(ch->hub, &ch->name, &event) != NGX_OK))
     {
-        /* it has its place in the row all the same */
+        /* it still counts as the next one */
 
         if (read->own) {
             ch->pos = pos;
@@ -907,7 +908,7 @@ ngx_rtbus_history_done(ngx_rtbus_read_t *read)
         return;
     }
 
-    /* each goes on by itself: they may have room or not */
+    /* from here on each one is on its own: some have room, others do not */
 
     ngx_queue_init(&subs);
 
@@ -928,7 +929,7 @@ ngx_rtbus_history_done(ngx_rtbus_read_t *read)
 }
 
 
-/* the reply is NULL where Redis is away: the next connection starts afresh */
+/* the reply is NULL if Redis is away: the next connection starts over */
 
 static void
 ngx_rtbus_history_failed(ngx_rtbus_read_t *read, redisReply *reply)

@@ -1,16 +1,16 @@
 
 /*
- * The past of a channel: its stream in Redis, read to find the channel's
- * position, to fill holes, and to bring subscribers from a position of theirs
- * up to the channel's.
+ * The past of a channel: its stream in Redis.  It is read to find the channel's
+ * position, to fill holes, and to bring subscribers from their own position up
+ * to the channel's.
  *
- * What is read is checked by the numbers alone: after seq 7 comes 8.  Where it
- * does not, a gap is told, and the reader goes on behind it.
+ * Only the numbers are checked: seq 7 is followed by 8.  If it is not, the
+ * subscribers are told of a gap, and reading continues behind it.
  *
- * Subscribers that stand at the same position of a channel share the read.  No
- * more is read for a subscriber than it has room for, and for all of them together
- * no more at a time than some reads, and bytes: the others wait, in order.  What a
- * channel reads for itself does not wait.
+ * Subscribers at the same position of a channel share a read.  A subscriber is
+ * not sent more than it has room for, and all of them together have a limit of
+ * reads and of bytes at a time; the others wait in order.  What a channel reads
+ * for itself does not wait.
  */
 
 
@@ -22,8 +22,8 @@
 
 
 /*
- * known: a channel has come to be known, what was kept and who waits goes on;
- * start: a subscriber that is not joined is brought to where its channel is.
+ * known: called when a channel is known, for what was kept and who waits;
+ * start: brings a subscriber that is not joined to where its channel is.
  */
 
 void ngx_rtbus_history_init(ngx_rtbus_hub_t *hub,
@@ -34,9 +34,9 @@ void ngx_rtbus_history_init(ngx_rtbus_hub_t *hub,
 void ngx_rtbus_history_close(ngx_rtbus_hub_t *hub);
 
 /*
- * Makes a channel whose topic is ready known: finds its position at first, reads
- * what comes after the position later on.  known follows when it is done,
- * ngx_rtbus_hub_retry() when it could not be.
+ * Makes a channel known whose topic is ready: finds its position the first
+ * time, and reads the events after its position later.  The known handler
+ * follows, or ngx_rtbus_hub_retry() after a failure.
  */
 
 void ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch);
@@ -52,7 +52,7 @@ void ngx_rtbus_history_replay(ngx_rtbus_sub_t *sub);
 
 void ngx_rtbus_history_leave(ngx_rtbus_sub_t *sub);
 
-/* the channel's own read is not wanted any more, or the channel goes */
+/* cancels the channel's own read */
 
 void ngx_rtbus_history_stop(ngx_rtbus_channel_t *ch);
 

@@ -1,19 +1,22 @@
 
 /*
- * The hub of one worker: channels, who listens to them, and the fan-out.
+ * The hub of one worker: channels, their subscribers, and the fan-out.  This is
+ * what the layer above sees of src/hub: ngx_rtbus_channel is the ground of it,
+ * ngx_rtbus_listen decides what is handed out, ngx_rtbus_link knows the
+ * servers.
  *
  * One subscription in Redis per channel, however many subscribers; it is made
  * for the first one and lingers for some seconds after the last one has left.
  *
- * A channel that is "known" has a position, and every durable event is handed
- * out exactly when it is the next one: a smaller position is a double, a larger
- * one has the hole before it read from the stream first (ngx_rtbus_history).
- * All joined subscribers of a channel stand at its position, so none of them
- * needs a number of its own.
+ * A channel that is "known" has a position, and a durable event is handed out
+ * if it is the next one: a smaller position is a double; for a larger one, the
+ * stream is read first to fill the hole (ngx_rtbus_history).  All joined
+ * subscribers of a channel stand at its position, so none of them needs a
+ * number of its own.
  *
- * A channel may be for its owner only: a subscriber to whom that applies is
- * told nothing of it until Redis has said that it is the client's user
- * (ngx_rtbus_owner).  It is asked once; who has joined has joined.
+ * A channel may be for its owner only.  Then a subscriber gets nothing until
+ * Redis has confirmed that the client's user is the owner (ngx_rtbus_owner).
+ * Redis is asked once; a subscriber that has joined stays joined.
  *
  * A subscriber is embedded in what the layer above keeps per client and
  * channel.  Its handlers are called from the event loop, and joined also from
@@ -76,7 +79,7 @@ typedef struct {
      */
     ngx_uint_t                (*room)(ngx_rtbus_sub_t *sub, size_t size);
 
-    /* held: where the channel stands is known, or Redis is away; once or more */
+    /* held: the channel is known, or Redis is away; once or more */
     void                      (*ready)(ngx_rtbus_sub_t *sub);
 
     /* events are live from now on */
@@ -103,8 +106,8 @@ struct ngx_rtbus_sub_s {
     const ngx_rtbus_sub_handlers_t  *handlers;
     const ngx_rtbus_format_t        *format;
     void                            *data;
-    rtbus_pos_t                      pos;        /* with placed: what comes
-                                                    after it is replayed first */
+    rtbus_pos_t                      pos;        /* with placed: the events
+                                                    after it are replayed */
     unsigned                         placed:1;
     unsigned                         epochless:1;  /* pos has a seq only */
     unsigned                         patient:1;  /* waits for Redis to come
@@ -126,7 +129,7 @@ struct ngx_rtbus_sub_s {
 
     unsigned                         checked:1;  /* the stream was asked whether
                                                     it is really behind pos */
-    unsigned                         stale:1;    /* another event is at pos now */
+    unsigned                         stale:1;    /* pos has another event now */
     unsigned                         paused:1;   /* waits for _resume() */
     size_t                           needs;      /* bytes, of the event that it
                                                     had no room for */
@@ -138,9 +141,8 @@ struct ngx_rtbus_sub_s {
 
 
 /*
- * A held subscriber in the place of one that is to come: it keeps events, up to
- * a number of bytes that it may share with others; with more than
- * that it has none.
+ * Placeholder for a subscriber that is about to arrive.  It keeps events up to
+ * a limit of bytes shared with other holds; beyond that it drops all of them.
  */
 
 typedef struct {
@@ -182,7 +184,7 @@ struct ngx_rtbus_channel_s {
 
     rtbus_pos_t                      pos;        /* of the last event */
     uint64_t                         timestamp;  /* of that one; 0: not known */
-    ngx_rtbus_read_t                *read;       /* the channel's own, or NULL */
+    ngx_rtbus_read_t                *read;       /* its own, or NULL */
     ngx_queue_t                      reads;      /* for its subscribers */
     ngx_rtbus_kept_t                *kept;
     ngx_rtbus_kept_t               **kept_last;
@@ -204,14 +206,14 @@ struct ngx_rtbus_channel_s {
 };
 
 
-/* there is no place for a link to Redis: a client has to go */
+/* there is no connection left for a link to Redis: a client has to go */
 typedef void (*ngx_rtbus_hub_full_pt)(void *data);
 
 /* private: see ngx_rtbus_channel.h and ngx_rtbus_history.h */
 typedef void (*ngx_rtbus_hub_channel_pt)(ngx_rtbus_channel_t *ch);
 typedef void (*ngx_rtbus_hub_start_pt)(ngx_rtbus_sub_t *sub);
 
-/* the worker leaves: clients are to be told; may be called more than once */
+/* the worker leaves: clients must be told; may be called more than once */
 typedef void (*ngx_rtbus_hub_exiting_pt)(void *data);
 
 
@@ -288,8 +290,8 @@ struct ngx_rtbus_hub_s {
 ngx_int_t ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log);
 
 /*
- * At the worker's exit: closes the links to Redis and frees the channels that
- * linger; there is no client left, or nobody cares for it any more.
+ * At the worker's exit: closes the links to Redis and frees lingering channels.
+ * No client is left, or those that are do not matter any more.
  */
 
 void ngx_rtbus_hub_close(ngx_rtbus_hub_t *hub);
@@ -316,8 +318,8 @@ ngx_int_t ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub);
 void ngx_rtbus_hub_hold(ngx_rtbus_hold_t *hold);
 
 /*
- * Hands what a hold has kept to a subscriber that is still held, if that stands
- * where the hold has begun.
+ * Delivers the events of a hold to a subscriber that is still held, if it
+ * stands at the position where the hold has begun.
  */
 
 void ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold);
@@ -334,13 +336,13 @@ void ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub);
 
 ngx_int_t ngx_rtbus_hub_position(ngx_rtbus_sub_t *sub, rtbus_pos_t *pos);
 
-/* a client's connection is closed: its place may be wanted for Redis */
+/* a client's connection is closed: a link to Redis may want its place */
 
 #define ngx_rtbus_hub_room(hub)  ngx_rtbus_redis_shards_room(&(hub)->shards)
 
 /*
- * Redis has answered that it does not have a function of the library: it is
- * looked at again, and loaded if it may be, at most once a second.
+ * Redis has answered that it does not have a function of the library: at most
+ * once a second, the library is checked, and loaded if that is allowed.
  */
 
 #define ngx_rtbus_hub_library_lost(hub)                                       \

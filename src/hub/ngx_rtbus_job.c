@@ -501,7 +501,7 @@ ngx_rtbus_job_reply(void *data, redisReply *reply)
 
     if (batch != job->first || job->stalled) {
 
-        /* one before it has failed, so it has as well, or it will be repeated */
+        /* one before it has failed: it has failed, too, or is repeated */
 
         if (job->nsent == 0) {
             ngx_rtbus_job_stall(job, NULL);

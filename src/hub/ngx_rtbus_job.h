@@ -1,7 +1,7 @@
 
 /*
- * Jobs as Redis knows them: the answers that workers of nginx capture, and those
- * of producers whose last event is marked.
+ * Jobs as Redis knows them: the answers that workers of nginx capture, and
+ * those of producers whose last event is marked.
  */
 
 
@@ -78,9 +78,9 @@ ngx_int_t ngx_rtbus_job_begin(ngx_rtbus_job_t *job, ngx_str_t *type,
     ngx_uint_t format);
 
 /*
- * Adds an event, and text that the output grows by, to what is sent with the next
- * flush.  NGX_OK; NGX_DECLINED: it is larger than an event may be; NGX_ERROR: no
- * memory.
+ * Adds an event, and text that the output grows by, to what is sent with the
+ * next flush.  NGX_OK; NGX_DECLINED: it is larger than an event may be;
+ * NGX_ERROR: no memory.
  */
 
 ngx_int_t ngx_rtbus_job_add(ngx_rtbus_job_t *job, rtbus_str_t *name,
@@ -101,9 +101,9 @@ void ngx_rtbus_job_leave(ngx_rtbus_job_t *job);
 
 
 /*
- * For the hub, all but the first two only where there are captures: a channel of
- * another epoch is asked for its job, and one whose job runs at each beat, as long
- * as somebody listens to it.
+ * For the hub, all but the first two only where there are captures: a channel
+ * of another epoch is asked for its job, and one whose job runs at each beat,
+ * as long as somebody listens to it.
  */
 
 void ngx_rtbus_job_init(ngx_rtbus_hub_t *hub);

@@ -3,7 +3,7 @@
 #include "ngx_rtbus_channel.h"
 
 
-#define NGX_RTBUS_JOB_INFO    9     /* strings in the reply of rtbus_job_check */
+#define NGX_RTBUS_JOB_INFO    9     /* strings in its reply */
 
 
 static ngx_int_t ngx_rtbus_job_copy(ngx_pool_t *pool, redisReply *reply,

@@ -1,7 +1,7 @@
 
 /*
- * What is asked of Redis about a job: commands, and how their replies are read.
- * Whoever asks makes the call.
+ * Questions to Redis about a job: builds the commands and reads the replies.
+ * The caller sends them.
  */
 
 
@@ -53,8 +53,8 @@ void ngx_rtbus_job_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     ngx_rtbus_job_question_t *q);
 
 /*
- * The reply to that; strings are memory of the pool, or (NULL) the reply's.  NGX_OK, NGX_DECLINED: it
- * is none, NGX_ERROR: no memory.
+ * The reply to that; strings are memory of the pool, or (NULL) the reply's.
+ * NGX_OK, NGX_DECLINED: it is none, NGX_ERROR: no memory.
  */
 
 ngx_int_t ngx_rtbus_job_info(redisReply *reply, ngx_pool_t *pool,

@@ -32,7 +32,7 @@ static void ngx_rtbus_link_failed(ngx_rtbus_redis_shard_t *shard);
 static void ngx_rtbus_link_changed(ngx_rtbus_redis_shard_t *shard);
 static void ngx_rtbus_link_full(void *data);
 static void ngx_rtbus_link_exiting(void *data);
-static void ngx_rtbus_link_moved(void *data);
+static void ngx_rtbus_link_failover(void *data);
 
 static void ngx_rtbus_link_beat(ngx_event_t *ev);
 static void ngx_rtbus_link_canary(ngx_rtbus_canary_t *canary);
@@ -85,7 +85,7 @@ ngx_rtbus_hub_init(ngx_rtbus_hub_t *hub, ngx_log_t *log)
     hub->beat.cancelable = 1;
 
     if (hub->redis->kind == NGX_RTBUS_REDIS_SENTINEL) {
-        hub->sentinel.moved_handler = ngx_rtbus_link_moved;
+        hub->sentinel.failover_handler = ngx_rtbus_link_failover;
         hub->sentinel.data = hub;
 
         if (ngx_rtbus_redis_sentinel_init(&hub->sentinel, hub->redis, log)
@@ -288,7 +288,7 @@ ngx_rtbus_link_failed(ngx_rtbus_redis_shard_t *shard)
 
     ngx_rtbus_listen_failed(hub, &shard->sub.pending);
     ngx_rtbus_listen_failed(hub, &shard->sub.sent);
-    ngx_rtbus_listen_failed(hub, &shard->sub.moved);
+    ngx_rtbus_listen_failed(hub, &shard->sub.elsewhere);
 
     ngx_rtbus_link_health(hub);
 }
@@ -330,7 +330,7 @@ ngx_rtbus_link_exiting(void *data)
 
 
 static void
-ngx_rtbus_link_moved(void *data)
+ngx_rtbus_link_failover(void *data)
 {
     ngx_rtbus_hub_t *hub = data;
 

@@ -431,7 +431,8 @@ ngx_rtbus_listen_destroy(ngx_rtbus_channel_t *ch)
 
 
 static void
-ngx_rtbus_listen_ready(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
+ngx_rtbus_listen_ready(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
 {
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, &rs->conn.log, 0,
                    "rtbus: channel subscribed \"%V\"", &topic->name);
@@ -442,10 +443,11 @@ ngx_rtbus_listen_ready(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic
 }
 
 
-/* by Redis's ACL, say: who waits for an answer gets one, the others wait on */
+/* by Redis's ACL, for example; patient subscribers keep waiting */
 
 static void
-ngx_rtbus_listen_refused(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
+ngx_rtbus_listen_refused(ngx_rtbus_redis_sub_t *rs,
+    ngx_rtbus_redis_topic_t *topic)
 {
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, &rs->conn.log, 0,
                    "rtbus: channel refused \"%V\"", &topic->name);
@@ -466,7 +468,7 @@ ngx_rtbus_listen_known(ngx_rtbus_channel_t *ch)
 
     ngx_rtbus_job_watch(ch);
 
-    /* who waits for no position of its own gets what was kept, too */
+    /* subscribers without a position of their own also get what was kept */
 
     for (q = ngx_queue_head(&ch->waiting);
          q != ngx_queue_sentinel(&ch->waiting);
@@ -505,7 +507,7 @@ ngx_rtbus_listen_known(ngx_rtbus_channel_t *ch)
         ngx_free(kept);
 
         if (!ngx_rtbus_channel_known(ch)) {
-            /* a hole, and the event is kept behind the others of its like */
+            /* a hole: the event is kept again, as the first one */
             return;
         }
     }
@@ -534,7 +536,7 @@ ngx_rtbus_listen_known(ngx_rtbus_channel_t *ch)
             sub->handlers->ready(sub);
 
         } else if (!ngx_rtbus_channel_known(ch)) {
-            /* who was before it has asked the stream, for all of them */
+            /* one before it has asked the stream, on behalf of all */
             sub->checked = 1;
 
         } else if (sub->read == NULL && !sub->paused) {
@@ -564,8 +566,8 @@ ngx_rtbus_listen_message(ngx_rtbus_redis_sub_t *rs,
 
 
 /*
- * A message that is no event.  If it looks like the wake-up of a durable one,
- * the stream tells what clients have lost.
+ * A message that is not an event.  If it looks like a durable one, the stream
+ * is read to find out what clients have lost.
  */
 
 static void
@@ -623,7 +625,7 @@ ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
         }
 
         if (filled) {
-            /* the stream is the truth, and it knows nothing of that */
+            /* the stream decides, and does not contain it */
             ngx_rtbus_hub_invalid(hub, &ch->name, RTBUS_REASON_ID_FOREIGN);
             return;
         }
@@ -647,7 +649,7 @@ ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
     if (hub->schema && ngx_rtbus_hub_check(hub, &ch->name, &event) != NGX_OK) {
 
-        /* a durable event has its place in the row all the same */
+        /* a durable event still counts as the next one */
 
         if (event.pos.epoch || event.pos.seq) {
             ch->timestamp = event.timestamp;
@@ -668,10 +670,10 @@ ngx_rtbus_listen_event(ngx_rtbus_channel_t *ch, u_char *data, size_t len,
 
 
 /*
- * A message of an event that the channel has had already, or has read from the
- * stream.  It is none if the channel is living again, with an epoch that may be
- * smaller, or if events have got numbers a second time, as from an older copy of
- * Redis: then it is later than the one that the channel has had last.
+ * Is this an event that the channel has had already?  It is not if the channel
+ * was created again, possibly with a smaller epoch, or if numbers were used a
+ * second time, as by an older copy of Redis.  Then its timestamp is later than
+ * that of the channel's last event.
  */
 
 static ngx_uint_t
@@ -710,7 +712,7 @@ ngx_rtbus_listen_lost(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 
     ch = ngx_rtbus_hub_topic_channel(topic);
 
-    /* no more is known than that it was there */
+    /* events may be lost until it is subscribed again */
 
     ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_SUBSCRIBING);
     ngx_rtbus_history_stop(ch);
@@ -720,7 +722,7 @@ ngx_rtbus_listen_lost(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 }
 
 
-/* to another server of the cluster: who waits goes on waiting */
+/* to another server of the cluster: waiting subscribers keep waiting */
 
 static void
 ngx_rtbus_listen_handed_over(ngx_rtbus_redis_sub_t *rs,

@@ -1,9 +1,8 @@
 
 /*
- * Who listens to a channel, and what is heard on it: subscribers join, start
- * and leave, channels linger, and messages of Redis are handed out in order,
- * or kept while the past is read (ngx_rtbus_history).  Has most of what
- * ngx_rtbus_hub.h offers; the calls here are for ngx_rtbus_link.
+ * Subscribers join, start and leave; channels linger; and messages from Redis
+ * are handed out in order, or kept while the past is read (ngx_rtbus_history).
+ * Implements most of ngx_rtbus_hub.h; the calls here are for ngx_rtbus_link.
  */
 
 
@@ -16,15 +15,15 @@
 
 void ngx_rtbus_listen_init(ngx_rtbus_hub_t *hub);
 
-/* nothing is read from Redis any more; frees channels that nobody listens to */
+/* the connections are closed; frees channels without subscribers */
 
 void ngx_rtbus_listen_close(ngx_rtbus_hub_t *hub);
 
-/* an attempt to connect has failed: those who do not wait are told */
+/* connecting has failed: tells the subscribers that do not wait for Redis */
 
 void ngx_rtbus_listen_failed(ngx_rtbus_hub_t *hub, ngx_queue_t *topics);
 
-/* takes up what was left because the command connection was not there */
+/* resumes what was left when the command connection was away */
 
 void ngx_rtbus_listen_again(ngx_rtbus_redis_shard_t *shard);
 

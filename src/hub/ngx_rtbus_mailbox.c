@@ -12,7 +12,7 @@ static void ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
-static void ngx_rtbus_mailbox_moved(ngx_rtbus_redis_sub_t *rs,
+static void ngx_rtbus_mailbox_handed_over(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_mailbox_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, u_char *data, size_t len);
@@ -25,7 +25,7 @@ static const ngx_rtbus_redis_topic_handlers_t  ngx_rtbus_mailbox_handlers = {
     ngx_rtbus_mailbox_down,
     ngx_rtbus_mailbox_message,
     ngx_rtbus_mailbox_down,                /* lost */
-    ngx_rtbus_mailbox_moved
+    ngx_rtbus_mailbox_handed_over
 };
 
 
@@ -324,7 +324,7 @@ ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
 /* those who send to the shard channel insist on a receiver for a while */
 
 static void
-ngx_rtbus_mailbox_moved(ngx_rtbus_redis_sub_t *rs,
+ngx_rtbus_mailbox_handed_over(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic)
 {
     if (topic->plain) {

@@ -122,8 +122,8 @@ void ngx_rtbus_mailbox_handle(ngx_rtbus_mailbox_t *mb, const char *member,
 ngx_int_t ngx_rtbus_mailbox_state(ngx_rtbus_mailbox_t *mb);
 
 /*
- * With NGX_AGAIN: calls the handler of the zeroed wait once this is over, or has
- * taken connect_timeout.
+ * With NGX_AGAIN: calls the handler of the zeroed wait once this is over, or
+ * has taken connect_timeout.
  */
 
 void ngx_rtbus_mailbox_wait(ngx_rtbus_mailbox_t *mb,

@@ -68,8 +68,8 @@ struct ngx_rtbus_msg_s {
 
 
 /*
- * With one reference, which is the caller's.  The worker keeps small frames that
- * are done with for those to come, up to a limit, until it ends.
+ * With one reference, which is the caller's.  The worker keeps small frames
+ * that are done with for those to come, up to a limit, until it ends.
  */
 
 ngx_rtbus_frame_t *ngx_rtbus_frame_create(size_t len);

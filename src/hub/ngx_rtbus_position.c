@@ -169,7 +169,7 @@ ngx_rtbus_position_info_handler(void *data, redisReply *reply)
     if (reply && reply->type == REDIS_REPLY_ERROR
         && ngx_strncmp(reply->str, "ERR ", 4) == 0)
     {
-        /* that there is no such key has no word of its own */
+        /* a missing key has no error code of its own */
 
         if (ngx_rtbus_position_question(p, NGX_RTBUS_POSITION_EXISTS)
             != NGX_OK)
@@ -218,8 +218,9 @@ ngx_rtbus_position_no_stream(ngx_rtbus_position_t *p)
         hub->failed = ngx_time();
 
         ngx_log_error(NGX_LOG_ERR, hub->log, 0,
-                      "rtbus: the events key of channel \"%V\" is not a stream, "
-                      "there are live events only", &p->ch->name);
+                      "rtbus: the events key of channel \"%V\" is not a "
+                      "stream, clients get live events only; another program "
+                      "may have written that key", &p->ch->name);
     }
 
     ngx_rtbus_position_none(p);

@@ -2,10 +2,10 @@
 /*
  * Where the stream of a channel ends.
  *
- * XINFO STREAM says it along with the first and the last entry, however long
- * they are; the function rtbus_position keeps those in Redis.  Where it cannot
- * be called, as without the library, or while the slot of a cluster is on its
- * way, XINFO has to do, and EXISTS if there is no such key.
+ * The function rtbus_position answers with the position only.  XINFO STREAM
+ * also returns the first and the last entry, however long they are, and is used
+ * if the function cannot be called: without the library, or while the slot of a
+ * cluster moves.  EXISTS tells if there is no such key.
  */
 
 
@@ -16,7 +16,7 @@
 #include "ngx_rtbus_hub.h"
 
 
-/* the key holds something else than a stream */
+/* the key holds something other than a stream */
 
 #define ngx_rtbus_position_wrong(reply)                                       \
     ((reply)->type == REDIS_REPLY_ERROR                                       \
@@ -24,9 +24,9 @@
 
 
 /*
- * last: the position of the last entry, whose timestamp is 0 if it is not known;
- * 0-0 without a stream.  NULL: it cannot be had now, reply says why, or is NULL
- * if Redis is away.
+ * last: the position of the last entry, whose timestamp is 0 if it is not
+ * known; 0-0 without a stream.  NULL: it cannot be had now, reply says why, or
+ * is NULL if Redis is away.
  */
 typedef void (*ngx_rtbus_position_pt)(void *data, rtbus_pos_t *last,
     uint64_t timestamp, redisReply *reply);

@@ -230,8 +230,8 @@ const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
         COUNTER, sum.holes),
 
     ngx_rtbus_metric("full_turns_total",
-        "Turns of the event loop that began with events that the one before could "
-        "not deliver, and could not deliver all either.",
+        "Turns of the event loop that began with events that the one before "
+        "could not deliver, and could not deliver all either.",
         COUNTER, sum.full_turns),
 
     ngx_rtbus_metric_label("commands_total",
@@ -465,9 +465,10 @@ ngx_rtbus_stat_gone(ngx_pid_t pid)
 
 
 /*
- * When the process was started, in ticks since the system was: the 22nd field of
- * /proc/<pid>/stat, the 20th behind the name, which may have anything in it.  0:
- * the system does not tell; all that have the id are taken for the same then.
+ * When the process was started, in ticks since the system was: the 22nd field
+ * of /proc/<pid>/stat, the 20th behind the name, which may have anything in
+ * it.  0: the system does not tell; all that have the id are taken for the same
+ * then.
  */
 
 static ngx_atomic_uint_t

@@ -202,8 +202,8 @@ typedef struct {
 
 
 /*
- * What a worker has to tell of one server of a cluster.  There is room for some,
- * of all workers; without it the server is just not shown.
+ * What a worker has to tell of one server of a cluster.  There is room for
+ * some, of all workers; without it the server is just not shown.
  */
 
 #define NGX_RTBUS_STAT_SHARD       64      /* bytes of its name, at most */
@@ -262,8 +262,9 @@ ngx_rtbus_stat_shard_t *ngx_rtbus_stat_shard(ngx_rtbus_stat_zone_t *zone,
 
 /*
  * All servers, of one bus or (NULL) of all, over the workers: up is 1 where all
- * have that link, canary the age of the oldest one, owner the number of workers.
- * Answers how many there are; shards has room for NGX_RTBUS_STAT_SHARDS.
+ * have that link, canary the age of the oldest one, owner the number of
+ * workers.  Answers how many there are; shards has room for
+ * NGX_RTBUS_STAT_SHARDS.
  */
 
 #define NGX_RTBUS_STAT_SHARDS      64

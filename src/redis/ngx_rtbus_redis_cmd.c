@@ -350,6 +350,9 @@ ngx_rtbus_redis_cmd_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 static void
 ngx_rtbus_redis_cmd_demoted(ngx_rtbus_redis_cmd_t *rm)
 {
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, &rm->conn.log, 0,
+                   "rtbus: redis is not the master any more");
+
     if (rm->demoted_handler) {
         rm->demoted_handler(rm);
         return;

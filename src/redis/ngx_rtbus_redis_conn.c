@@ -136,8 +136,8 @@ ngx_rtbus_redis_conn_fail(ngx_rtbus_redis_conn_t *rc, const char *reason)
 
 
 /*
- * An event loop that was busy comes to its timers before it has come to all that
- * is readable.  So the last step is to read.
+ * A busy event loop runs its timers before it has read all that is readable.
+ * So the last step is to read.
  */
 
 ngx_int_t

@@ -5,23 +5,22 @@
  *
  * The connection is made, and after any failure made anew, in the background:
  * all addresses in turn, then again after a delay that doubles from 100 ms to
- * 5 s, less up to half of it by chance.  The addresses are asked for before each
- * round (ngx_rtbus_redis_resolve).  The delay starts over only after the
+ * 5 s, less up to half of it by chance.  The addresses are looked up before
+ * each round (ngx_rtbus_redis_resolve).  The delay starts over only after the
  * connection has been up for 5 s, so that one that is lost at once each time
  * does not spin.
  *
  * The connection is "up" once TCP or the unix socket is connected and AUTH,
- * SELECT, PING and the owner's check have been answered well, all within
- * connect_timeout.  While
- * it is down nothing is queued: what was not answered by then is lost, and the
- * users of the connection (ngx_rtbus_redis_sub, ngx_rtbus_redis_cmd) know what
- * to do.
+ * SELECT, PING and the owner's check have succeeded, all within
+ * connect_timeout.  While it is down nothing is queued.  Commands without a
+ * reply are lost with the connection; its users (ngx_rtbus_redis_sub,
+ * ngx_rtbus_redis_cmd) handle that.
  *
  * Failures are logged at ERR once per outage, recovery at NOTICE; that one of
  * several addresses does not answer is INFO, until all of them have failed.
  *
- * From init to close a connection has a place in the worker, whether it is up or
- * not (ngx_rtbus_redis_place).
+ * From init to close a connection has a place in the worker, up or not
+ * (ngx_rtbus_redis_place).
  *
  * No timer here keeps a leaving worker alive.
  */
@@ -88,10 +87,10 @@ typedef void (*ngx_rtbus_redis_reply_pt)(ngx_rtbus_redis_conn_t *rc,
     redisReply *reply);
 
 /*
- * Bytes that Redis has sent, from the beginning of a reply on.  Answers how many
- * of them are one whole reply that the handler knows and has dealt with; 0: it is
- * left to hiredis, and comes to the reply handler.  So what comes often can do
- * without an object for each string of it.
+ * Bytes from Redis, beginning with a reply.  If the handler knows the reply and
+ * it is complete, the handler processes it and returns its size; otherwise it
+ * returns 0, and hiredis parses the reply for the reply handler.  This saves an
+ * object for each string of frequent replies.
  */
 typedef size_t (*ngx_rtbus_redis_raw_pt)(ngx_rtbus_redis_conn_t *rc,
     u_char *buf, size_t len);
@@ -159,8 +158,8 @@ struct ngx_rtbus_redis_conn_s {
     ngx_uint_t                      places;     /* that locate_handler names in
                                                    turn: Redis is away when
                                                    none of them is there */
-    ngx_msec_t                      rest;       /* ms without reading, after
-                                                   something was read; 0: none */
+    ngx_msec_t                      rest;       /* ms without reading after a
+                                                   read, or 0 */
 
     /* may be read by the owner */
 
@@ -221,10 +220,10 @@ struct ngx_rtbus_redis_conn_s {
 ngx_int_t ngx_rtbus_redis_conn_init(ngx_rtbus_redis_conn_t *rc, ngx_log_t *log);
 
 /*
- * Tells what came of a reply, in deliveries to clients.  With too many of them
- * the rest of a read waits for the next turn of the event loop, and what has
- * not been read, in the socket.  1 if it was this that made it too many, in a turn
- * that had begun with such a rest.
+ * Counts the deliveries to clients that a reply has caused.  If there are too
+ * many, the rest of the read waits for the next turn of the event loop, and
+ * what is unread waits in the socket.  Returns 1 if this call exceeds the limit
+ * in a turn that has begun with such a rest.
  */
 
 ngx_uint_t ngx_rtbus_redis_conn_spend(ngx_uint_t deliveries);

@@ -95,8 +95,8 @@ ngx_rtbus_redis_out_append(ngx_rtbus_redis_conn_t *rc, int argc,
 
 
 /*
- * What does not fit is refused alone.  The last part is for small commands only:
- * whoever sends large ones must not be in the way of everybody else.
+ * A command that does not fit is refused; others are not affected.  The last
+ * part of the room is for small commands, so that large ones cannot block them.
  */
 
 static ngx_uint_t

@@ -1,7 +1,7 @@
 
 /*
- * Commands on their way to Redis: written into one buffer, sent at the end of the
- * loop turn.
+ * Commands on their way to Redis: collected in one buffer, and sent at the end
+ * of the loop turn.
  */
 
 

@@ -38,7 +38,7 @@ static size_t ngx_rtbus_redis_read_portion(ngx_rtbus_redis_conn_t *rc,
 
 static u_char      ngx_rtbus_redis_read_buf[NGX_RTBUS_REDIS_READ_SIZE];
 
-/* deliveries of the read that is under way, and does it resume an earlier one */
+/* deliveries of the current read; does it resume an earlier one */
 
 static ngx_uint_t  ngx_rtbus_redis_read_spent;
 static ngx_uint_t  ngx_rtbus_redis_read_resumes;
@@ -136,8 +136,8 @@ ngx_rtbus_redis_read_handler(ngx_event_t *rev)
 
 
 /*
- * What comes meanwhile is read in one piece, and leaves in one write for each
- * client.  The kernel is not to wake us up for it.
+ * Messages that arrive during the rest are read in one piece, and each client
+ * gets them in one write.  The kernel must not wake up the worker for them.
  */
 
 static void
@@ -175,8 +175,8 @@ ngx_rtbus_redis_read_rested(ngx_event_t *ev)
 
 
 /*
- * What one read has brought may be work for seconds: an event is delivered to
- * each client of its channel.  Others have their turn in between.
+ * One read may contain work for seconds, since each event is delivered to all
+ * clients of its channel.  Other events get their turn in between.
  */
 
 ngx_uint_t
@@ -354,10 +354,10 @@ invalid:
 
 
 /*
- * How many bytes the reader gets at once.  Where the owner takes replies as they
- * come this ends at what looks like the end of one, so that the next one does not
- * fall to the reader, too: a flood that was cut once would never get out of it.
- * If it is no end the reader just gets more.
+ * How many bytes the reader gets at once.  If there is a raw handler, they end
+ * at what looks like the end of a reply.  Otherwise the reader would also get a
+ * part of the next reply, and during a flood no reply would reach the raw
+ * handler ever again.  If it was not the end, the reader just gets more bytes.
  */
 
 static size_t

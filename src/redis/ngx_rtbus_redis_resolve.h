@@ -85,7 +85,7 @@ void ngx_rtbus_redis_resolve_cancel(ngx_rtbus_redis_resolve_t *rr);
 
 void ngx_rtbus_redis_resolve_close(ngx_rtbus_redis_resolve_t *rr);
 
-/* NGX_OK: the host is an IP address, which is in *sa; NGX_DECLINED: it is none */
+/* NGX_OK: the host is an IP address, now in *sa; NGX_DECLINED: it is not one */
 
 ngx_int_t ngx_rtbus_redis_address(ngx_str_t *host, in_port_t port,
     ngx_sockaddr_t *sa, socklen_t *socklen);

@@ -177,8 +177,8 @@ ngx_rtbus_redis_sentinel_locate(ngx_rtbus_redis_conn_t *rc)
     }
 
     ngx_log_error(NGX_LOG_INFO, rn->timer.log, 0,
-                  "rtbus: the next sentinel is asked: \"%V\" is not the master, "
-                  "\"%V\" says it is",
+                  "rtbus: the next sentinel is asked: \"%V\" is not the "
+                  "master, but \"%V\" says so",
                   &rn->masters[rn->moves % 2].name, &rn->conn.node->name);
 
     rn->useless = 0;
@@ -242,7 +242,7 @@ ngx_rtbus_redis_sentinel_told(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     reason = ngx_rtbus_redis_sentinel_master(rn, reply, &moved);
 
     if (reason == NULL && moved && rn->moves > 1) {
-        rn->moved_handler(rn->data);
+        rn->failover_handler(rn->data);
     }
 
     return reason;
@@ -275,6 +275,10 @@ ngx_rtbus_redis_sentinel_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     ngx_rtbus_redis_sentinel_t  *rn;
 
     rn = rc->data;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis sentinel reply, type:%d asking:%d before:%ui",
+                   reply->type, rn->asking, rn->before);
 
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3) {
 
@@ -321,7 +325,7 @@ ngx_rtbus_redis_sentinel_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
     ngx_add_timer(&rn->timer, NGX_RTBUS_REDIS_SENTINEL_PERIOD);
 
     if (moved) {
-        rn->moved_handler(rn->data);
+        rn->failover_handler(rn->data);
     }
 
     ngx_rtbus_redis_sentinel_answer(rn);
@@ -404,10 +408,10 @@ ngx_rtbus_redis_sentinel_refused(ngx_rtbus_redis_sentinel_t *rn,
     text.data = (u_char *) reply->str;
 
     ngx_log_error(NGX_LOG_ERR, &rn->conn.log, 0,
-                  "rtbus: the sentinel does not let this user subscribe to "
-                  "\"+switch-master\", so a failover is only noticed when "
-                  "the connection is lost: SUBSCRIBE was answered \"%V\"",
-                  &text);
+                  "rtbus: a failover may be noticed up to %d s late, since the "
+                  "sentinel does not let this user subscribe to \""
+                  NGX_RTBUS_REDIS_SENTINEL_CHANNEL "\": %V",
+                  NGX_RTBUS_REDIS_SENTINEL_PERIOD / 1000, &text);
 }
 
 
@@ -568,6 +572,10 @@ ngx_rtbus_redis_sentinel_answer(ngx_rtbus_redis_sentinel_t *rn)
 
     node = &rn->masters[rn->moves % 2];
 
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, &rn->conn.log, 0,
+                   "rtbus: redis sentinel says \"%V\", waiting:%ui",
+                   &node->name, rn->nwaiting);
+
     while (rn->nwaiting) {
         rn->nwaiting--;
         rn->useless++;
@@ -584,6 +592,10 @@ ngx_rtbus_redis_sentinel_timer(ngx_event_t *ev)
     ngx_rtbus_redis_sentinel_t  *rn;
 
     rn = ev->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "rtbus: redis sentinel timer, asking:%d waiting:%ui",
+                   rn->asking, rn->nwaiting);
 
     if (rn->asking) {
 

@@ -32,13 +32,13 @@
 typedef struct ngx_rtbus_redis_sentinel_s  ngx_rtbus_redis_sentinel_t;
 
 /* the master is elsewhere now: connections to the old one are made anew */
-typedef void (*ngx_rtbus_redis_sentinel_moved_pt)(void *data);
+typedef void (*ngx_rtbus_redis_sentinel_failover_pt)(void *data);
 
 
 struct ngx_rtbus_redis_sentinel_s {
     /* set by the owner before init */
 
-    ngx_rtbus_redis_sentinel_moved_pt  moved_handler;
+    ngx_rtbus_redis_sentinel_failover_pt  failover_handler;
     void                              *data;
 
     /* private */
@@ -74,7 +74,7 @@ struct ngx_rtbus_redis_sentinel_s {
 
 /*
  * conf is that of the bus.  NGX_OK or NGX_ERROR; the log is the worker's.
- * The moved handler is never called from within a function of this file that
+ * The failover handler is never called from within a function of this file that
  * the owner calls.
  */
 

@@ -48,7 +48,7 @@ ngx_rtbus_redis_shard_init(ngx_rtbus_redis_shards_t *shards,
 
     if (shards->cluster) {
         shard->sub.cluster = 1;
-        shard->sub.moved_handler = shards->links->moved;
+        shard->sub.elsewhere_handler = shards->links->elsewhere;
         shard->sub.conn.locate_handler = ngx_rtbus_redis_shard_sub_locate;
         shard->cmd.error_handler = shards->links->error;
         shard->cmd.conn.locate_handler = ngx_rtbus_redis_shard_cmd_locate;
@@ -317,9 +317,9 @@ ngx_rtbus_redis_shard_peer(ngx_rtbus_redis_conn_t *rc, u_char *text)
 
 
 /*
- * The host is an address.  Where it is a name, Redis tells the address beside
- * it, unless it is a lone node that does not know its own one; or it is a name
- * of the URL.
+ * The host is usually an address.  If it is a name, Redis sends the address
+ * with it, unless the node is alone and does not know its own address; then the
+ * name may be one of the URL.
  */
 
 static ngx_int_t
@@ -406,8 +406,8 @@ ngx_rtbus_redis_shard_ip(ngx_rtbus_redis_conn_t *rc, redisReply *node,
 
 
 /*
- * A name that is known may have another address by now.  Links that are up stay:
- * not all nodes hear of it at the same time.
+ * A known name may have another address by now.  Links that are up stay, since
+ * not all nodes learn of it at the same time.
  */
 
 static void
@@ -454,11 +454,13 @@ ngx_rtbus_redis_shard_readdress(ngx_rtbus_redis_shard_t *shard,
     }
 
     if (!shard->sub.conn.up) {
-        ngx_rtbus_redis_conn_relocate(&shard->sub.conn, "it has another address");
+        ngx_rtbus_redis_conn_relocate(&shard->sub.conn,
+                                      "it has another address");
     }
 
     if (!shard->cmd.conn.up) {
-        ngx_rtbus_redis_conn_relocate(&shard->cmd.conn, "it has another address");
+        ngx_rtbus_redis_conn_relocate(&shard->cmd.conn,
+                                      "it has another address");
     }
 }
 
@@ -577,8 +579,8 @@ ngx_rtbus_redis_shard_role(void *data, redisReply *reply)
 
 
 /*
- * The other link may well be one to the same server.  From now on neither is up
- * before a master has said that it is one.
+ * The other link probably leads to the same server.  From now on neither link
+ * counts as up until the server has said that it is a master.
  */
 
 static void

@@ -59,7 +59,8 @@ typedef struct {
 
     /* in a cluster */
 
-    ngx_rtbus_redis_sub_moved_pt    moved;
+    ngx_rtbus_redis_sub_elsewhere_pt
+                                    elsewhere;
     ngx_rtbus_redis_cmd_error_pt    error;
 } ngx_rtbus_redis_shard_links_t;
 
@@ -145,8 +146,9 @@ ngx_rtbus_redis_shard_t *ngx_rtbus_redis_shard(
     ngx_rtbus_redis_shards_t *shards, u_char *name, size_t len);
 
 /*
- * Asks the server whether it is a master yet, where it has to be one, outside of
- * a cluster; if not, both links are made anew.  To be called now and then.
+ * Outside of a cluster, and if only a master will do: asks the server whether
+ * it still is one; if it is not, both links reconnect.  To be called
+ * periodically.
  */
 
 void ngx_rtbus_redis_shard_look(ngx_rtbus_redis_shard_t *shard);
@@ -189,8 +191,8 @@ ngx_int_t ngx_rtbus_redis_shard_has_tag(ngx_rtbus_redis_shard_t *shard,
 
 
 /*
- * The shard that is zeroed memory has a set of topics from now on, and links
- * when it is opened.  NGX_OK or NGX_ERROR.
+ * Prepares a shard in zeroed memory: it can have topics from now on, and gets
+ * links when it is opened.  NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_rtbus_redis_shard_init(ngx_rtbus_redis_shards_t *shards,
@@ -202,19 +204,20 @@ void ngx_rtbus_redis_shard_open(ngx_rtbus_redis_shard_t *shard);
 
 void ngx_rtbus_redis_shard_stop(ngx_rtbus_redis_shard_t *shard);
 
-/* takes a shard that has no links out of the set */
+/* removes a shard without links from the set */
 
 void ngx_rtbus_redis_shard_free(ngx_rtbus_redis_shard_t *shard);
 
-/* whether there are to be places for its links while it is closed */
+/* keep: whether its links have places in the worker while it is closed */
 
 void ngx_rtbus_redis_shard_places(ngx_rtbus_redis_shard_t *shard,
     ngx_uint_t keep);
 
 /*
- * The server at that place, new if need be; rc: who has told of it, and is meant
- * where there is no host.  node: as CLUSTER SLOTS has it, or NULL.  NULL: it has
- * no address, which is logged, or there is no memory.
+ * The shard of this host and port; it is created if it does not exist.  rc: the
+ * connection that named it; without a host its peer is meant.  node: the entry
+ * of CLUSTER SLOTS, or NULL.  Returns NULL if the address is not known
+ * (logged), or without memory.
  */
 
 ngx_rtbus_redis_shard_t *ngx_rtbus_redis_shard_find(

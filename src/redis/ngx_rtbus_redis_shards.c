@@ -18,7 +18,7 @@
 static void ngx_rtbus_redis_shards_opened(ngx_rtbus_redis_shard_t *shard);
 static void ngx_rtbus_redis_shards_sub_changed(ngx_rtbus_redis_sub_t *rs);
 static void ngx_rtbus_redis_shards_cmd_changed(ngx_rtbus_redis_cmd_t *rm);
-static void ngx_rtbus_redis_shards_moved(ngx_rtbus_redis_sub_t *rs);
+static void ngx_rtbus_redis_shards_elsewhere(ngx_rtbus_redis_sub_t *rs);
 static void ngx_rtbus_redis_shards_timer(ngx_event_t *ev);
 static ngx_int_t ngx_rtbus_redis_shards_error(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_t *call, redisReply *reply);
@@ -29,7 +29,7 @@ static const ngx_rtbus_redis_shard_links_t  ngx_rtbus_redis_shards_links = {
     ngx_rtbus_redis_shards_sub_changed,
     ngx_rtbus_redis_shards_cmd_changed,
     ngx_rtbus_redis_shards_timer,
-    ngx_rtbus_redis_shards_moved,
+    ngx_rtbus_redis_shards_elsewhere,
     ngx_rtbus_redis_shards_error
 };
 
@@ -242,7 +242,7 @@ ngx_rtbus_redis_shards_cmd_changed(ngx_rtbus_redis_cmd_t *rm)
 
 
 static void
-ngx_rtbus_redis_shards_moved(ngx_rtbus_redis_sub_t *rs)
+ngx_rtbus_redis_shards_elsewhere(ngx_rtbus_redis_sub_t *rs)
 {
     ngx_rtbus_redis_shard_t  *shard;
 
@@ -434,7 +434,8 @@ ngx_rtbus_redis_shards_sweep(ngx_event_t *ev)
             }
 
             ngx_log_error(NGX_LOG_INFO, shards->log, 0,
-                          "rtbus: idle connections to \"%V\" are closed", &shard->node.name);
+                          "rtbus: idle connections to \"%V\" are closed",
+                          &shard->node.name);
 
             ngx_rtbus_redis_shard_stop(shard);
         }

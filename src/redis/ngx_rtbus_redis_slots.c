@@ -596,7 +596,7 @@ ngx_rtbus_redis_slots_assign(ngx_rtbus_redis_shards_t *shards,
         ngx_rtbus_redis_slots_hand_over(shards, &shard->sub,
                                          &shard->sub.refused);
         ngx_rtbus_redis_slots_hand_over(shards, &shard->sub,
-                                         &shard->sub.moved);
+                                         &shard->sub.elsewhere);
         ngx_rtbus_redis_slots_hand_over(shards, &shard->sub,
                                          &shard->sub.pending);
 

@@ -1,6 +1,6 @@
 
 #include "ngx_rtbus_redis_sub.h"
-#include "rtbus_number.h"
+#include "ngx_rtbus_redis_raw.h"
 
 
 /*
@@ -26,16 +26,6 @@
      && ngx_memcmp((kind)->data, text, sizeof(text) - 1) == 0)
 
 
-/* how a reply of one kind begins, as Redis writes it, and goes on */
-
-typedef struct {
-    ngx_str_t                       head;
-    ngx_uint_t                      strings;
-    ngx_uint_t                      number;     /* unsigned  number:1; */
-    ngx_uint_t                      shard;      /* unsigned  shard:1; */
-} ngx_rtbus_redis_sub_raw_t;
-
-
 static void ngx_rtbus_redis_sub_insert(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topics_t *topics, ngx_rtbus_redis_topic_t *topic);
 static void ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc);
@@ -49,10 +39,6 @@ static ngx_int_t ngx_rtbus_redis_sub_strings(redisReply *reply,
     ngx_str_t *str);
 static size_t ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf,
     size_t len);
-static ngx_int_t ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last,
-    ngx_str_t *str);
-static ngx_int_t ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last,
-    u_char type, uint64_t *n);
 static void ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *name, ngx_str_t *message, ngx_uint_t shard);
 static void ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs,
@@ -80,16 +66,6 @@ static ngx_str_t  ngx_rtbus_redis_unsubscribe = ngx_string("UNSUBSCRIBE");
 static ngx_str_t  ngx_rtbus_redis_ssubscribe = ngx_string("SSUBSCRIBE");
 static ngx_str_t  ngx_rtbus_redis_sunsubscribe = ngx_string("SUNSUBSCRIBE");
 
-static ngx_rtbus_redis_sub_raw_t  ngx_rtbus_redis_sub_raws[] = {
-    { ngx_string("*3" CRLF "$7" CRLF "message" CRLF), 2, 0, 0 },
-    { ngx_string("*3" CRLF "$8" CRLF "smessage" CRLF), 2, 0, 1 },
-    { ngx_string("*4" CRLF "$8" CRLF "pmessage" CRLF), 3, 0, 0 },
-    { ngx_string("*3" CRLF "$9" CRLF "subscribe" CRLF), 1, 1, 0 },
-    { ngx_string("*3" CRLF "$10" CRLF "psubscribe" CRLF), 1, 1, 0 },
-    { ngx_string("*3" CRLF "$10" CRLF "ssubscribe" CRLF), 1, 1, 1 },
-    { ngx_string("*3" CRLF "$11" CRLF "unsubscribe" CRLF), 1, 1, 0 },
-    { ngx_null_string, 0, 0, 0 }
-};
 
 ngx_int_t
 ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
@@ -101,7 +77,7 @@ ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     ngx_queue_init(&rs->pending);
     ngx_queue_init(&rs->sent);
     ngx_queue_init(&rs->refused);
-    ngx_queue_init(&rs->moved);
+    ngx_queue_init(&rs->elsewhere);
     ngx_queue_init(&rs->ready);
 
     rs->nfixed = 0;
@@ -276,7 +252,7 @@ ngx_rtbus_redis_sub_move(ngx_rtbus_redis_sub_t *rs,
                                topic);
 
     if (ready) {
-        topic->handlers->moved(to, topic);
+        topic->handlers->handed_over(to, topic);
     }
 }
 
@@ -284,12 +260,12 @@ ngx_rtbus_redis_sub_move(ngx_rtbus_redis_sub_t *rs,
 void
 ngx_rtbus_redis_sub_retry(ngx_rtbus_redis_sub_t *rs)
 {
-    if (ngx_queue_empty(&rs->moved)) {
+    if (ngx_queue_empty(&rs->elsewhere)) {
         return;
     }
 
-    ngx_queue_add(&rs->pending, &rs->moved);
-    ngx_queue_init(&rs->moved);
+    ngx_queue_add(&rs->pending, &rs->elsewhere);
+    ngx_queue_init(&rs->elsewhere);
 
     if (rs->conn.up) {
         ngx_post_event(&rs->batch, &ngx_posted_events);
@@ -435,7 +411,7 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
     ngx_rtbus_redis_sub_unready(&rs->ready, &lost);
     ngx_rtbus_redis_sub_unready(&rs->sent, &lost);
     ngx_rtbus_redis_sub_unready(&rs->refused, &lost);
-    ngx_rtbus_redis_sub_unready(&rs->moved, &lost);
+    ngx_rtbus_redis_sub_unready(&rs->elsewhere, &lost);
     ngx_rtbus_redis_sub_unready(&rs->pending, &lost);
 
     while (!ngx_queue_empty(&lost)) {
@@ -570,115 +546,40 @@ ngx_rtbus_redis_sub_strings(redisReply *reply, ngx_str_t *str)
 }
 
 
-/*
- * The replies of ngx_rtbus_redis_sub_raws are taken where they lie.  All others,
- * and what has not come as a whole, is for the handler above.
- */
+/* replies that this does not take go to the handler above */
 
 static size_t
 ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
 {
-    u_char                     *p, *last;
-    uint64_t                    n;
-    ngx_str_t                   str[3];
-    ngx_uint_t                  i;
-    ngx_rtbus_redis_sub_t      *rs;
-    ngx_rtbus_redis_sub_raw_t  *raw;
+    size_t                  size;
+    ngx_str_t               str[3];
+    ngx_rtbus_redis_raw_e   kind;
+    ngx_rtbus_redis_sub_t  *rs;
 
     rs = rc->data;
-    last = buf + len;
 
-    for (raw = ngx_rtbus_redis_sub_raws; raw->head.len; raw++) {
+    size = ngx_rtbus_redis_raw_parse(buf, len, &kind, str);
 
-        if (len >= raw->head.len
-            && ngx_memcmp(buf, raw->head.data, raw->head.len) == 0)
-        {
-            break;
-        }
-    }
-
-    if (raw->head.len == 0) {
+    if (size == 0) {
         return 0;
     }
 
-    p = buf + raw->head.len;
+    switch (kind) {
 
-    for (i = 0; i < raw->strings; i++) {
-        if (ngx_rtbus_redis_sub_raw_string(&p, last, &str[i]) != NGX_OK) {
-            return 0;
-        }
-    }
-
-    if (raw->number
-        && ngx_rtbus_redis_sub_raw_number(&p, last, ':', &n) != NGX_OK)
-    {
-        return 0;
-    }
-
-    if (raw->number) {
+    case NGX_RTBUS_REDIS_RAW_CONFIRM:
         ngx_rtbus_redis_sub_confirm(rs, NULL);
+        break;
 
-    } else if (raw->strings == 3) {
+    case NGX_RTBUS_REDIS_RAW_PMESSAGE:
         ngx_rtbus_redis_sub_pmessage(rs, &str[0], &str[1], &str[2]);
+        break;
 
-    } else {
-        ngx_rtbus_redis_sub_message(rs, &str[0], &str[1], raw->shard);
+    default:
+        ngx_rtbus_redis_sub_message(rs, &str[0], &str[1],
+                                    kind == NGX_RTBUS_REDIS_RAW_SMESSAGE);
     }
 
-    return p - buf;
-}
-
-
-static ngx_int_t
-ngx_rtbus_redis_sub_raw_string(u_char **pos, u_char *last, ngx_str_t *str)
-{
-    u_char    *p;
-    uint64_t   n;
-
-    if (ngx_rtbus_redis_sub_raw_number(pos, last, '$', &n) != NGX_OK) {
-        return NGX_DECLINED;
-    }
-
-    p = *pos;
-
-    if (last - p < 2 || n > (uint64_t) (last - p - 2)) {
-        return NGX_DECLINED;
-    }
-
-    if (p[n] != CR || p[n + 1] != LF) {
-        return NGX_DECLINED;
-    }
-
-    str->len = n;
-    str->data = p;
-
-    *pos = p + n + 2;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_rtbus_redis_sub_raw_number(u_char **pos, u_char *last, u_char type,
-    uint64_t *n)
-{
-    u_char  *p;
-
-    p = *pos;
-
-    if (p == last || *p++ != type) {
-        return NGX_DECLINED;
-    }
-
-    p = (u_char *) rtbus_number_parse(n, p, last);
-
-    if (p == NULL || last - p < 2 || p[0] != CR || p[1] != LF) {
-        return NGX_DECLINED;
-    }
-
-    *pos = p + 2;
-
-    return NGX_OK;
+    return size;
 }
 
 
@@ -732,7 +633,8 @@ ngx_rtbus_redis_sub_ended(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name)
 {
     ngx_rtbus_redis_topic_t  *topic;
 
-    topic = ngx_rtbus_redis_sub_lookup(rs, name, ngx_rtbus_redis_sub_hash(name));
+    topic = ngx_rtbus_redis_sub_lookup(rs, name,
+                                       ngx_rtbus_redis_sub_hash(name));
 
     if (topic == NULL || !topic->ready) {
         return;
@@ -745,11 +647,11 @@ ngx_rtbus_redis_sub_ended(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name)
     topic->number = 0;
 
     ngx_queue_remove(&topic->queue);
-    ngx_queue_insert_tail(&rs->moved, &topic->queue);
+    ngx_queue_insert_tail(&rs->elsewhere, &topic->queue);
 
-    topic->handlers->moved(rs, topic);
+    topic->handlers->handed_over(rs, topic);
 
-    rs->moved_handler(rs);
+    rs->elsewhere_handler(rs);
 }
 
 
@@ -836,9 +738,9 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
         && topic->moves < NGX_RTBUS_REDIS_SUB_MOVES)
     {
         topic->moves++;
-        ngx_queue_insert_tail(&rs->moved, q);
+        ngx_queue_insert_tail(&rs->elsewhere, q);
 
-        rs->moved_handler(rs);
+        rs->elsewhere_handler(rs);
         return;
     }
 
@@ -849,10 +751,10 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
         && (ngx_rtbus_redis_sub_redirect(error)
             || ngx_strncmp(error->str, "CLUSTERDOWN", 11) == 0))
     {
-        ngx_queue_insert_tail(&rs->moved, q);
+        ngx_queue_insert_tail(&rs->elsewhere, q);
 
         rs->down = !ngx_rtbus_redis_sub_redirect(error);
-        rs->moved_handler(rs);
+        rs->elsewhere_handler(rs);
         rs->down = 0;
 
     } else {

@@ -12,8 +12,8 @@
  * whole.  So a channel that its ACL forbids is just not ready, whatever else is
  * subscribed; it is tried again every 10 s, and ERR is logged once a minute.
  *
- * A pattern (PSUBSCRIBE) is a topic as well, in a set of its own.  It brings the
- * messages of all channels that it matches, and stays until the end.
+ * A pattern (PSUBSCRIBE) is a topic as well, in a set of its own.  It receives
+ * the messages of all channels that it matches, and is never removed.
  *
  * In a Redis Cluster topics are shard channels (SSUBSCRIBE); a plain topic is
  * one of SUBSCRIBE, in a set of its own.  A shard channel that this server does
@@ -56,14 +56,15 @@ struct ngx_rtbus_redis_pattern_s {
 typedef void (*ngx_rtbus_redis_sub_changed_pt)(ngx_rtbus_redis_sub_t *rs);
 
 /* a shard channel is not here, or the cluster is down: who has what? */
-typedef void (*ngx_rtbus_redis_sub_moved_pt)(ngx_rtbus_redis_sub_t *rs);
+typedef void (*ngx_rtbus_redis_sub_elsewhere_pt)(ngx_rtbus_redis_sub_t *rs);
 
 
 struct ngx_rtbus_redis_sub_s {
     /* set by the owner before init */
 
     ngx_rtbus_redis_sub_changed_pt  changed_handler;  /* may be NULL */
-    ngx_rtbus_redis_sub_moved_pt    moved_handler;    /* of a cluster */
+    ngx_rtbus_redis_sub_elsewhere_pt
+                                    elsewhere_handler;  /* of a cluster */
     ngx_rtbus_redis_exiting_pt      exiting_handler;  /* see _conn.h */
     void                           *data;
     unsigned                        cluster:1;        /* topics are shard
@@ -83,7 +84,7 @@ struct ngx_rtbus_redis_sub_s {
     ngx_queue_t                     pending;    /* topics to be requested, */
     ngx_queue_t                     sent;       /* to be confirmed, */
     ngx_queue_t                     refused;    /* to be tried again, */
-    ngx_queue_t                     moved;      /* to be looked for */
+    ngx_queue_t                     elsewhere;  /* to be looked for */
     ngx_uint_t                      nfixed;     /* topics that are fixed */
     uint64_t                        requested;  /* SUBSCRIBE and UNSUBSCRIBE
                                                    names sent ... */
@@ -101,7 +102,7 @@ struct ngx_rtbus_redis_sub_s {
 };
 
 
-/* topics wait until the owner has rs->conn connect: ngx_rtbus_redis_conn_init() */
+/* topics wait until the owner connects: ngx_rtbus_redis_conn_init(&rs->conn) */
 
 ngx_int_t ngx_rtbus_redis_sub_init(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
@@ -120,7 +121,7 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 
-/* likewise, in a cluster: a topic of SUBSCRIBE; names are those of plain ones */
+/* the same for a topic of SUBSCRIBE in a cluster, among the plain ones */
 
 void ngx_rtbus_redis_sub_add_plain(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
@@ -143,11 +144,11 @@ void ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
 void ngx_rtbus_redis_sub_move(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, ngx_rtbus_redis_sub_t *to);
 
-/* shard channels that were not here may be here now */
+/* shard channels that were elsewhere may be here now */
 
 void ngx_rtbus_redis_sub_retry(ngx_rtbus_redis_sub_t *rs);
 
-/* closes what has no topics; it is as after _init_idle() */
+/* closes the connection, which has no topics; it is as after _init() */
 
 void ngx_rtbus_redis_sub_stop(ngx_rtbus_redis_sub_t *rs);
 

@@ -45,9 +45,9 @@ ngx_int_t ngx_rtbus_redis_tls_init(ngx_conf_t *cf, ngx_rtbus_redis_tls_t *tls,
 /*
  * Begins the handshake on a connection that has been made and is to live in
  * c->pool, which is created here and goes with ngx_rtbus_redis_tls_close().
- * NGX_OK: it is over; NGX_AGAIN: handler is called when it is, or when the timer
- * of c->write is; then c's own handlers are to be set again.  NGX_ERROR: it has
- * failed, which was logged.
+ * NGX_OK: it is over; NGX_AGAIN: handler is called when it is, or when the
+ * timer of c->write is; then c's own handlers are to be set again.  NGX_ERROR:
+ * it has failed, which was logged.
  */
 
 ngx_int_t ngx_rtbus_redis_tls_handshake(ngx_connection_t *c,
@@ -56,7 +56,8 @@ ngx_int_t ngx_rtbus_redis_tls_handshake(ngx_connection_t *c,
 
 /*
  * When the handshake is over: NULL, or why it has failed or why this is not the
- * server that is wanted, a static text; *text has the details, if there are any.
+ * server that is wanted, a static text; *text has the details, if there are
+ * any.
  */
 
 const char *ngx_rtbus_redis_tls_verify(ngx_connection_t *c,

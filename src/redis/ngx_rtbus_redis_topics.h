@@ -1,7 +1,7 @@
 
 /*
- * Topics, the pub/sub channels of Redis that a worker wants, by their names.  What
- * becomes of them is up to ngx_rtbus_redis_sub.
+ * Topics, the pub/sub channels of Redis that a worker wants, by their names.
+ * ngx_rtbus_redis_sub subscribes to them.
  */
 
 
@@ -33,14 +33,14 @@ typedef struct {
                                       ngx_rtbus_redis_topic_t *topic,
                                       u_char *data, size_t len);
 
-    /* the connection is lost, no topic is ready any more; none may be removed
-       in this one */
+    /* the connection is lost, no topic is ready any more; this handler must
+       not remove topics */
     void                          (*lost)(ngx_rtbus_redis_sub_t *rs,
                                       ngx_rtbus_redis_topic_t *topic);
 
-    /* a topic that was ready is with another server now, where it will be
-       ready in time; it may not be removed in this one, either */
-    void                          (*moved)(ngx_rtbus_redis_sub_t *rs,
+    /* a topic that was ready is with another server now, and will be ready
+       there; this handler must not remove topics, either */
+    void                          (*handed_over)(ngx_rtbus_redis_sub_t *rs,
                                       ngx_rtbus_redis_topic_t *topic);
 } ngx_rtbus_redis_topic_handlers_t;
 
@@ -51,7 +51,7 @@ struct ngx_rtbus_redis_topic_s {
                                    *handlers;
     ngx_rtbus_redis_topic_t        *next;       /* in its slot */
     ngx_queue_t                     queue;      /* pending, sent, refused,
-                                                   moved or ready */
+                                                   elsewhere or ready */
     uint64_t                        number;     /* of its SUBSCRIBE; 0: none */
     uint32_t                        hash;       /* of the name */
     unsigned                        ready:1;

@@ -83,8 +83,8 @@ ngx_int_t ngx_rtbus_redis_conf_url(ngx_conf_t *cf,
 
 /*
  * Resolves the names of the URL, each to all of its addresses, as the system
- * does it, which may take a while.  NGX_OK, or NGX_ERROR with *err set and *name
- * to the server whose addresses are not known; the others are.
+ * does it, which may take a while.  NGX_OK, or NGX_ERROR with *err set and
+ * *name to the server whose addresses are not known; the others are.
  */
 
 ngx_int_t ngx_rtbus_redis_conf_resolve(ngx_conf_t *cf,
