@@ -408,9 +408,9 @@ ngx_rtbus_redis_sentinel_refused(ngx_rtbus_redis_sentinel_t *rn,
     text.data = (u_char *) reply->str;
 
     ngx_log_error(NGX_LOG_ERR, &rn->conn.log, 0,
-                  "rtbus: a failover may be noticed up to %d s late, since the "
-                  "sentinel does not let this user subscribe to \""
-                  NGX_RTBUS_REDIS_SENTINEL_CHANNEL "\": %V",
+                  "rtbus: a failover may be noticed up to %d s late, allow the "
+                  "user to subscribe to \"" NGX_RTBUS_REDIS_SENTINEL_CHANNEL
+                  "\" at the sentinel: SUBSCRIBE was answered \"%V\"",
                   NGX_RTBUS_REDIS_SENTINEL_PERIOD / 1000, &text);
 }
 
