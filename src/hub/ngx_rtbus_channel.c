@@ -261,7 +261,7 @@ ngx_rtbus_channel_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
 
     ngx_rtbus_hub_spend(ch->hub, n);
 
-    if (ch->holds == 0) {
+    if (ch->catchers == 0) {
         return;
     }
 
@@ -271,94 +271,94 @@ ngx_rtbus_channel_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_msg_t *msg)
     {
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        if (sub->keeping) {
-            ngx_rtbus_channel_later(sub, msg);
+        if (sub->catching) {
+            ngx_rtbus_channel_catch(sub, msg);
         }
     }
 }
 
 
 void
-ngx_rtbus_hub_hold(ngx_rtbus_hold_t *hold)
+ngx_rtbus_hub_catch(ngx_rtbus_catcher_t *catcher)
 {
     ngx_rtbus_channel_t  *ch;
 
-    ch = hold->sub.ch;
+    ch = catcher->sub.ch;
 
-    if (ch == NULL || !ngx_rtbus_channel_known(ch) || hold->sub.keeping) {
+    if (ch == NULL || !ngx_rtbus_channel_known(ch) || catcher->sub.catching) {
         return;
     }
 
     ngx_log_debug3(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
-                   "rtbus: events of \"%V\" are held from:%uL-%uL",
+                   "rtbus: events of \"%V\" are caught from:%uL-%uL",
                    &ch->name, ch->pos.epoch, ch->pos.seq);
 
-    hold->pos = ch->pos;
-    hold->first = NULL;
-    hold->last = &hold->first;
-    hold->sub.keeping = 1;
+    catcher->pos = ch->pos;
+    catcher->first = NULL;
+    catcher->last = &catcher->first;
+    catcher->sub.catching = 1;
 
-    ch->holds++;
+    ch->catchers++;
 }
 
 
 void
-ngx_rtbus_channel_later(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg)
+ngx_rtbus_channel_catch(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg)
 {
-    size_t              size;
-    ngx_rtbus_hold_t   *hold;
-    ngx_rtbus_later_t  *later;
-    ngx_rtbus_frame_t  *frame;
+    size_t                size;
+    ngx_rtbus_frame_t    *frame;
+    ngx_rtbus_caught_t   *caught;
+    ngx_rtbus_catcher_t  *catcher;
 
-    hold = (ngx_rtbus_hold_t *) sub;
+    catcher = (ngx_rtbus_catcher_t *) sub;
     size = 0;
-    later = NULL;
+    caught = NULL;
 
     frame = ngx_rtbus_msg_frame(msg, sub->format);
 
     if (frame) {
-        size = sizeof(ngx_rtbus_later_t) + frame->len;
+        size = sizeof(ngx_rtbus_caught_t) + frame->len;
 
-        if (size <= *hold->room) {
-            later = ngx_alloc(sizeof(ngx_rtbus_later_t), sub->ch->hub->log);
+        if (size <= *catcher->room) {
+            caught = ngx_alloc(sizeof(ngx_rtbus_caught_t), sub->ch->hub->log);
         }
     }
 
-    if (later == NULL) {
-        ngx_rtbus_channel_drop_hold(sub);
+    if (caught == NULL) {
+        ngx_rtbus_channel_drop_caught(sub);
         return;
     }
 
-    *hold->room -= size;
+    *catcher->room -= size;
 
     ngx_rtbus_frame_ref(frame);
 
-    later->next = NULL;
-    later->frame = frame;
-    later->pos = msg->pos;
+    caught->next = NULL;
+    caught->frame = frame;
+    caught->pos = msg->pos;
 
-    *hold->last = later;
-    hold->last = &later->next;
+    *catcher->last = caught;
+    catcher->last = &caught->next;
 }
 
 
 /* the subscriber's position advances with each event: cursors contain it */
 
 void
-ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold)
+ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_catcher_t *catcher)
 {
-    ngx_rtbus_later_t  *later;
+    ngx_rtbus_caught_t  *caught;
 
-    if (!hold->sub.keeping || !sub->held || sub->owned || !sub->placed
-        || sub->epochless || sub->ch != hold->sub.ch
-        || rtbus_pos_cmp(sub->pos, hold->pos) != 0)
+    if (!catcher->sub.catching || !sub->held || sub->owned || !sub->placed
+        || sub->epochless || sub->ch != catcher->sub.ch
+        || rtbus_pos_cmp(sub->pos, catcher->pos) != 0)
     {
         return;
     }
 
-    for (later = hold->first; later; later = later->next) {
-        sub->pos = later->pos;
-        sub->handlers->deliver(sub, later->frame);
+    for (caught = catcher->first; caught; caught = caught->next) {
+        sub->pos = caught->pos;
+        sub->handlers->deliver(sub, caught->frame);
     }
 
     /* events that are not handed out have advanced the channel, too */
@@ -368,45 +368,45 @@ ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold)
 
 
 void
-ngx_rtbus_channel_drop_hold(ngx_rtbus_sub_t *sub)
+ngx_rtbus_channel_drop_caught(ngx_rtbus_sub_t *sub)
 {
-    ngx_rtbus_hold_t   *hold;
-    ngx_rtbus_later_t  *later;
+    ngx_rtbus_caught_t   *caught;
+    ngx_rtbus_catcher_t  *catcher;
 
-    if (!sub->keeping) {
+    if (!sub->catching) {
         return;
     }
 
-    sub->keeping = 0;
-    sub->ch->holds--;
+    sub->catching = 0;
+    sub->ch->catchers--;
 
-    hold = (ngx_rtbus_hold_t *) sub;
+    catcher = (ngx_rtbus_catcher_t *) sub;
 
-    while (hold->first) {
-        later = hold->first;
-        hold->first = later->next;
+    while (catcher->first) {
+        caught = catcher->first;
+        catcher->first = caught->next;
 
-        *hold->room += sizeof(ngx_rtbus_later_t) + later->frame->len;
+        *catcher->room += sizeof(ngx_rtbus_caught_t) + caught->frame->len;
 
-        ngx_rtbus_frame_unref(later->frame);
-        ngx_free(later);
+        ngx_rtbus_frame_unref(caught->frame);
+        ngx_free(caught);
     }
 }
 
 
 void
-ngx_rtbus_channel_drop_holds(ngx_rtbus_channel_t *ch)
+ngx_rtbus_channel_drop_all_caught(ngx_rtbus_channel_t *ch)
 {
     ngx_queue_t      *q;
     ngx_rtbus_sub_t  *sub;
 
     for (q = ngx_queue_head(&ch->waiting);
-         ch->holds && q != ngx_queue_sentinel(&ch->waiting);
+         ch->catchers && q != ngx_queue_sentinel(&ch->waiting);
          q = ngx_queue_next(q))
     {
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        ngx_rtbus_channel_drop_hold(sub);
+        ngx_rtbus_channel_drop_caught(sub);
     }
 }
 

@@ -18,8 +18,8 @@
 
 /* an event that is kept for a subscriber to come; malloc'ed */
 
-struct ngx_rtbus_later_s {
-    ngx_rtbus_later_t               *next;
+struct ngx_rtbus_caught_s {
+    ngx_rtbus_caught_t              *next;
     ngx_rtbus_frame_t               *frame;
     rtbus_pos_t                      pos;        /* of the channel after it */
 };
@@ -96,17 +96,17 @@ void ngx_rtbus_channel_away(ngx_rtbus_channel_t *ch);
 void ngx_rtbus_channel_keep(ngx_rtbus_channel_t *ch,
     ngx_rtbus_source_t *source, u_char *data, size_t len, ngx_uint_t first);
 
-/* keeps an event for a hold */
+/* keeps an event for a catcher */
 
-void ngx_rtbus_channel_later(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg);
+void ngx_rtbus_channel_catch(ngx_rtbus_sub_t *sub, ngx_rtbus_msg_t *msg);
 
-/* drops the events that a hold has kept; other subscribers have none */
+/* drops the events of a catcher; other subscribers have none */
 
-void ngx_rtbus_channel_drop_hold(ngx_rtbus_sub_t *sub);
+void ngx_rtbus_channel_drop_caught(ngx_rtbus_sub_t *sub);
 
-/* events of the channel are missing: its holds drop theirs */
+/* events of the channel are missing: its catchers drop theirs */
 
-void ngx_rtbus_channel_drop_holds(ngx_rtbus_channel_t *ch);
+void ngx_rtbus_channel_drop_all_caught(ngx_rtbus_channel_t *ch);
 
 
 /* reads a message from Redis: RTBUS_REASON_NONE, or why it is no event */

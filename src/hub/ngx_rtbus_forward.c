@@ -869,13 +869,13 @@ ngx_rtbus_forward_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
     }
 
     for (q = ngx_queue_head(&ch->waiting);
-         ch->holds && q != ngx_queue_sentinel(&ch->waiting);
+         ch->catchers && q != ngx_queue_sentinel(&ch->waiting);
          q = ngx_queue_next(q))
     {
         sub = ngx_queue_data(q, ngx_rtbus_sub_t, queue);
 
-        if (sub->keeping && ngx_rtbus_forward_wanted(fwd, source, sub)) {
-            ngx_rtbus_channel_later(sub, &msg);
+        if (sub->catching && ngx_rtbus_forward_wanted(fwd, source, sub)) {
+            ngx_rtbus_channel_catch(sub, &msg);
         }
     }
 
@@ -922,11 +922,11 @@ static ngx_uint_t
 ngx_rtbus_forward_gets(ngx_rtbus_sub_t *sub, ngx_uint_t durable,
     ngx_uint_t heard)
 {
-    if (sub->joined || sub->keeping) {
+    if (sub->joined || sub->catching) {
         return durable || heard;
     }
 
-    if (sub->holds) {
+    if (sub->catcher) {
         return 1;
     }
 

@@ -753,7 +753,7 @@ ngx_rtbus_history_gap(ngx_rtbus_read_t *read, uint64_t lost, rtbus_pos_t pos)
         ch->timestamp = 0;
         queue = &ch->subs;
 
-        ngx_rtbus_channel_drop_holds(ch);
+        ngx_rtbus_channel_drop_all_caught(ch);
 
     } else {
         queue = &read->subs;

@@ -54,7 +54,7 @@ typedef struct ngx_rtbus_sub_s      ngx_rtbus_sub_t;
 typedef struct ngx_rtbus_read_s     ngx_rtbus_read_t;
 typedef struct ngx_rtbus_owner_s    ngx_rtbus_owner_t;
 typedef struct ngx_rtbus_forward_s  ngx_rtbus_forward_t;
-typedef struct ngx_rtbus_later_s    ngx_rtbus_later_t;
+typedef struct ngx_rtbus_caught_s    ngx_rtbus_caught_t;
 typedef struct ngx_rtbus_kept_s     ngx_rtbus_kept_t;
 
 
@@ -115,12 +115,12 @@ struct ngx_rtbus_sub_s {
     unsigned                         held:1;     /* until ..._release() */
     unsigned                         owned:1;    /* for its owner only; off
                                                     once it is the user's */
-    unsigned                         holds:1;    /* it is a hold */
+    unsigned                         catcher:1;  /* it is the sub of one */
 
     /* may be read by the owner */
 
     unsigned                         joined:1;
-    unsigned                         keeping:1;  /* a hold that has begun */
+    unsigned                         catching:1; /* a catcher that began */
     unsigned                         gapped:1;   /* gap was called */
     ngx_rtbus_channel_t             *ch;         /* NULL: not in the hub */
     uint64_t                         replayed;   /* events so far */
@@ -142,7 +142,8 @@ struct ngx_rtbus_sub_s {
 
 /*
  * Placeholder for a subscriber that is about to arrive.  It keeps events up to
- * a limit of bytes shared with other holds; beyond that it drops all of them.
+ * a limit of bytes shared with other catchers; beyond that it drops all of
+ * them.
  */
 
 typedef struct {
@@ -152,9 +153,9 @@ typedef struct {
     /* private */
 
     rtbus_pos_t                      pos;        /* of the channel before */
-    ngx_rtbus_later_t               *first;
-    ngx_rtbus_later_t              **last;
-} ngx_rtbus_hold_t;
+    ngx_rtbus_caught_t              *first;
+    ngx_rtbus_caught_t              **last;
+} ngx_rtbus_catcher_t;
 
 
 /*
@@ -192,7 +193,7 @@ struct ngx_rtbus_channel_s {
     size_t                           average;    /* bytes of an event read */
     ngx_uint_t                       count;      /* events asked for last */
     ngx_uint_t                       fills;      /* own reads started so far */
-    ngx_uint_t                       holds;      /* of waiting that keep */
+    ngx_uint_t                       catchers;   /* of waiting, that began */
 
     uint64_t                         job_epoch;  /* asked for its job */
     ngx_rtbus_redis_call_t          *job_call;   /* under way, or NULL */
@@ -313,16 +314,16 @@ ngx_int_t ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub,
 
 ngx_int_t ngx_rtbus_hub_release(ngx_rtbus_sub_t *sub);
 
-/* a hold keeps what comes from now on, if its channel is known */
+/* a catcher keeps events from now on, if its channel is known */
 
-void ngx_rtbus_hub_hold(ngx_rtbus_hold_t *hold);
+void ngx_rtbus_hub_catch(ngx_rtbus_catcher_t *catcher);
 
 /*
- * Delivers the events of a hold to a subscriber that is still held, if it
- * stands at the position where the hold has begun.
+ * Delivers the events of a catcher to a subscriber that is still held, if it
+ * stands at the position where the catcher has begun.
  */
 
-void ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_hold_t *hold);
+void ngx_rtbus_hub_take(ngx_rtbus_sub_t *sub, ngx_rtbus_catcher_t *catcher);
 
 /* there is room again; for subscribers that are not joined */
 

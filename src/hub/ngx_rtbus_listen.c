@@ -127,7 +127,7 @@ ngx_rtbus_hub_join(ngx_rtbus_hub_t *hub, ngx_rtbus_sub_t *sub, ngx_str_t *name)
 
     sub->ch = ch;
     sub->joined = 0;
-    sub->keeping = 0;
+    sub->catching = 0;
     sub->gapped = 0;
     sub->checked = 0;
     sub->stale = 0;
@@ -337,7 +337,7 @@ ngx_rtbus_hub_leave(ngx_rtbus_sub_t *sub)
         sub->question = NULL;
     }
 
-    ngx_rtbus_channel_drop_hold(sub);
+    ngx_rtbus_channel_drop_caught(sub);
 
     ngx_queue_remove(&sub->queue);
 
@@ -716,7 +716,7 @@ ngx_rtbus_listen_lost(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 
     ngx_rtbus_channel_set_state(ch, NGX_RTBUS_CHANNEL_SUBSCRIBING);
     ngx_rtbus_history_stop(ch);
-    ngx_rtbus_channel_drop_holds(ch);
+    ngx_rtbus_channel_drop_all_caught(ch);
 
     ngx_rtbus_channel_away(ch);
 }

@@ -5,7 +5,7 @@
 /* one channel of one client; malloc'ed */
 
 typedef struct {
-    ngx_rtbus_hold_t          hold;       /* the first member */
+    ngx_rtbus_catcher_t       hold;       /* the first member */
     ngx_queue_t               queue;      /* holds->holds */
     ngx_http_rtbus_holds_t   *holds;
     ngx_uint_t                ready;      /* unsigned  ready:1; */
@@ -100,7 +100,7 @@ ngx_http_rtbus_holds_add(ngx_http_rtbus_holds_t *holds,
     h->hold.sub.data = h;
     h->hold.sub.patient = 1;
     h->hold.sub.held = 1;
-    h->hold.sub.holds = 1;
+    h->hold.sub.catcher = 1;
 
     rc = ngx_rtbus_hub_join(holds->hub, &h->hold.sub, &name);
 
@@ -174,7 +174,7 @@ ngx_http_rtbus_holds_begin(ngx_http_rtbus_holds_t *holds)
     {
         h = ngx_queue_data(q, ngx_http_rtbus_hold_t, queue);
 
-        ngx_rtbus_hub_hold(&h->hold);
+        ngx_rtbus_hub_catch(&h->hold);
     }
 }
 
