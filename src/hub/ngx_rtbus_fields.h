@@ -17,8 +17,8 @@
 
 
 /*
- * RTBUS_REASON_NONE, or why the fields are not an event.  Its strings belong to the
- * reply, except for the name, which is written to name, and *text, which is
+ * RTBUS_REASON_NONE, or why the fields are not an event.  Its strings belong to
+ * the reply, except for the name, which is written to name, and *text, which is
  * NULL or memory that the caller frees after the event.  *lost is set if
  * clients cannot be given the event, though its producer has published it.
  */
