@@ -25,7 +25,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http proxy rewrite /)
-	->has_daemon('redis-server')->plan(193);
+	->has_daemon('redis-server')->plan(194);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -409,6 +409,7 @@ $a->finish();
 $b->finish();
 ok(!$a->whole() && $a->over(), 'raw is broken off');
 ok(!$b->whole() && $b->over(), 'so is its replay');
+isnt($b->header('Connection'), 'close', 'which did not say that it would be');
 
 $a = post('/chat', '{"id":"11"}', wait => 0);
 $c = $up->accept();

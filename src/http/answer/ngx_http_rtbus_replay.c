@@ -268,7 +268,11 @@ ngx_http_rtbus_replay_begin(ngx_http_rtbus_replay_t *rp)
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    r->keepalive = r->header_only ? r->keepalive : 0;
+    /*
+     * The connection is kept: with "Connection: close" the fetch() of Node 20
+     * takes a transfer without its last chunk for whole.
+     */
+
     r->disable_not_modified = 1;
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_length_n = -1;
