@@ -40,14 +40,6 @@ struct ngx_rtbus_stat_shared_s {
 };
 
 
-/* a static text, and the index of the value of the label that stands for it */
-
-typedef struct {
-    const char      *text;
-    ngx_uint_t       value;
-} ngx_rtbus_stat_reason_t;
-
-
 static ngx_int_t ngx_rtbus_stat_init(ngx_shm_zone_t *shm_zone, void *data);
 static ngx_rtbus_stat_t *ngx_rtbus_stat_slot(ngx_rtbus_stat_shared_t *shared,
     ngx_uint_t i);
@@ -59,8 +51,6 @@ static ngx_uint_t ngx_rtbus_stat_gone(ngx_pid_t pid);
 static ngx_atomic_uint_t ngx_rtbus_stat_started(ngx_pid_t pid);
 static void ngx_rtbus_stat_add_words(ngx_atomic_t *sum, ngx_atomic_t *from,
     ngx_uint_t n);
-static ngx_uint_t ngx_rtbus_stat_reason(const ngx_rtbus_stat_reason_t *reasons,
-    const char *text);
 static void ngx_rtbus_stat_health(ngx_rtbus_stat_total_t *total,
     ngx_rtbus_stat_t *stat);
 
@@ -123,17 +113,6 @@ ngx_rtbus_stat_closeds[NGX_RTBUS_STAT_CLOSEDS] = {
     "client", "gone", "shutdown", "too_slow", "no_room", "ping_timeout",
     "token_expired", "policy", "protocol_error", "unsupported_data",
     "invalid_payload", "too_big", "internal_error", "other"
-};
-
-
-/* those that have their code in common with others */
-
-static const ngx_rtbus_stat_reason_t  ngx_rtbus_stat_closed_reasons[] = {
-    { "closed by client", NGX_RTBUS_STAT_CLOSED_CLIENT },
-    { "ping timeout", NGX_RTBUS_STAT_CLOSED_PING },
-    { "token expired", NGX_RTBUS_STAT_CLOSED_EXPIRED },
-    { "no room for Redis", NGX_RTBUS_STAT_CLOSED_FULL },
-    { NULL, NGX_RTBUS_STAT_CLOSED_OTHER }
 };
 
 
@@ -732,18 +711,14 @@ ngx_rtbus_stat_add_words(ngx_atomic_t *sum, ngx_atomic_t *from, ngx_uint_t n)
 
 
 void
-ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat, ngx_uint_t code,
-    const char *reason)
+ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat, ngx_rtbus_stat_closed_e label,
+    ngx_uint_t code)
 {
     ngx_uint_t  i;
 
-    i = NGX_RTBUS_STAT_CLOSED_OTHER;
+    i = label;
 
-    if (reason) {
-        i = ngx_rtbus_stat_reason(ngx_rtbus_stat_closed_reasons, reason);
-    }
-
-    if (i != NGX_RTBUS_STAT_CLOSED_OTHER) {
+    if (label != NGX_RTBUS_STAT_CLOSED_OTHER) {
         stat->closed[i]++;
         return;
     }
@@ -792,19 +767,6 @@ ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat, ngx_uint_t code,
     }
 
     stat->closed[i]++;
-}
-
-
-static ngx_uint_t
-ngx_rtbus_stat_reason(const ngx_rtbus_stat_reason_t *reasons, const char *text)
-{
-    for ( /* void */ ; reasons->text; reasons++) {
-        if (ngx_strcmp(reasons->text, text) == 0) {
-            break;
-        }
-    }
-
-    return reasons->value;
 }
 
 

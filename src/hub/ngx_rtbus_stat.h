@@ -222,10 +222,13 @@ typedef struct {
 #define ngx_rtbus_stat_add(stat, field, n)  (stat)->field += (n)
 #define ngx_rtbus_stat_sub(stat, field, n)  (stat)->field -= (n)
 
-/* a client's connection has ended; code as in WebSocket, 0: without one */
+/*
+ * A client's connection has ended.  label: _OTHER, if its code says why: one of
+ * WebSocket, 0: there was none.
+ */
 
-void ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat, ngx_uint_t code,
-    const char *reason);
+void ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat,
+    ngx_rtbus_stat_closed_e label, ngx_uint_t code);
 
 /* an event of that time (ms since 1970) has been handed out */
 

@@ -21,6 +21,13 @@
 #define NGX_HTTP_RTBUS_LINKS_KEPT  16384
 
 
+typedef struct {
+    ngx_uint_t                 code;       /* of WebSocket */
+    const char                *text;
+    ngx_rtbus_stat_closed_e    label;
+} ngx_http_rtbus_close_t;
+
+
 static void ngx_http_rtbus_carrier_cleanup(void *data);
 static ngx_int_t ngx_http_rtbus_carrier_output(ngx_http_rtbus_carrier_t *car,
     ngx_buf_t *b, ngx_chain_t *in);
@@ -30,6 +37,14 @@ static void ngx_http_rtbus_carrier_drop(ngx_http_rtbus_worker_t *worker,
     ngx_http_rtbus_link_t *link);
 static ngx_uint_t ngx_http_rtbus_carrier_full(ngx_http_rtbus_carrier_t *car,
     ngx_rtbus_frame_t *frame);
+
+
+static const ngx_http_rtbus_close_t  ngx_http_rtbus_closes[] = {
+    { RTBUS_WS_INTERNAL, "ping timeout", NGX_RTBUS_STAT_CLOSED_PING },
+    { RTBUS_WS_POLICY, "token expired", NGX_RTBUS_STAT_CLOSED_EXPIRED },
+    { RTBUS_WS_TRY_LATER, "no room for Redis", NGX_RTBUS_STAT_CLOSED_FULL },
+    { RTBUS_WS_INTERNAL, "no memory", NGX_RTBUS_STAT_CLOSED_INTERNAL }
+};
 
 
 ngx_int_t
@@ -74,6 +89,8 @@ ngx_http_rtbus_carrier_create(ngx_http_rtbus_carrier_t *car,
     ngx_http_rtbus_loc_conf_t  *rlcf;
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    car->close_label = NGX_RTBUS_STAT_CLOSED_OTHER;
 
     cln = ngx_pool_cleanup_add(pool, 0);
     if (cln == NULL) {
@@ -128,8 +145,8 @@ ngx_http_rtbus_carrier_end(ngx_http_rtbus_carrier_t *car)
         return;
     }
 
-    ngx_rtbus_stat_closed(car->worker->hub.stat, car->close_code,
-                          car->close_reason);
+    ngx_rtbus_stat_closed(car->worker->hub.stat, car->close_label,
+                          car->close_code);
 
     /* from here on no client on this carrier may queue or join */
 
@@ -678,9 +695,40 @@ ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car, ngx_uint_t code,
 
 
 void
+ngx_http_rtbus_carrier_close_for(ngx_http_rtbus_carrier_t *car,
+    ngx_http_rtbus_close_e why)
+{
+    const ngx_http_rtbus_close_t  *close;
+
+    if (ngx_http_rtbus_carrier_closing(car)) {
+        return;
+    }
+
+    close = &ngx_http_rtbus_closes[why];
+
+    car->close_label = close->label;
+
+    ngx_http_rtbus_carrier_close(car, close->code, close->text);
+}
+
+
+void
+ngx_http_rtbus_carrier_left(ngx_http_rtbus_carrier_t *car, ngx_uint_t code)
+{
+    if (ngx_http_rtbus_carrier_closing(car)) {
+        return;
+    }
+
+    car->close_label = NGX_RTBUS_STAT_CLOSED_CLIENT;
+
+    ngx_http_rtbus_carrier_close(car, code, "closed by client");
+}
+
+
+void
 ngx_http_rtbus_carrier_nomem(ngx_http_rtbus_carrier_t *car)
 {
-    ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "no memory");
+    ngx_http_rtbus_carrier_close_for(car, NGX_HTTP_RTBUS_CLOSE_NOMEM);
 }
 
 
@@ -719,7 +767,7 @@ ngx_http_rtbus_carrier_reason(ngx_http_rtbus_carrier_t *car)
     /* with or without a close frame, the client has gone */
 
     if (car->close_reason == NULL
-        || ngx_strcmp(car->close_reason, NGX_HTTP_RTBUS_BY_CLIENT) == 0)
+        || car->close_label == NGX_RTBUS_STAT_CLOSED_CLIENT)
     {
         return "transport close";
     }

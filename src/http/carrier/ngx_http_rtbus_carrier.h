@@ -18,8 +18,14 @@
 #include "ngx_http_rtbus_module.h"
 
 
-/* the reason for closing if the client has closed first */
-#define NGX_HTTP_RTBUS_BY_CLIENT  "closed by client"
+/* reasons for closing that count for themselves */
+
+typedef enum {
+    NGX_HTTP_RTBUS_CLOSE_PING = 0,
+    NGX_HTTP_RTBUS_CLOSE_EXPIRED,
+    NGX_HTTP_RTBUS_CLOSE_FULL,
+    NGX_HTTP_RTBUS_CLOSE_NOMEM
+} ngx_http_rtbus_close_e;
 
 
 /*
@@ -130,6 +136,8 @@ struct ngx_http_rtbus_carrier_s {
 
     ngx_uint_t                         close_code;
     const char                        *close_reason;
+    ngx_rtbus_stat_closed_e            close_label;  /* _OTHER: the code says
+                                                        it */
 
     unsigned                           kind:4;    /* ngx_rtbus_stat_transport_e,
                                                      set before init */
@@ -329,6 +337,16 @@ void ngx_http_rtbus_carrier_mark(ngx_http_rtbus_carrier_t *car);
 
 void ngx_http_rtbus_carrier_close(ngx_http_rtbus_carrier_t *car,
     ngx_uint_t code, const char *reason);
+
+/* the same for a reason that its code does not tell from others */
+
+void ngx_http_rtbus_carrier_close_for(ngx_http_rtbus_carrier_t *car,
+    ngx_http_rtbus_close_e why);
+
+/* the same if the client said goodbye, by that code */
+
+void ngx_http_rtbus_carrier_left(ngx_http_rtbus_carrier_t *car,
+    ngx_uint_t code);
 
 /* the same, if there is no memory for what the client needs next */
 

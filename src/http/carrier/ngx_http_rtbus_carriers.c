@@ -140,8 +140,7 @@ ngx_http_rtbus_carriers_full(ngx_http_rtbus_worker_t *worker)
                       "rtbus: a client has to go, there is no place for a "
                       "connection to Redis, see worker_connections");
 
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_TRY_LATER,
-                                     "no room for Redis");
+        ngx_http_rtbus_carrier_close_for(car, NGX_HTTP_RTBUS_CLOSE_FULL);
         return;
     }
 }

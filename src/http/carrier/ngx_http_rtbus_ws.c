@@ -492,7 +492,7 @@ ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
             return;
         }
 
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "ping timeout");
+        ngx_http_rtbus_carrier_close_for(car, NGX_HTTP_RTBUS_CLOSE_PING);
         return;
     }
 

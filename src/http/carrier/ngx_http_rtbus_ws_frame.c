@@ -299,8 +299,7 @@ ngx_http_rtbus_ws_control(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
             ngx_http_rtbus_carrier_close(&ws->carrier, rc, reason);
 
         } else {
-            ngx_http_rtbus_carrier_close(&ws->carrier, code,
-                                         NGX_HTTP_RTBUS_BY_CLIENT);
+            ngx_http_rtbus_carrier_left(&ws->carrier, code);
         }
 
         return NGX_ERROR;

@@ -102,8 +102,8 @@ ngx_http_rtbus_client_expired(ngx_event_t *ev)
         return;
     }
 
-    ngx_http_rtbus_carrier_close(cli->carrier, RTBUS_WS_POLICY,
-                                 "token expired");
+    ngx_http_rtbus_carrier_close_for(cli->carrier,
+                                     NGX_HTTP_RTBUS_CLOSE_EXPIRED);
 }
 
 

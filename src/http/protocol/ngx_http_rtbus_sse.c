@@ -374,8 +374,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
 
         if (sse->waited == car->request->connection->sent + 1) {
             ngx_http_rtbus_carrier_lost(car);
-            ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL,
-                                         "ping timeout");
+            ngx_http_rtbus_carrier_close_for(car, NGX_HTTP_RTBUS_CLOSE_PING);
             return;
         }
 

@@ -123,8 +123,7 @@ ngx_http_rtbus_eio_packet(ngx_http_rtbus_eio_t *eio,
         return NGX_ERROR;
 
     case RTBUS_EIO_CLOSE:
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_NORMAL,
-                                     NGX_HTTP_RTBUS_BY_CLIENT);
+        ngx_http_rtbus_carrier_left(car, RTBUS_WS_NORMAL);
         return NGX_ERROR;
 
     case RTBUS_EIO_NOOP:
@@ -157,7 +156,7 @@ ngx_http_rtbus_eio_timer(ngx_http_rtbus_eio_t *eio)
             return;
         }
 
-        ngx_http_rtbus_carrier_close(car, RTBUS_WS_INTERNAL, "ping timeout");
+        ngx_http_rtbus_carrier_close_for(car, NGX_HTTP_RTBUS_CLOSE_PING);
         return;
     }
 
