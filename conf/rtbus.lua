@@ -174,7 +174,7 @@
 -- for the channel; in a cluster SPUBLISH and CLUSTER INFO instead.
 --
 
-local VERSION = 4
+local VERSION = 5
 
 local OPTIONS = {
     APPEND = true, TTL = true, MAXLEN = true, MAXSIZE = true, ARGS = true,
@@ -1685,25 +1685,33 @@ local function job_claim(keys, args)
 end
 
 
--- One event of a call of the owner, from args[i] on: its id, or nil.
+-- One event of a call of the owner, from args[i] on, as <epoch>-*: its id, or
+-- nil.
 
-local function append_event(names, epoch, now, args, i)
-    local event, data, quoted, name = unpack(args, i, i + 3)
-    local head = heads[event]
+local function append_event(verb, channel, events, next_id, now, args, i)
+    local event, data = args[i], args[i + 1]
+    local quoted, name = args[i + 2], args[i + 3]
+    local head = heads[event] or event_head(event)
 
     if not head then
-        head = event_head(event)
-
-        if not head then
-            return nil
-        end
+        return nil
     end
 
-    local id
+    local id, message
 
     if name == '' and quoted == '' then
-        id = try('XADD', names.events, 'NOMKSTREAM', epoch .. '-*',
-                 'event', event, 'data', data, 'timestamp', now)
+        id = try('XADD', events, 'NOMKSTREAM', next_id, 'event', event,
+                 'data', data, 'timestamp', now)
+
+        if type(id) ~= 'string' then
+            return nil
+        end
+
+        -- one text, since each is copied into memory of its own
+
+        message = head .. data .. ',"id":"' .. id .. '","timestamp":' .. now
+                  .. '}'
+
     else
         local more = {}
 
@@ -1711,27 +1719,24 @@ local function append_event(names, epoch, now, args, i)
             more[1], more[2] = 'name', name
         end
 
-        id = try('XADD', names.events, 'NOMKSTREAM', epoch .. '-*',
-                 'event', event, quoted ~= '' and 'text' or 'data', data,
-                 'timestamp', now, unpack(more))
+        id = try('XADD', events, 'NOMKSTREAM', next_id, 'event', event,
+                 quoted ~= '' and 'text' or 'data', data, 'timestamp', now,
+                 unpack(more))
+
+        if type(id) ~= 'string' then
+            return nil
+        end
+
+        message = head .. (quoted ~= '' and quoted or data) .. ',"id":"' .. id
+                  .. '","timestamp":' .. now
+                  .. (quoted ~= '' and ',"text":1' or '')
+                  .. (name ~= '' and ',"name":' .. cjson.encode(name) or '')
+                  .. '}'
     end
 
-    if type(id) ~= 'string' then
+    if is_error(try(verb, channel, message)) then
         return nil
     end
-
-    local message = head .. (quoted ~= '' and quoted or data) .. ',"id":"' .. id
-                    .. '","timestamp":' .. now
-
-    if quoted ~= '' then
-        message = message .. ',"text":1'
-    end
-
-    if name ~= '' then
-        message = message .. ',"name":' .. cjson.encode(name)
-    end
-
-    send(names, message .. '}')
 
     return id
 end
@@ -1739,6 +1744,11 @@ end
 
 -- What the owner has to say.  A call that is made again, because its answer was
 -- lost, is known by the number of events that were there before it.
+--
+-- Whether the user may do all this is asked with the first events, and with each
+-- renewal of the keys' life, not for each token.  If the permissions are taken
+-- away in between, the job is lost to its owner: a call that is refused in its
+-- middle must not be made again.
 
 local function job_append(keys, args)
     local names, s, now = open_job(keys, args, 10, 'epoch', 'status', 'owner',
@@ -1772,7 +1782,7 @@ local function job_append(keys, args)
         return { 'over', s[2] or '' }
     end
 
-    local fault = may_write(names)
+    local fault = ttl ~= '0' and may_write(names)
 
     if fault then
         return fault
@@ -1787,45 +1797,61 @@ local function job_append(keys, args)
         count, text = 0, ''
     end
 
+    local verb = cluster and 'SPUBLISH' or 'PUBLISH'
+    local channel = cluster and names.shard or names.plain
+    local next_id = epoch .. '-*'
     local id
 
     for i = 11, 10 + 4 * count, 4 do
-        local added = append_event(names, epoch, now, args, i)
+        id = append_event(verb, channel, events, next_id, now, args, i)
 
-        if not added then
+        if not id then
             return { 'over', 'lost' }
         end
+    end
 
-        id = added
+    -- all that has changed goes into the state with one HSET
+
+    local set = { 'lease', format('%.0f', now + LEASE) }
+    local n = 2
+
+    if id then
+        set[3], set[4], set[5] = 'events', total, 'seq'
+        set[6], set[7], set[8] = match(id, '%d+$'), 'updatedAt', now
+        n = 8
     end
 
     if text ~= '' then
-        local length = call('APPEND', names.output, text)
+        local length = try('APPEND', names.output, text)
+
+        if is_error(length) then
+            return { 'over', 'lost' }
+        end
 
         if length == #text then
             begin_output(state)
         end
 
-        call('HSET', state, 'outputLength', length)
-    end
-
-    if id then
-        call('HSET', state, 'events', total, 'seq', match(id, '%d+$'),
-             'updatedAt', now, 'lease', format('%.0f', now + LEASE))
-    else
-        call('HSET', state, 'lease', format('%.0f', now + LEASE))
+        set[n + 1], set[n + 2] = 'outputLength', length
+        n = n + 2
     end
 
     if kind ~= '' then
-        call('HSET', state, 'capture:type', kind)
+        set[n + 1], set[n + 2] = 'capture:type', kind
+        n = n + 2
     end
 
     if form ~= '' then
-        call('HSET', state, 'capture:format', form)
+        set[n + 1], set[n + 2] = 'capture:format', form
+        n = n + 2
     end
 
     if usage ~= '' then
-        call('HSET', state, 'usage', usage)
+        set[n + 1], set[n + 2] = 'usage', usage
+    end
+
+    if is_error(try('HSET', state, unpack(set))) then
+        return { 'over', 'lost' }
     end
 
     if ttl ~= '0' then

@@ -915,7 +915,7 @@ my $digest = $aof->cmd('DEBUG', 'DIGEST');
 $aof->kill()->start();
 
 is($aof->cmd('DEBUG', 'DIGEST'), $digest, 'AOF has it all');
-is($aof->cmd('FCALL_RO', 'rtbus_version', 0), 4, 'AOF has the library');
+is($aof->cmd('FCALL_RO', 'rtbus_version', 0), 5, 'AOF has the library');
 ($epoch) = split /-/, $ids[0];
 is($aof->cmd('FCALL', 'rtbus_publish', 1, 'job:1', 'e', '1'), "$epoch-4",
 	'AOF, positions go on');

@@ -39,8 +39,8 @@ my $replica = Test::RTBus::Redis->new(dir => $dir,
 
 ###############################################################################
 
-is($redis->cmd('FCALL_RO', 'rtbus_version', 0), 4, 'version');
-is($redis->cmd('FCALL', 'rtbus_version', 0), 4, 'version by FCALL');
+is($redis->cmd('FCALL_RO', 'rtbus_version', 0), 5, 'version');
+is($redis->cmd('FCALL', 'rtbus_version', 0), 5, 'version by FCALL');
 
 is_deeply(snapshot('job:1'), [ [], '', '0-0' ], 'nothing');
 
@@ -187,7 +187,7 @@ is_deeply($replica->cmd('FCALL_RO', 'rtbus_snapshot', 1, 'job:x'),
 	snapshot('job:x'), 'snapshot of a replica');
 is_deeply($replica->cmd('FCALL_RO', 'rtbus_snapshot', 1, 'none'),
 	[ [], '', '0-0' ], 'nothing on a replica');
-is($replica->cmd('FCALL_RO', 'rtbus_version', 0), 4, 'version of a replica');
+is($replica->cmd('FCALL_RO', 'rtbus_version', 0), 5, 'version of a replica');
 
 # by a user who may read only
 

@@ -2,7 +2,7 @@
 #include "ngx_rtbus_library.h"
 
 
-#define NGX_RTBUS_LIBRARY_VERSION  4    /* see rtbus_version in the code */
+#define NGX_RTBUS_LIBRARY_VERSION  5    /* see rtbus_version in the code */
 
 
 static void ngx_rtbus_library_load(ngx_rtbus_library_t *library,
