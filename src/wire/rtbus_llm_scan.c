@@ -35,7 +35,9 @@ void
 rtbus_llm_scan(rtbus_llm_reader_t *reader, rtbus_llm_scan_t *scan,
     const rtbus_str_t *data)
 {
-    yajl_handle  parser;
+    unsigned                 i;
+    yajl_handle              parser;
+    const rtbus_llm_rule_t  *rule;
 
     scan->n = 0;
     scan->kind.len = 0;
@@ -58,11 +60,26 @@ rtbus_llm_scan(rtbus_llm_reader_t *reader, rtbus_llm_scan_t *scan,
     scan->parser = parser;
     scan->data = data->data;
     scan->end = 0;
-    scan->len = 0;
+    scan->inner = 0;
+    scan->leaf = 0;
     scan->depth = 0;
     scan->deep = 0;
     scan->open = -1;
     scan->open_depth = 0;
+
+    for (i = 0, rule = scan->row->rules; rule->role != RTBUS_LLM_NONE;
+         i++, rule++)
+    {
+        if (rule->path) {
+            scan->at[0][i] = rule->path;
+            scan->inner |= 1u << i;
+        }
+    }
+
+    if (scan->row->kind) {
+        scan->at[0][RTBUS_LLM_KIND] = scan->row->kind;
+        scan->inner |= 1u << RTBUS_LLM_KIND;
+    }
 
     reader->scan = scan;
 
@@ -89,32 +106,45 @@ rtbus_llm_scan_free(rtbus_llm_reader_t *reader)
 }
 
 
-/* does the path of the rule fit the present one */
+/* of the rules that the outer names fit, those whose next name is this one */
 
-static int
-rtbus_llm_fits(const char *rule, const char *path, size_t len)
+static void
+rtbus_llm_enter(rtbus_llm_scan_t *scan, const char *name, size_t len)
 {
-    const char  *last;
+    unsigned       i, left, level;
+    const char    *p;
 
-    last = path + len;
+    level = scan->depth - 1;
 
-    while (*rule && path < last) {
+    scan->inner = 0;
+    scan->leaf = 0;
 
-        if (*rule == '*') {
-            while (path < last && *path != '.') {
-                path++;
-            }
+    for (i = 0, left = scan->alive[level]; left; i++, left >>= 1) {
 
-            rule++;
+        if (!(left & 1)) {
             continue;
         }
 
-        if (*rule++ != *path++) {
-            return 0;
+        p = scan->at[level][i];
+
+        if (*p == '*') {
+            p++;
+
+        } else if (len && *p == *name && strncmp(p, name, len) == 0) {
+            p += len;
+
+        } else {
+            continue;
+        }
+
+        if (*p == '\0') {
+            scan->leaf |= 1u << i;
+
+        } else if (*p == '.' && level + 1 < RTBUS_LLM_DEPTH) {
+            scan->at[level + 1][i] = p + 1;
+            scan->inner |= 1u << i;
         }
     }
-
-    return *rule == '\0' && path == last;
 }
 
 
@@ -176,47 +206,33 @@ rtbus_llm_step(rtbus_llm_scan_t *scan)
         n /= 10;
     } while (n);
 
-    scan->len = scan->lens[scan->depth - 1];
-
-    if (scan->len + len + 1 >= RTBUS_LLM_PATH) {
-        return;
-    }
-
-    if (scan->len) {
-        scan->path[scan->len++] = '.';
-    }
-
-    memcpy(scan->path + scan->len, buf + sizeof(buf) - len, len);
-    scan->len += len;
+    rtbus_llm_enter(scan, buf + sizeof(buf) - len, len);
 }
 
 
 static void
 rtbus_llm_take(rtbus_llm_scan_t *scan, const rtbus_str_t *raw)
 {
-    const rtbus_llm_rule_t  *rule;
+    unsigned  i, left;
 
-    if (scan->deep || scan->len == 0) {
+    if (scan->deep) {
         return;
     }
 
-    if (scan->row->kind
-        && rtbus_llm_fits(scan->row->kind, scan->path, scan->len))
-    {
-        scan->kind = *raw;
-    }
+    for (i = 0, left = scan->leaf; left; i++, left >>= 1) {
 
-    for (rule = scan->row->rules; rule->role != RTBUS_LLM_NONE; rule++) {
-
-        if (rule->path == NULL || scan->n == RTBUS_LLM_FOUND
-            || !rtbus_llm_fits(rule->path, scan->path, scan->len))
-        {
+        if (!(left & 1)) {
             continue;
         }
 
-        scan->found[scan->n].rule = rule;
-        scan->found[scan->n].raw = *raw;
-        scan->n++;
+        if (i == RTBUS_LLM_KIND) {
+            scan->kind = *raw;
+
+        } else if (scan->n < RTBUS_LLM_FOUND) {
+            scan->found[scan->n].rule = &scan->row->rules[i];
+            scan->found[scan->n].raw = *raw;
+            scan->n++;
+        }
     }
 }
 
@@ -302,7 +318,7 @@ rtbus_llm_open(void *ctx, int index)
 
     raw = rtbus_llm_token(scan);
 
-    if (scan->deep || scan->depth == 16) {
+    if (scan->deep || scan->depth == RTBUS_LLM_DEPTH) {
         scan->deep++;
         return 1;
     }
@@ -318,7 +334,7 @@ rtbus_llm_open(void *ctx, int index)
         }
     }
 
-    scan->lens[scan->depth] = scan->len;
+    scan->alive[scan->depth] = scan->inner;
     scan->index[scan->depth] = index;
     scan->depth++;
 
@@ -351,22 +367,7 @@ rtbus_llm_key(void *ctx, const unsigned char *p, size_t len)
         return 1;
     }
 
-    scan->len = scan->lens[scan->depth - 1];
-
-    if (scan->len + len + 1 >= RTBUS_LLM_PATH) {
-
-        /* longer than any that is looked for */
-
-        scan->path[scan->len++] = '\n';
-        return 1;
-    }
-
-    if (scan->len) {
-        scan->path[scan->len++] = '.';
-    }
-
-    memcpy(scan->path + scan->len, p, len);
-    scan->len += len;
+    rtbus_llm_enter(scan, (const char *) p, len);
 
     return 1;
 }
@@ -386,7 +387,6 @@ rtbus_llm_close(void *ctx)
     }
 
     scan->depth--;
-    scan->len = scan->lens[scan->depth];
 
     if (scan->open >= 0 && scan->open_depth == scan->depth) {
         raw = &scan->found[scan->open].raw;

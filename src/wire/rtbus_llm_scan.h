@@ -12,8 +12,9 @@
 #include "rtbus_llm_format.h"
 
 
-#define RTBUS_LLM_PATH   96       /* bytes of the longest path there is */
+#define RTBUS_LLM_DEPTH  16       /* levels that are looked into */
 #define RTBUS_LLM_FOUND  32       /* values taken of an event */
+#define RTBUS_LLM_KIND   RTBUS_LLM_RULES  /* number of the kind's path */
 
 
 typedef struct {
@@ -29,12 +30,19 @@ typedef struct {
     void                    *parser;   /* of yajl */
     const uint8_t           *data;
     size_t                   end;      /* of the last token */
-    char                     path[RTBUS_LLM_PATH];
-    size_t                   len;      /* of the path */
     unsigned                 depth;
-    unsigned                 deep;     /* levels that have no path */
-    size_t                   lens[16]; /* of the path, at each level */
-    int                      index[16];  /* -1: an object */
+    unsigned                 deep;     /* levels that are not looked into */
+    int                      index[RTBUS_LLM_DEPTH];  /* -1: an object */
+
+    /* rules by number, a bit each: those that fit what is around the values of
+       a level, with the rest of their paths; and those that fit a value, which
+       ends their path or goes on inside it */
+
+    unsigned                 alive[RTBUS_LLM_DEPTH];
+    const char              *at[RTBUS_LLM_DEPTH][RTBUS_LLM_RULES + 1];
+    unsigned                 leaf;
+    unsigned                 inner;
+
     rtbus_llm_found_t        found[RTBUS_LLM_FOUND];
     unsigned                 n;
     int                      open;     /* object that is being taken, or -1 */
