@@ -135,11 +135,11 @@
 --
 --
 -- FCALL rtbus_job_claim 1 <channel> <user> <busy> <key> <owner> <keep> <cursor>
---     <judging>
+--     <judging> [<more>]
 -- FCALL rtbus_job_append 1 <channel> <epoch> <events> <owner> <renew> <type>
 --     <format> <text> <status> <usage> <error> [<event> <data> <quoted> <name>
 --     ...]
--- FCALL rtbus_job_check 1 <channel> <judging>
+-- FCALL rtbus_job_check 1 <channel> <judging> [<more>]
 -- FCALL rtbus_job_stop 1 <channel> <epoch>
 --
 -- What rtbus_capture, rtbus_replay and rtbus_stop of nginx are made of; not for
@@ -152,7 +152,7 @@
 --
 -- FCALL_RO rtbus_version 0
 --
---     -> 4: a number that grows with each change of this file
+--     -> 5: a number that grows with each change of this file
 --
 --
 -- ERRORS
@@ -1566,10 +1566,21 @@ end
 local function judge(names, now, status, lease)
     if status == 'running' and lease and tonumber(now) > tonumber(lease) then
         finish(names, now, 'interrupted', '')
-        return 'interrupted'
+        return 'interrupted', true
     end
 
-    return status
+    return status, false
+end
+
+
+-- The reply of who may judge, and, if asked for it, whether that was done.
+
+local function judged(reply, more, lost)
+    if more then
+        reply[#reply + 1] = lost and 'lost' or ''
+    end
+
+    return reply
 end
 
 
@@ -1603,15 +1614,19 @@ local function job_claim(keys, args)
     local last = info and info['last-generated-id'] or '0-0'
     local epoch, status, old = s[3] or '0', s[2], s[4] or ''
 
+    local lost = false
+
     if args[7] == '1' then
-        status = judge(names, now, status, s[5])
+        status, lost = judge(names, now, status, s[5])
     end
+
+    local more = args[8]
 
     if cursor ~= '' then
         local fits = s[3] and match(cursor, '^%d+-') == epoch .. '-'
                      and not is_later(cursor, last)
 
-        return { fits and 'attach' or 'gone', epoch, '' }
+        return judged({ fits and 'attach' or 'gone', epoch, '' }, more, lost)
     end
 
     local running = status == 'running'
@@ -1623,12 +1638,13 @@ local function job_claim(keys, args)
         if running
             or fresh and (status == 'completed' or status == 'cancelled')
         then
-            return { 'attach', epoch, '' }
+            return judged({ 'attach', epoch, '' }, more, lost)
         end
     end
 
     if running and busy ~= 'replace' then
-        return { busy == 'attach' and 'attach' or 'busy', epoch, '' }
+        return judged({ busy == 'attach' and 'attach' or 'busy', epoch, '' },
+                      more, lost)
     end
 
     local denied = not allowed('DEL', events, output) and 'DEL'
@@ -1681,7 +1697,7 @@ local function job_claim(keys, args)
 
     remember(names, epoch)
 
-    return { 'claimed', epoch, running and old or '' }
+    return judged({ 'claimed', epoch, running and old or '' }, more, lost)
 end
 
 
@@ -1884,8 +1900,14 @@ local function job_check(keys, args)
         return s
     end
 
-    if args[1] == '1' and judge(names, now, s[2], s[3]) ~= s[2] then
-        s = call('HMGET', names.state, unpack(CHECKED))
+    local lost = false
+
+    if args[1] == '1' then
+        s[2], lost = judge(names, now, s[2], s[3])
+
+        if lost then
+            s = call('HMGET', names.state, unpack(CHECKED))
+        end
     end
 
     local info, err = stream_info(names.events)
@@ -1904,8 +1926,9 @@ local function job_check(keys, args)
         ended = ''
     end
 
-    return { s[1] or '', s[2] or '', last, s[4] or '', ended, since, s[8] or '',
-             s[9] == epoch and 'capture' or '', s[5] or '' }
+    return judged({ s[1] or '', s[2] or '', last, s[4] or '', ended, since,
+                    s[8] or '', s[9] == epoch and 'capture' or '',
+                    s[5] or '' }, args[2], lost)
 end
 
 

@@ -25,7 +25,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http proxy rewrite /)
-	->has_daemon('redis-server')->plan(194);
+	->has_daemon('redis-server')->plan(196);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -254,6 +254,8 @@ like($metrics, qr/^rtbus_captures 0$/m, 'none runs');
 like($metrics, qr/^rtbus_captures_total\{status="completed"\} 1$/m,
 	'one is completed');
 like($metrics, qr/^rtbus_capture_events_total 4$/m, 'its events');
+like($metrics, qr/^rtbus_capture_claim_seconds_count 3$/m, 'claims');
+like($metrics, qr/^rtbus_capture_claim_seconds_sum [0-9.]+$/m, 'time of claims');
 
 is(logged('/chat', 'done'), '/chat done 4 {"total_tokens":7}', 'log');
 

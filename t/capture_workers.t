@@ -26,7 +26,7 @@ select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http http_v2 http_ssl proxy rewrite /)
 	->has_daemon('redis-server')->has_daemon('openssl')->has_daemon('curl')
-	->plan(42);
+	->plan(43);
 
 # nginx says at "alert" that a worker was killed
 
@@ -96,6 +96,10 @@ http {
 
         location /state {
             rtbus_state  chat:\$arg_id;
+        }
+
+        location /status {
+            rtbus_status;
         }
 
         location /events {
@@ -253,6 +257,9 @@ ok((wait_for {
 	$redis->cmd('HGET', "{chat:$quiet[1][0]}:state", 'status')
 		eq 'interrupted'
 } 'interrupted', 30), 'and who subscribes');
+
+like(ask('/status')->finish(), qr/^rtbus_capture_leases_lost_total 3$/m,
+	'each is counted once');
 
 # who has got more than Redis waits for it, and is told if it never comes
 

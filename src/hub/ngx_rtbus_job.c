@@ -863,7 +863,7 @@ ngx_rtbus_job_asked(void *data, redisReply *reply)
 
     ch->job_call = NULL;
 
-    if (ngx_rtbus_job_info(reply, NULL, &info) != NGX_OK) {
+    if (ngx_rtbus_job_info(ch->hub, reply, NULL, &info) != NGX_OK) {
 
         /* at the next time, if it is watched, or with the next position */
 

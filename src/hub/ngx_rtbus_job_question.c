@@ -3,9 +3,15 @@
 #include "ngx_rtbus_channel.h"
 
 
-#define NGX_RTBUS_JOB_INFO    9     /* strings in its reply */
+/* strings in the replies of rtbus_job_check and rtbus_job_claim; one more, which
+   older versions of the library do not have, says that a lease was lost */
+
+#define NGX_RTBUS_JOB_INFO   9
+#define NGX_RTBUS_JOB_CLAIM  3
 
 
+static redisReply **ngx_rtbus_job_strings(ngx_rtbus_hub_t *hub,
+    redisReply *reply, size_t n);
 static ngx_int_t ngx_rtbus_job_copy(ngx_pool_t *pool, redisReply *reply,
     ngx_str_t *dst);
 
@@ -42,32 +48,55 @@ ngx_rtbus_job_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
         q->argv[4] = "1";
     }
 
-    q->argc = 5;
+    ngx_rtbus_job_arg(q, 5, "1");
+
+    q->argc = 6;
+}
+
+
+/* the strings of a reply, or NULL if it has none */
+
+static redisReply **
+ngx_rtbus_job_strings(ngx_rtbus_hub_t *hub, redisReply *reply, size_t n)
+{
+    size_t        i;
+    redisReply  **e;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
+        || (reply->elements != n && reply->elements != n + 1))
+    {
+        return NULL;
+    }
+
+    e = reply->element;
+
+    for (i = 0; i < reply->elements; i++) {
+        if (e[i]->type != REDIS_REPLY_STRING) {
+            return NULL;
+        }
+    }
+
+    if (reply->elements > n && e[n]->len) {
+        ngx_rtbus_stat_add(hub->stat, leases, 1);
+    }
+
+    return e;
 }
 
 
 ngx_int_t
-ngx_rtbus_job_info(redisReply *reply, ngx_pool_t *pool,
+ngx_rtbus_job_info(ngx_rtbus_hub_t *hub, redisReply *reply, ngx_pool_t *pool,
     ngx_rtbus_job_info_t *info)
 {
-    size_t        i;
     ngx_int_t     n;
     redisReply  **e;
 
     ngx_memzero(info, sizeof(ngx_rtbus_job_info_t));
 
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
-        || reply->elements != NGX_RTBUS_JOB_INFO)
-    {
+    e = ngx_rtbus_job_strings(hub, reply, NGX_RTBUS_JOB_INFO);
+
+    if (e == NULL) {
         return NGX_DECLINED;
-    }
-
-    e = reply->element;
-
-    for (i = 0; i < NGX_RTBUS_JOB_INFO; i++) {
-        if (e[i]->type != REDIS_REPLY_STRING) {
-            return NGX_DECLINED;
-        }
     }
 
     if (rtbus_pos_parse(&info->last, (u_char *) e[2]->str, e[2]->len)
@@ -199,29 +228,27 @@ ngx_rtbus_job_claim(ngx_rtbus_hub_t *hub, ngx_rtbus_job_claim_t *claim,
         q->argv[10] = "1";
     }
 
-    q->argc = 11;
+    ngx_rtbus_job_arg(q, 11, "1");
+
+    q->argc = 12;
+
+    claim->asked = ngx_current_msec;
 }
 
 
 ngx_int_t
-ngx_rtbus_job_claimed(ngx_rtbus_job_claim_t *claim, redisReply *reply)
+ngx_rtbus_job_claimed(ngx_rtbus_hub_t *hub, ngx_rtbus_job_claim_t *claim,
+    redisReply *reply)
 {
-    size_t        i;
     redisReply  **e;
 
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
-        || reply->elements != 3)
-    {
+    e = ngx_rtbus_job_strings(hub, reply, NGX_RTBUS_JOB_CLAIM);
+
+    if (e == NULL) {
         return NGX_DECLINED;
     }
 
-    e = reply->element;
-
-    for (i = 0; i < 3; i++) {
-        if (e[i]->type != REDIS_REPLY_STRING) {
-            return NGX_DECLINED;
-        }
-    }
+    ngx_rtbus_stat_time(hub->stat->claim, ngx_current_msec - claim->asked);
 
     claim->verdict = rtbus_llm_name(ngx_rtbus_job_verdicts,
                                     NGX_RTBUS_JOB_GONE + 1,

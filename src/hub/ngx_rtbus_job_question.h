@@ -57,8 +57,8 @@ void ngx_rtbus_job_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
  * NGX_OK, NGX_DECLINED: it is none, NGX_ERROR: no memory.
  */
 
-ngx_int_t ngx_rtbus_job_info(redisReply *reply, ngx_pool_t *pool,
-    ngx_rtbus_job_info_t *info);
+ngx_int_t ngx_rtbus_job_info(ngx_rtbus_hub_t *hub, redisReply *reply,
+    ngx_pool_t *pool, ngx_rtbus_job_info_t *info);
 
 
 /* ends one that runs, for the epoch of info; its owner is told by _tell() */
@@ -93,6 +93,7 @@ typedef struct {
     ngx_uint_t                  busy;
     time_t                      keep;
     ngx_str_t                   cursor;     /* position, or empty */
+    ngx_msec_t                  asked;      /* set by _claim() */
 
     /* the answer */
 
@@ -111,8 +112,8 @@ void ngx_rtbus_job_claim(ngx_rtbus_hub_t *hub, ngx_rtbus_job_claim_t *claim,
 
 /* NGX_OK: the answer is set; NGX_DECLINED: it is none */
 
-ngx_int_t ngx_rtbus_job_claimed(ngx_rtbus_job_claim_t *claim,
-    redisReply *reply);
+ngx_int_t ngx_rtbus_job_claimed(ngx_rtbus_hub_t *hub,
+    ngx_rtbus_job_claim_t *claim, redisReply *reply);
 
 
 #endif /* _NGX_RTBUS_JOB_QUESTION_H_INCLUDED_ */

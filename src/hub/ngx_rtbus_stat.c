@@ -186,7 +186,7 @@ const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
 
     ngx_rtbus_metric("delivery_lag_seconds",
         "Age of events by their timestamp when handed out.",
-        LAG, sum.lag),
+        TIMES, sum.lag),
 
     ngx_rtbus_metric("send_queue_bytes",
         "Bytes that wait for clients to take them.",
@@ -232,6 +232,14 @@ const ngx_rtbus_metric_t  ngx_rtbus_metrics[] = {
     ngx_rtbus_metric("capture_bytes_total",
         "Bytes of those events.",
         COUNTER, sum.capture_bytes),
+
+    ngx_rtbus_metric("capture_claim_seconds",
+        "Time until Redis has answered the claim of a channel.",
+        TIMES, sum.claim),
+
+    ngx_rtbus_metric("capture_leases_lost_total",
+        "Answers whose worker was found to be gone.",
+        COUNTER, sum.leases),
 
     ngx_rtbus_metric_label("redis_up",
         "Whether all workers are connected to Redis.",
@@ -773,8 +781,7 @@ ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat, ngx_rtbus_stat_closed_e label,
 void
 ngx_rtbus_stat_lag(ngx_rtbus_stat_t *stat, uint64_t timestamp)
 {
-    uint64_t     now, lag;
-    ngx_uint_t   i;
+    uint64_t     now;
     ngx_time_t  *tp;
 
     tp = ngx_timeofday();
@@ -783,15 +790,23 @@ ngx_rtbus_stat_lag(ngx_rtbus_stat_t *stat, uint64_t timestamp)
 
     /* the producer's clock may be ahead of ours */
 
-    lag = (now > timestamp) ? now - timestamp : 0;
-    lag = ngx_min(lag, NGX_RTBUS_STAT_MAX_LAG);
+    ngx_rtbus_stat_time(stat->lag, (now > timestamp) ? now - timestamp : 0);
+}
+
+
+void
+ngx_rtbus_stat_time(ngx_atomic_t *times, uint64_t ms)
+{
+    ngx_uint_t  i;
+
+    ms = ngx_min(ms, NGX_RTBUS_STAT_MAX_LAG);
 
     for (i = 0; i < NGX_RTBUS_STAT_LAGS; i++) {
-        if (lag <= ngx_rtbus_stat_lags[i]) {
+        if (ms <= ngx_rtbus_stat_lags[i]) {
             break;
         }
     }
 
-    stat->lag[i]++;
-    stat->lag_sum += (ngx_atomic_uint_t) lag;
+    times[i]++;
+    times[NGX_RTBUS_STAT_SUM] += (ngx_atomic_uint_t) ms;
 }

@@ -144,7 +144,13 @@ typedef enum {
 } ngx_rtbus_stat_capture_e;
 
 
-#define NGX_RTBUS_STAT_LAGS        14      /* bounds of the histogram */
+#define NGX_RTBUS_STAT_LAGS        14      /* bounds of a histogram */
+
+/* its words: a count for each bound, one for all above, the sum in ms */
+
+#define NGX_RTBUS_STAT_SUM         (NGX_RTBUS_STAT_LAGS + 1)
+#define NGX_RTBUS_STAT_TIMES       (NGX_RTBUS_STAT_LAGS + 2)
+
 #define NGX_RTBUS_STAT_NAME        32      /* bytes of a bus's name, at most */
 
 
@@ -168,10 +174,11 @@ typedef struct {
     ngx_atomic_t    captured[NGX_RTBUS_STAT_CAPTURES];
     ngx_atomic_t    capture_events;
     ngx_atomic_t    capture_bytes;
+    ngx_atomic_t    claim[NGX_RTBUS_STAT_TIMES];
+    ngx_atomic_t    leases;                /* that were found lost */
     ngx_atomic_t    reconnects[NGX_RTBUS_STAT_LINKS];
     ngx_atomic_t    canaries;              /* that were lost */
-    ngx_atomic_t    lag[NGX_RTBUS_STAT_LAGS + 1];
-    ngx_atomic_t    lag_sum;               /* ms */
+    ngx_atomic_t    lag[NGX_RTBUS_STAT_TIMES];
 
     /* gauges */
 
@@ -233,6 +240,10 @@ void ngx_rtbus_stat_closed(ngx_rtbus_stat_t *stat,
 /* an event of that time (ms since 1970) has been handed out */
 
 void ngx_rtbus_stat_lag(ngx_rtbus_stat_t *stat, uint64_t timestamp);
+
+/* something has taken that long; times is a histogram of the slot */
+
+void ngx_rtbus_stat_time(ngx_atomic_t *times, uint64_t ms);
 
 
 /* the zone; handed on from one configuration to the next */
@@ -307,7 +318,7 @@ typedef enum {
     NGX_RTBUS_METRIC_COUNTER = 0,
     NGX_RTBUS_METRIC_GAUGE,
     NGX_RTBUS_METRIC_SECONDS,              /* a gauge, kept in ms */
-    NGX_RTBUS_METRIC_LAG                   /* the histogram, see below */
+    NGX_RTBUS_METRIC_TIMES                 /* a histogram, see below */
 } ngx_rtbus_metric_e;
 
 
@@ -328,7 +339,7 @@ extern const ngx_rtbus_metric_t  ngx_rtbus_metrics[];   /* until name NULL */
 #define ngx_rtbus_metric_value(total, metric, i)                              \
     ((ngx_atomic_t *) ((u_char *) (total) + (metric)->offset))[i]
 
-/* of the histogram: bounds in seconds as text; the last count is above all */
+/* of histograms: bounds in seconds as text */
 
 extern const char *const         ngx_rtbus_stat_bounds[NGX_RTBUS_STAT_LAGS];
 

@@ -259,7 +259,7 @@ ngx_http_rtbus_capture_claimed(ngx_http_request_t *r,
 
     claim = &ctx->claim;
 
-    if (ngx_rtbus_job_claimed(claim, reply) != NGX_OK) {
+    if (ngx_rtbus_job_claimed(ctx->hub, claim, reply) != NGX_OK) {
         return ngx_http_rtbus_capture_away(r, ctx, reply);
     }
 

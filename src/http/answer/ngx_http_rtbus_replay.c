@@ -397,9 +397,12 @@ ngx_http_rtbus_replay_reply(void *data, redisReply *reply)
     r = rp->carrier.request;
     c = r->connection;
 
-    if ((!rp->info.waiting && !rp->ahead)
-        || ngx_http_rtbus_carrier_closing(&rp->carrier)
-        || ngx_rtbus_job_info(reply, r->pool, &info) != NGX_OK)
+    /* strings are the reply's: there may be many until there is an answer */
+
+    if (ngx_rtbus_job_info(&rp->carrier.worker->hub, reply, NULL, &info)
+        != NGX_OK
+        || (!rp->info.waiting && !rp->ahead)
+        || ngx_http_rtbus_carrier_closing(&rp->carrier))
     {
         return;
     }
@@ -428,6 +431,15 @@ ngx_http_rtbus_replay_reply(void *data, redisReply *reply)
 
     rp->info = info;
     rp->info.waiting = 0;
+
+    ngx_str_null(&rp->info.user);
+    ngx_str_null(&rp->info.owner);
+
+    rp->info.type.data = ngx_pstrdup(r->pool, &info.type);
+    if (rp->info.type.data == NULL) {
+        ngx_http_rtbus_replay_finalize(rp, NGX_ERROR);
+        return;
+    }
 
     rc = ngx_http_rtbus_replay_begin(rp);
 

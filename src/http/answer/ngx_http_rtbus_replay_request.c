@@ -266,11 +266,14 @@ ngx_http_rtbus_replay_checked(ngx_http_request_t *r, void *data,
 {
     ngx_http_rtbus_replay_t *rp = data;
 
-    ngx_rtbus_job_info_t  *info;
+    ngx_rtbus_job_info_t       *info;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
 
     info = &rp->info;
 
-    switch (ngx_rtbus_job_info(reply, r->pool, info)) {
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    switch (ngx_rtbus_job_info(&rlcf->bus->worker->hub, reply, r->pool, info)) {
 
     case NGX_OK:
         break;

@@ -106,7 +106,9 @@ ngx_http_rtbus_stop_checked(ngx_http_request_t *r, void *data,
 
     info = &stop->info;
 
-    switch (ngx_rtbus_job_info(reply, r->pool, info)) {
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    switch (ngx_rtbus_job_info(&rlcf->bus->worker->hub, reply, r->pool, info)) {
 
     case NGX_OK:
         break;

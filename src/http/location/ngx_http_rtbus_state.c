@@ -386,6 +386,15 @@ static ngx_int_t
 ngx_http_rtbus_state_judged(ngx_http_request_t *r, void *data,
     redisReply *reply)
 {
+    ngx_rtbus_job_info_t        info;
+    ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
+
+    /* only to count it */
+
+    (void) ngx_rtbus_job_info(&rlcf->bus->worker->hub, reply, NULL, &info);
+
     return ngx_http_rtbus_state_call(r, data);
 }
 

@@ -40,7 +40,7 @@ static u_char *ngx_http_rtbus_status_text(u_char *p,
     ngx_http_rtbus_sums_t *sums, ngx_uint_t n);
 static u_char *ngx_http_rtbus_status_text_sums(u_char *p,
     ngx_http_rtbus_sums_t *sums, const ngx_rtbus_metric_t *metric);
-static u_char *ngx_http_rtbus_status_text_lag(u_char *p,
+static u_char *ngx_http_rtbus_status_text_times(u_char *p,
     ngx_http_rtbus_sums_t *sums, const ngx_rtbus_metric_t *metric);
 static u_char *ngx_http_rtbus_status_text_shards(u_char *p,
     ngx_http_rtbus_sums_t *sums, ngx_uint_t n);
@@ -54,7 +54,7 @@ static u_char *ngx_http_rtbus_status_json_sums(u_char *p,
     ngx_http_rtbus_sums_t *sums);
 static u_char *ngx_http_rtbus_status_json_shards(u_char *p,
     ngx_http_rtbus_sums_t *sums);
-static u_char *ngx_http_rtbus_status_json_lag(u_char *p,
+static u_char *ngx_http_rtbus_status_json_times(u_char *p,
     ngx_rtbus_stat_total_t *total, const ngx_rtbus_metric_t *metric);
 static u_char *ngx_http_rtbus_status_value(u_char *p,
     ngx_rtbus_stat_total_t *total, const ngx_rtbus_metric_t *metric,
@@ -308,8 +308,8 @@ ngx_http_rtbus_status_text_sums(u_char *p, ngx_http_rtbus_sums_t *sums,
 {
     ngx_uint_t  i;
 
-    if (metric->type == NGX_RTBUS_METRIC_LAG) {
-        return ngx_http_rtbus_status_text_lag(p, sums, metric);
+    if (metric->type == NGX_RTBUS_METRIC_TIMES) {
+        return ngx_http_rtbus_status_text_times(p, sums, metric);
     }
 
     for (i = 0; i < metric->n; i++) {
@@ -326,7 +326,7 @@ ngx_http_rtbus_status_text_sums(u_char *p, ngx_http_rtbus_sums_t *sums,
 
 
 static u_char *
-ngx_http_rtbus_status_text_lag(u_char *p, ngx_http_rtbus_sums_t *sums,
+ngx_http_rtbus_status_text_times(u_char *p, ngx_http_rtbus_sums_t *sums,
     const ngx_rtbus_metric_t *metric)
 {
     ngx_uint_t         i;
@@ -346,7 +346,9 @@ ngx_http_rtbus_status_text_lag(u_char *p, ngx_http_rtbus_sums_t *sums,
 
     p = ngx_sprintf(p, "%s_sum", metric->name);
     p = ngx_http_rtbus_status_labels(p, sums->bus, NULL, NULL);
-    p = ngx_http_rtbus_status_seconds(p, sums->total.sum.lag_sum);
+    p = ngx_http_rtbus_status_seconds(p,
+                                ngx_rtbus_metric_value(&sums->total, metric,
+                                                       NGX_RTBUS_STAT_SUM));
 
     p = ngx_sprintf(p, "\n%s_count", metric->name);
     p = ngx_http_rtbus_status_labels(p, sums->bus, NULL, NULL);
@@ -425,8 +427,8 @@ ngx_http_rtbus_status_json_sums(u_char *p, ngx_http_rtbus_sums_t *sums)
 
         p = ngx_sprintf(p, "\"%s\":", metric->name);
 
-        if (metric->type == NGX_RTBUS_METRIC_LAG) {
-            p = ngx_http_rtbus_status_json_lag(p, total, metric);
+        if (metric->type == NGX_RTBUS_METRIC_TIMES) {
+            p = ngx_http_rtbus_status_json_times(p, total, metric);
             continue;
         }
 
@@ -491,7 +493,7 @@ ngx_http_rtbus_status_json_shards(u_char *p, ngx_http_rtbus_sums_t *sums)
 /* {"buckets":{"<bound>":1,...,"+Inf":2},"sum":0.123,"count":2} */
 
 static u_char *
-ngx_http_rtbus_status_json_lag(u_char *p, ngx_rtbus_stat_total_t *total,
+ngx_http_rtbus_status_json_times(u_char *p, ngx_rtbus_stat_total_t *total,
     const ngx_rtbus_metric_t *metric)
 {
     ngx_uint_t         i;
@@ -510,7 +512,9 @@ ngx_http_rtbus_status_json_lag(u_char *p, ngx_rtbus_stat_total_t *total,
     count += ngx_rtbus_metric_value(total, metric, i);
 
     p = ngx_sprintf(p, "\"+Inf\":%uA},\"sum\":", count);
-    p = ngx_http_rtbus_status_seconds(p, total->sum.lag_sum);
+    p = ngx_http_rtbus_status_seconds(p,
+                                ngx_rtbus_metric_value(total, metric,
+                                                       NGX_RTBUS_STAT_SUM));
 
     return ngx_sprintf(p, ",\"count\":%uA}", count);
 }
@@ -561,7 +565,7 @@ ngx_http_rtbus_status_size(ngx_uint_t n, ngx_http_rtbus_sums_t *sums)
         head += sizeof("# HELP  \n# TYPE  histogram\n") + 2 * name
                 + ngx_strlen(metric->help);
 
-        if (metric->type == NGX_RTBUS_METRIC_LAG) {
+        if (metric->type == NGX_RTBUS_METRIC_TIMES) {
             i = NGX_RTBUS_STAT_LAGS + 3;
             len += i * (name + sizeof("_bucket{le=\"0.0025\"} \n")
                         + NGX_HTTP_RTBUS_NUMBER);
