@@ -36,7 +36,9 @@ close $fh;
 
 my $loaded = qr/\[notice\].* rtbus: function library loaded into Redis/;
 my $replaced = qr/\[notice\].* rtbus: function library in Redis replaced/;
-my $error = qr/\[error\].* rtbus: .*\bfunction library/;
+# of the library itself, not of a request that has missed it
+
+my $error = qr/\[error\].* rtbus: (?!.* is not loaded).*\bfunction library/;
 
 ###############################################################################
 
