@@ -796,10 +796,10 @@ ngx_http_rtbus_carrier_of(ngx_http_request_t *r)
 void
 ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
 {
-    ngx_queue_t              *q;
-    ngx_connection_t         *c;
+    ngx_queue_t               *q;
+    ngx_connection_t          *c;
+    ngx_http_rtbus_worker_t   *worker;
     ngx_http_rtbus_carrier_t  *car;
-    ngx_http_rtbus_worker_t  *worker;
 
     worker = ev->data;
 
@@ -865,7 +865,7 @@ ngx_http_rtbus_carrier_flush(ngx_event_t *ev)
 char *
 ngx_http_rtbus_conf_ping(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+    ngx_http_rtbus_loc_conf_t  *rlcf = conf;
 
     ngx_str_t  *value;
 

@@ -164,7 +164,7 @@ ngx_http_rtbus_carriers_room(void *data)
 static void
 ngx_http_rtbus_carriers_room_handler(ngx_event_t *ev)
 {
-    ngx_http_rtbus_worker_t *worker = ev->data;
+    ngx_http_rtbus_worker_t  *worker = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_CORE, worker->hub.log, 0,
                    "rtbus worker has room, free:%ui",

@@ -470,7 +470,7 @@ ngx_http_rtbus_ws_read(ngx_http_rtbus_ws_t *ws)
 static void
 ngx_http_rtbus_ws_timer(ngx_http_rtbus_ws_t *ws)
 {
-    ngx_event_t              *rev;
+    ngx_event_t               *rev;
     ngx_http_rtbus_carrier_t  *car;
 
     car = &ws->carrier;

@@ -167,6 +167,9 @@ ngx_http_rtbus_ws_answer(ngx_http_request_t *r, ngx_str_t *key)
 
     rc = ngx_http_send_header(r);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus ws answers 101: %i, waits:%d", rc, r->out != NULL);
+
     ngx_str_null(&r->headers_out.status_line);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {

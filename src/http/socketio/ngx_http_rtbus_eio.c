@@ -12,7 +12,7 @@ ngx_http_rtbus_eio_t *
 ngx_http_rtbus_eio_create(void *p, ngx_http_rtbus_carrier_t *car,
     const ngx_http_rtbus_eio_handlers_t *handlers)
 {
-    ngx_http_rtbus_eio_t *eio = p;
+    ngx_http_rtbus_eio_t  *eio = p;
 
     eio->carrier = car;
     eio->handlers = handlers;

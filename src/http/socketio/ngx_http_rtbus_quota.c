@@ -77,6 +77,9 @@ ngx_http_rtbus_quota_take(ngx_http_rtbus_worker_t *worker,
     q->n++;
     *quota = q;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus quota kind:%ui sessions:%ui", kind, q->n);
+
     return NGX_OK;
 }
 

@@ -249,7 +249,13 @@ ngx_http_rtbus_sio_message(ngx_http_rtbus_eio_t *eio, u_char *p, size_t len,
             return ngx_http_rtbus_sio_nomem(sio);
         }
 
-        if (--sio->attachments) {
+        sio->attachments--;
+
+        ngx_log_debug3(NGX_LOG_DEBUG_HTTP, eio->carrier->log, 0,
+                       "rtbus sio attachment len:%uz of:%uz left:%ui",
+                       len, sio->received, sio->attachments);
+
+        if (sio->attachments) {
             return NGX_OK;
         }
 

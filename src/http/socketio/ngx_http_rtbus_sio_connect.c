@@ -297,6 +297,9 @@ again:
 
     /* nothing can be recovered: from now on it is another socket */
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus sio recovers nothing, error:%ui", *error);
+
     ngx_str_null(cursor);
 
     if (ngx_http_rtbus_eio_random(socket->sid,

@@ -266,6 +266,10 @@ ngx_http_rtbus_sio_move_import(ngx_http_rtbus_eio_t *eio, rtbus_str_t *json,
         return NGX_ERROR;
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, eio->carrier->log, 0,
+                   "rtbus sio comes, connects:%ui tokens:%ui packet:%d",
+                   sio->connects, sio->tokens, sio->packet != NULL);
+
     pos = NULL;
 
     while (rtbus_json_next(&value, &pos, &m[m_sockets].value.raw) == RTBUS_OK) {

@@ -61,6 +61,7 @@ ngx_http_rtbus_sio_socket_create(ngx_http_rtbus_sio_t *sio,
     }
 
     socket->nsp = nsp;
+    socket->client.carrier = sio->eio.carrier;
     ngx_queue_insert_tail(&sio->sockets, &socket->queue);
 
     socket->client.format = &nsp->format;
@@ -75,6 +76,10 @@ void
 ngx_http_rtbus_sio_socket_end(ngx_http_rtbus_socket_t *socket,
     const char *reason)
 {
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, socket->client.carrier->log, 0,
+                   "rtbus sio socket ends, \"%V\" reason:\"%s\"",
+                   &socket->nsp->name, reason);
+
     ngx_queue_remove(&socket->queue);
     ngx_http_rtbus_sio_connect_free(socket);
     ngx_http_rtbus_client_done(&socket->client, reason);
