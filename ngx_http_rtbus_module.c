@@ -14,11 +14,11 @@
 #include "ngx_http_rtbus_capture_claim.h"
 #include "ngx_http_rtbus_capture_conf.h"
 #include "ngx_http_rtbus_carrier.h"
-#include "ngx_http_rtbus_client.h"
-#include "ngx_http_rtbus_command.h"
+#include "ngx_http_rtbus_command_rule.h"
 #include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_log.h"
+#include "ngx_http_rtbus_rate.h"
 #include "ngx_http_rtbus_main.h"
 #include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_origin.h"
@@ -264,7 +264,7 @@ static ngx_command_t  ngx_http_rtbus_commands[] = {
 
     { ngx_string("rtbus_command"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_rtbus_command,
+      ngx_http_rtbus_conf_command,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },

@@ -39,6 +39,9 @@ typedef struct ngx_http_rtbus_name_s     ngx_http_rtbus_name_t;
 typedef struct ngx_http_rtbus_carrier_s  ngx_http_rtbus_carrier_t;
 typedef struct ngx_http_rtbus_carriers_s
                                          ngx_http_rtbus_carriers_t;
+typedef struct ngx_http_rtbus_commands_s
+                                         ngx_http_rtbus_commands_t;
+typedef struct ngx_http_rtbus_senders_s  ngx_http_rtbus_senders_t;
 typedef struct ngx_http_rtbus_relay_s    ngx_http_rtbus_relay_t;
 typedef struct ngx_http_rtbus_sessions_s
                                          ngx_http_rtbus_sessions_t;
@@ -49,36 +52,15 @@ typedef struct ngx_http_rtbus_replay_conf_s
                                          ngx_http_rtbus_replay_conf_t;
 
 
-/* commands that are under way in a worker, see _command.h */
-
-typedef struct {
-    uint64_t                     number;      /* of the last one's ack */
-    ngx_uint_t                   n;
-    size_t                       size;        /* of those not sent yet */
-    ngx_rbtree_t                 waiting;     /* for a producer's answer */
-    ngx_rbtree_node_t            waiting_sentinel;
-    ngx_rbtree_t                 same;        /* ... that have an ackId */
-    ngx_rbtree_node_t            same_sentinel;
-    ngx_queue_t                  orphans;     /* ... whose sender is gone */
-    char                         invalid[RTBUS_SCHEMA_ERROR];  /* why the
-                                                 last one was, by the schema */
-    time_t                       complained;  /* of Redis, when */
-    ngx_uint_t                   late;        /* the worker waits for none */
-} ngx_http_rtbus_commands_t;
-
-
 /* what a worker has of a bus while it lives; in cycle->pool */
 
 struct ngx_http_rtbus_worker_s {
     ngx_rtbus_hub_t              hub;
     ngx_http_rtbus_carriers_t   *carriers;    /* see _carrier.h */
 
-    ngx_http_rtbus_commands_t    commands;
-    ngx_rbtree_t                 senders;     /* clients by sid, see _sender.h */
-    ngx_rbtree_node_t            senders_sentinel;
-    ngx_queue_t                  moved;       /* those that other workers have */
-    ngx_uint_t                   nmoved;
-    ngx_event_t                  forget;      /* timer: of the first of them */
+    ngx_http_rtbus_commands_t   *commands;    /* of the file of that name, as
+                                                 the next one */
+    ngx_http_rtbus_senders_t    *senders;
 
     ngx_http_rtbus_sessions_t   *sessions;    /* see _session.h */
     ngx_http_rtbus_quotas_t     *quotas;      /* who has them, see _quota.h */

@@ -1,7 +1,6 @@
 
 #include "ngx_http_rtbus_client.h"
-#include "ngx_http_rtbus_command.h"
-#include "rtbus_ws.h"
+#include "ngx_http_rtbus_outcome.h"
 
 
 static size_t ngx_http_rtbus_client_own_cursor(ngx_http_rtbus_client_t *cli,
@@ -284,7 +283,7 @@ ngx_http_rtbus_client_error(ngx_http_rtbus_client_t *cli, ngx_uint_t error,
     ngx_rtbus_reason_refused(cli->hub->stat, error);
 
     data.data = buf;
-    data.len = ngx_http_rtbus_command_json(&outcome, buf);
+    data.len = ngx_http_rtbus_outcome_json(&outcome, buf);
 
     if (retry) {
         /* in front of the brace */
@@ -299,43 +298,4 @@ ngx_http_rtbus_client_error(ngx_http_rtbus_client_t *cli, ngx_uint_t error,
     ngx_http_rtbus_client_event(cli, "error", &data, NULL);
 
     return NGX_OK;
-}
-
-
-char *
-ngx_http_rtbus_conf_message_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_rtbus_loc_conf_t *rlcf = conf;
-
-    ngx_int_t   rate;
-    ngx_str_t  *value;
-
-    if (rlcf->message_rate != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (value[1].len < 4
-        || ngx_strncmp(value[1].data + value[1].len - 3, "r/s", 3) != 0)
-    {
-        goto invalid;
-    }
-
-    rate = ngx_atoi(value[1].data, value[1].len - 3);
-
-    if (rate == NGX_ERROR || rate == 0 || rate > 1000000) {
-        goto invalid;
-    }
-
-    rlcf->message_rate = rate;
-
-    return NGX_CONF_OK;
-
-invalid:
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid rate \"%V\", it must be like \"50r/s\"",
-                       &value[1]);
-    return NGX_CONF_ERROR;
 }

@@ -203,10 +203,5 @@ ngx_int_t ngx_http_rtbus_client_error(ngx_http_rtbus_client_t *cli,
 void ngx_http_rtbus_client_refuse_channel(ngx_http_rtbus_client_t *cli,
     ngx_str_t *channel);
 
-/* rtbus_message_rate */
-
-char *ngx_http_rtbus_conf_message_rate(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
 
 #endif /* _NGX_HTTP_RTBUS_CLIENT_H_INCLUDED_ */

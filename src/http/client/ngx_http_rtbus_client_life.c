@@ -1,7 +1,7 @@
 
 #include "ngx_http_rtbus_client_life.h"
 #include "ngx_http_rtbus_crypto.h"
-#include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_ask.h"
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_subs.h"
 #include "rtbus_ws.h"
@@ -40,7 +40,8 @@ ngx_http_rtbus_client_init(ngx_http_rtbus_client_t *cli,
 
     user = grant->id.user;
 
-    cli->rules = ngx_http_rtbus_access_copy_rules(&grant->rules, &user, car->log);
+    cli->rules = ngx_http_rtbus_access_copy_rules(&grant->rules, &user,
+                                                  car->log);
     if (cli->rules == NULL) {
         return NGX_ERROR;
     }
@@ -303,7 +304,7 @@ ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli, const char *reason)
         cli->slow = NULL;
     }
 
-    ngx_http_rtbus_inbox_close(cli);
+    ngx_http_rtbus_ask_close(cli);
     ngx_http_rtbus_sender_done(cli, reason);
 
     while (!ngx_queue_empty(&cli->subs)) {

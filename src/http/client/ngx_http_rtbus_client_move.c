@@ -1,7 +1,8 @@
 
 #include "ngx_http_rtbus_client_move.h"
 #include "ngx_http_rtbus_client_life.h"
-#include "ngx_http_rtbus_inbox.h"
+#include "ngx_http_rtbus_ask.h"
+#include "ngx_http_rtbus_join.h"
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_subs.h"
 
@@ -103,7 +104,7 @@ ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
     }
 
     ngx_http_rtbus_text_lit(text, "],\"asks\":");
-    ngx_http_rtbus_inbox_export(cli, text);
+    ngx_http_rtbus_ask_export(cli, text);
     ngx_http_rtbus_text_lit(text, "}");
 
     /* it has not ended, and what is still to come for it goes after it */
@@ -160,7 +161,7 @@ ngx_http_rtbus_client_export_sub(ngx_http_rtbus_sub_t *s,
     ngx_http_rtbus_text_lit(text, ",\"replayed\":");
     ngx_http_rtbus_text_number(text, s->sub.replayed);
     ngx_http_rtbus_text_lit(text, ",\"waits\":");
-    ngx_http_rtbus_text_number(text, ngx_http_rtbus_inbox_kind(s->handler));
+    ngx_http_rtbus_text_number(text, ngx_http_rtbus_join_kind(s));
     ngx_http_rtbus_text_lit(text, ",\"ack\":");
     ngx_http_rtbus_text_number(text, s->ack);
     ngx_http_rtbus_text_lit(text, "}");
@@ -239,7 +240,7 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
         (void) ngx_rtbus_hub_release(&s->sub);
     }
 
-    return ngx_http_rtbus_inbox_import(cli, &m[4].value);
+    return ngx_http_rtbus_ask_import(cli, &m[4].value);
 }
 
 
@@ -328,7 +329,7 @@ ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
     s->sub.replayed += replayed;
     s->sub.gapped |= (flags & NGX_HTTP_RTBUS_MOVE_GAPPED) ? 1 : 0;
     s->ack = ack;
-    s->handler = ngx_http_rtbus_inbox_handler(waits);
+    ngx_http_rtbus_join_wait(s, waits);
 
     return NGX_OK;
 }

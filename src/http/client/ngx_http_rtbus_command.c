@@ -12,27 +12,29 @@
 /* bytes of those that wait for Redis to say whose the job is */
 #define NGX_HTTP_RTBUS_MAX_PARCELS   (64 * 1024 * 1024)
 
-/* what the function takes for maxlen, and for a dedupe id, see conf/rtbus.lua */
-#define NGX_HTTP_RTBUS_STREAM_MAXLEN  1000000000
+/* what the function takes for a dedupe id, see conf/rtbus.lua */
 #define NGX_HTTP_RTBUS_MAX_DEDUPE    200
 
-/* FCALL rtbus_command 1 <stream> <dedupe id> MAXLEN <n>, and eleven fields */
-#define NGX_HTTP_RTBUS_COMMAND_ARGS  (7 + 2 * 11)
+
+/* those of a worker that are under way; in cycle->pool */
+
+struct ngx_http_rtbus_commands_s {
+    uint64_t                   number;     /* of the last one's ack */
+    ngx_uint_t                 n;
+    size_t                     size;       /* of those not sent yet */
+    ngx_rbtree_t               waiting;    /* for a producer's answer */
+    ngx_rbtree_node_t          waiting_sentinel;
+    ngx_rbtree_t               same;       /* ... that have an ackId */
+    ngx_rbtree_node_t          same_sentinel;
+    ngx_queue_t                orphans;    /* ... whose sender is gone */
+    time_t                     complained; /* of Redis, when */
+    ngx_uint_t                 late;       /* the worker waits for none */
+    char                       invalid[RTBUS_SCHEMA_ERROR];
+                                           /* why the last one that the schema
+                                              forbids is refused */
+};
 
 
-/* the call of a command, whole, until it is made; malloc'ed */
-
-typedef struct ngx_http_rtbus_parcel_s {
-    size_t         size;
-    int            argc;
-    const char    *argv[NGX_HTTP_RTBUS_COMMAND_ARGS];
-    size_t         len[NGX_HTTP_RTBUS_COMMAND_ARGS];
-    u_char         text[1];
-} ngx_http_rtbus_parcel_t;
-
-
-static const ngx_http_rtbus_command_rule_t *ngx_http_rtbus_command_rule(
-    ngx_array_t *rules, ngx_str_t *name, ngx_uint_t exact);
 static ngx_http_rtbus_command_t *ngx_http_rtbus_command_start(
     ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
     ngx_http_rtbus_input_t *in, ngx_uint_t answer,
@@ -49,15 +51,6 @@ static ngx_http_rtbus_command_t *ngx_http_rtbus_command_create(
     ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
     ngx_http_rtbus_input_t *in, ngx_str_t *job, ngx_str_t *dedupe,
     ngx_uint_t wants);
-static ngx_http_rtbus_parcel_t *ngx_http_rtbus_command_pack(
-    ngx_http_rtbus_asker_t *asker, const ngx_http_rtbus_command_rule_t *rule,
-    ngx_http_rtbus_input_t *in, ngx_str_t *job, ngx_str_t *dedupe,
-    uint64_t ack);
-static ngx_uint_t ngx_http_rtbus_command_single(u_char *p, size_t len);
-static void ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel,
-    const u_char *p, size_t len);
-static u_char *ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel,
-    u_char *dst, ngx_str_t *value);
 static void ngx_http_rtbus_parcel_free(ngx_http_rtbus_command_t *cmd);
 static void ngx_http_rtbus_command_owned(void *data, ngx_int_t rc);
 static ngx_int_t ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd);
@@ -78,16 +71,17 @@ static void ngx_http_rtbus_command_count(ngx_rtbus_stat_t *stat,
     ngx_http_rtbus_outcome_t *outcome);
 
 
-#define ngx_http_rtbus_parcel_word(parcel, word)                              \
-    ngx_http_rtbus_parcel_arg(parcel, (const u_char *) word, sizeof(word) - 1)
-
-
-void
-ngx_http_rtbus_command_init(ngx_http_rtbus_worker_t *worker)
+ngx_int_t
+ngx_http_rtbus_command_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
 {
     ngx_http_rtbus_commands_t  *commands;
 
-    commands = &worker->commands;
+    commands = ngx_pcalloc(cycle->pool, sizeof(ngx_http_rtbus_commands_t));
+    if (commands == NULL) {
+        return NGX_ERROR;
+    }
+
+    worker->commands = commands;
 
     ngx_rbtree_init(&commands->waiting, &commands->waiting_sentinel,
                     ngx_rbtree_insert_value);
@@ -97,6 +91,8 @@ ngx_http_rtbus_command_init(ngx_http_rtbus_worker_t *worker)
 
     ngx_rtbus_mailbox_handle(&worker->hub.mailbox, "ack",
                              ngx_http_rtbus_command_answered, worker);
+
+    return NGX_OK;
 }
 
 
@@ -106,58 +102,14 @@ ngx_http_rtbus_command_close(ngx_http_rtbus_worker_t *worker)
     ngx_rbtree_t              *tree;
     ngx_http_rtbus_command_t  *cmd;
 
-    tree = &worker->commands.waiting;
+    tree = &worker->commands->waiting;
 
-    while (tree->root && tree->root != tree->sentinel) {
+    while (tree->root != tree->sentinel) {
         cmd = ngx_rbtree_data(tree->root, ngx_http_rtbus_command_t, node);
 
         cmd->handler = NULL;
         ngx_http_rtbus_command_done(cmd, NULL);
     }
-}
-
-
-/* the first rule that the name fits; exact: no "*" counts */
-
-static const ngx_http_rtbus_command_rule_t *
-ngx_http_rtbus_command_rule(ngx_array_t *rules, ngx_str_t *name,
-    ngx_uint_t exact)
-{
-    ngx_uint_t                      i;
-    ngx_http_rtbus_command_rule_t  *rule;
-
-    if (rules == NULL) {
-        return NULL;
-    }
-
-    rule = rules->elts;
-
-    for (i = 0; i < rules->nelts; i++) {
-
-        if (rule[i].prefix ? exact || rule[i].name.len > name->len
-                           : rule[i].name.len != name->len)
-        {
-            continue;
-        }
-
-        if (ngx_memcmp(name->data, rule[i].name.data, rule[i].name.len) == 0) {
-            return &rule[i];
-        }
-    }
-
-    return NULL;
-}
-
-
-ngx_uint_t
-ngx_http_rtbus_command_wanted(ngx_array_t *rules, const char *name)
-{
-    ngx_str_t  s;
-
-    s.len = ngx_strlen(name);
-    s.data = (u_char *) name;
-
-    return ngx_http_rtbus_command_rule(rules, &s, 1) != NULL;
 }
 
 
@@ -262,7 +214,7 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
     if (refused->error) {
 
         if (refused->error == NGX_RTBUS_REASON_SCHEMA) {
-            refused->text = asker->worker->commands.invalid;
+            refused->text = asker->worker->commands->invalid;
         }
 
         return NULL;
@@ -277,7 +229,7 @@ ngx_http_rtbus_command_start(ngx_http_rtbus_asker_t *asker,
         return NULL;
     }
 
-    commands = &asker->worker->commands;
+    commands = asker->worker->commands;
 
     if ((commands->n == NGX_HTTP_RTBUS_MAX_COMMANDS
          && ngx_queue_empty(&commands->orphans))
@@ -355,7 +307,7 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
         name.data = in->name.data;
 
         if (rtbus_schema_check(schema, &name, &data.raw,
-                               asker->worker->commands.invalid)
+                               asker->worker->commands->invalid)
             != RTBUS_OK)
         {
             return NGX_RTBUS_REASON_SCHEMA;
@@ -482,7 +434,7 @@ ngx_http_rtbus_command_create(ngx_http_rtbus_asker_t *asker,
     ngx_http_rtbus_command_t   *cmd;
     ngx_http_rtbus_commands_t  *commands;
 
-    commands = &asker->worker->commands;
+    commands = asker->worker->commands;
 
     /* the string of "same" is needed as long as others may look for it */
 
@@ -501,12 +453,14 @@ ngx_http_rtbus_command_create(ngx_http_rtbus_asker_t *asker,
     cmd->wants = wants;
     cmd->node.key = ++commands->number;
 
-    cmd->parcel = ngx_http_rtbus_command_pack(asker, rule, in, job, dedupe,
-                                              wants ? cmd->node.key : 0);
+    cmd->parcel = ngx_http_rtbus_parcel_create(asker, rule, in, job, dedupe,
+                                               wants ? cmd->node.key : 0);
     if (cmd->parcel == NULL) {
         ngx_free(cmd);
         return NULL;
     }
+
+    commands->size += cmd->parcel->size;
 
     if (len) {
         p = ngx_cpymem(cmd->text, rule->stream.data, rule->stream.len);
@@ -535,173 +489,11 @@ ngx_http_rtbus_command_create(ngx_http_rtbus_asker_t *asker,
 }
 
 
-/* ack: its number, 0: no answer is asked for */
-
-static ngx_http_rtbus_parcel_t *
-ngx_http_rtbus_command_pack(ngx_http_rtbus_asker_t *asker,
-    const ngx_http_rtbus_command_rule_t *rule, ngx_http_rtbus_input_t *in,
-    ngx_str_t *job, ngx_str_t *dedupe, uint64_t ack)
-{
-    u_char                   *p, *start;
-    size_t                    len;
-    ngx_str_t                *prefix, null, id;
-    ngx_time_t               *tp;
-    ngx_rtbus_hub_t          *hub;
-    ngx_http_rtbus_parcel_t  *parcel;
-
-    hub = &asker->worker->hub;
-    prefix = &hub->prefix;
-
-    len = prefix->len + rule->stream.len + dedupe->len + in->name.len
-          + in->data.len + sizeof("null") - 1 + in->args.len + sizeof("[]") - 1
-          + in->attachments.len + job->len + asker->user.len + asker->sid.len
-          + asker->nsp.len + 3 * NGX_INT64_LEN;
-
-    len += offsetof(ngx_http_rtbus_parcel_t, text);
-
-    parcel = ngx_alloc(len, asker->log);
-    if (parcel == NULL) {
-        return NULL;
-    }
-
-    asker->worker->commands.size += len;
-
-    parcel->size = len;
-    parcel->argc = 0;
-    p = parcel->text;
-
-    ngx_http_rtbus_parcel_word(parcel, "FCALL");
-    ngx_http_rtbus_parcel_word(parcel, "rtbus_command");
-    ngx_http_rtbus_parcel_word(parcel, "1");
-
-    start = p;
-    p = ngx_cpymem(p, prefix->data, prefix->len);
-    p = ngx_cpymem(p, rule->stream.data, rule->stream.len);
-    ngx_http_rtbus_parcel_arg(parcel, start, p - start);
-
-    p = ngx_http_rtbus_parcel_copy(parcel, p, dedupe);
-
-    if (rule->maxlen) {
-        ngx_http_rtbus_parcel_word(parcel, "MAXLEN");
-        start = p;
-        p = ngx_sprintf(p, "%ui", rule->maxlen);
-        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
-    }
-
-    ngx_http_rtbus_parcel_word(parcel, "event");
-    p = ngx_http_rtbus_parcel_copy(parcel, p, &in->name);
-
-    ngx_str_set(&null, "null");
-
-    ngx_http_rtbus_parcel_word(parcel, "data");
-    p = ngx_http_rtbus_parcel_copy(parcel, p, in->data.len ? &in->data
-                                                           : &null);
-
-    start = p;
-    *p++ = '[';
-
-    if (in->args.len) {
-        p = ngx_cpymem(p, in->args.data, in->args.len);
-    }
-
-    *p++ = ']';
-
-    if (ngx_http_rtbus_command_single(start, p - start)) {
-        /* the data is all there is, and is not kept twice */
-        p = start;
-
-    } else {
-        ngx_http_rtbus_parcel_word(parcel, "args");
-        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
-    }
-
-    if (in->attachments.len) {
-        ngx_http_rtbus_parcel_word(parcel, "attachments");
-        p = ngx_http_rtbus_parcel_copy(parcel, p, &in->attachments);
-    }
-
-    if (job->len) {
-        id.len = job->len - (sizeof("job:") - 1);
-        id.data = job->data + sizeof("job:") - 1;
-
-        ngx_http_rtbus_parcel_word(parcel, "job");
-        p = ngx_http_rtbus_parcel_copy(parcel, p, &id);
-    }
-
-    ngx_http_rtbus_parcel_word(parcel, "user");
-    p = ngx_http_rtbus_parcel_copy(parcel, p, &asker->user);
-
-    ngx_http_rtbus_parcel_word(parcel, "sid");
-    p = ngx_http_rtbus_parcel_copy(parcel, p, &asker->sid);
-
-    ngx_http_rtbus_parcel_word(parcel, "nsp");
-    p = ngx_http_rtbus_parcel_copy(parcel, p, &asker->nsp);
-
-    tp = ngx_timeofday();
-
-    ngx_http_rtbus_parcel_word(parcel, "ts");
-    start = p;
-    p = ngx_sprintf(p, "%uL", (uint64_t) tp->sec * 1000 + tp->msec);
-    ngx_http_rtbus_parcel_arg(parcel, start, p - start);
-
-    ngx_http_rtbus_parcel_word(parcel, "reply");
-    ngx_http_rtbus_parcel_arg(parcel, hub->mailbox.name.data,
-                              hub->mailbox.name.len);
-
-    if (ack) {
-        ngx_http_rtbus_parcel_word(parcel, "ack");
-        start = p;
-        p = ngx_sprintf(p, "%uL", ack);
-        ngx_http_rtbus_parcel_arg(parcel, start, p - start);
-    }
-
-    return parcel;
-}
-
-
-/* has the array just one element */
-
-static ngx_uint_t
-ngx_http_rtbus_command_single(u_char *p, size_t len)
-{
-    rtbus_str_t          raw;
-    const uint8_t       *pos;
-    rtbus_json_value_t   value;
-
-    raw.data = p;
-    raw.len = len;
-    pos = NULL;
-
-    return rtbus_json_next(&value, &pos, &raw) == RTBUS_OK
-           && rtbus_json_next(&value, &pos, &raw) != RTBUS_OK;
-}
-
-
-static void
-ngx_http_rtbus_parcel_arg(ngx_http_rtbus_parcel_t *parcel, const u_char *p,
-    size_t len)
-{
-    parcel->argv[parcel->argc] = (const char *) p;
-    parcel->len[parcel->argc] = len;
-    parcel->argc++;
-}
-
-
-static u_char *
-ngx_http_rtbus_parcel_copy(ngx_http_rtbus_parcel_t *parcel, u_char *dst,
-    ngx_str_t *value)
-{
-    ngx_http_rtbus_parcel_arg(parcel, dst, value->len);
-
-    return value->len ? ngx_cpymem(dst, value->data, value->len) : dst;
-}
-
-
 static void
 ngx_http_rtbus_parcel_free(ngx_http_rtbus_command_t *cmd)
 {
     if (cmd->parcel) {
-        cmd->worker->commands.size -= cmd->parcel->size;
+        cmd->worker->commands->size -= cmd->parcel->size;
 
         ngx_free(cmd->parcel);
         cmd->parcel = NULL;
@@ -747,7 +539,7 @@ ngx_http_rtbus_command_send(ngx_http_rtbus_command_t *cmd)
 
     if (cmd->wants && cmd->same.str.len) {
 
-        same = ngx_str_rbtree_lookup(&cmd->worker->commands.same,
+        same = ngx_str_rbtree_lookup(&cmd->worker->commands->same,
                                      &cmd->same.str, cmd->same.node.key);
         if (same) {
 
@@ -789,7 +581,7 @@ ngx_http_rtbus_command_wait(ngx_http_rtbus_command_t *cmd)
 {
     ngx_http_rtbus_commands_t  *commands;
 
-    commands = &cmd->worker->commands;
+    commands = cmd->worker->commands;
 
     ngx_http_rtbus_parcel_free(cmd);
 
@@ -869,7 +661,7 @@ ngx_http_rtbus_command_full(ngx_http_rtbus_command_t *cmd)
 {
     ngx_http_rtbus_commands_t  *commands;
 
-    commands = &cmd->worker->commands;
+    commands = cmd->worker->commands;
 
     if (commands->complained == ngx_time()) {
         return;
@@ -902,7 +694,7 @@ ngx_http_rtbus_command_failed(ngx_http_rtbus_command_t *cmd, redisReply *reply)
         ngx_rtbus_hub_library_lost(&cmd->worker->hub);
     }
 
-    commands = &cmd->worker->commands;
+    commands = cmd->worker->commands;
 
     if (commands->complained == ngx_time()) {
         return;
@@ -950,7 +742,7 @@ ngx_http_rtbus_command_answered(void *data, rtbus_json_value_t *value,
                                        rtbus_json_member("attachments") };
     ngx_http_rtbus_outcome_t   outcome;
 
-    /* the fields of a stream are strings, and some producers leave it at that */
+    /* fields of a stream are strings, and some producers leave it at that */
 
     raw = value->raw;
 
@@ -1000,7 +792,7 @@ ngx_http_rtbus_command_finish(ngx_http_rtbus_worker_t *worker,
     ngx_rbtree_node_t          *node, *sentinel;
     ngx_http_rtbus_commands_t  *commands;
 
-    commands = &worker->commands;
+    commands = worker->commands;
     sentinel = &commands->waiting_sentinel;
 
     n = 0;
@@ -1037,7 +829,7 @@ ngx_http_rtbus_command_done(ngx_http_rtbus_command_t *cmd,
         ngx_http_rtbus_command_count(cmd->worker->hub.stat, outcome);
     }
 
-    commands = &cmd->worker->commands;
+    commands = cmd->worker->commands;
 
     if (cmd->timer.timer_set) {
         ngx_del_timer(&cmd->timer);
@@ -1097,7 +889,7 @@ ngx_http_rtbus_commands_late(ngx_http_rtbus_worker_t *worker)
     ngx_http_rtbus_command_t   *cmd;
     ngx_http_rtbus_commands_t  *commands;
 
-    commands = &worker->commands;
+    commands = worker->commands;
     commands->late = 1;
 
     if (commands->waiting.root == commands->waiting.sentinel) {
@@ -1132,7 +924,7 @@ ngx_http_rtbus_command_leave(ngx_http_rtbus_command_t *cmd)
 
         cmd->timer.cancelable = 1;
         cmd->orphan = 1;
-        ngx_queue_insert_tail(&cmd->worker->commands.orphans, &cmd->queue);
+        ngx_queue_insert_tail(&cmd->worker->commands->orphans, &cmd->queue);
 
         return;
     }
@@ -1141,201 +933,4 @@ ngx_http_rtbus_command_leave(ngx_http_rtbus_command_t *cmd)
                        commands[NGX_RTBUS_STAT_CMD_GONE], 1);
 
     ngx_http_rtbus_command_done(cmd, NULL);
-}
-
-
-size_t
-ngx_http_rtbus_command_json(ngx_http_rtbus_outcome_t *outcome, u_char *dst)
-{
-    u_char      *p;
-    size_t       len;
-    const char  *text;
-
-    if (outcome->error == RTBUS_REASON_NONE) {
-        return ngx_snprintf(dst, NGX_HTTP_RTBUS_OUTCOME_MAX,
-                            "{\"ok\":true,\"id\":\"%V\"%s}", &outcome->id,
-                            outcome->duplicate ? ",\"duplicate\":true" : "")
-               - dst;
-    }
-
-    text = ngx_http_rtbus_outcome_text(outcome);
-    len = ngx_strlen(text);
-
-    while (rtbus_json_quote(NULL, (u_char *) text, len)
-           > NGX_HTTP_RTBUS_OUTCOME_MAX - sizeof("{\"ok\":false,\"error\":}"))
-    {
-        len--;
-    }
-
-    p = ngx_cpymem(dst, "{\"ok\":false,\"error\":",
-                   sizeof("{\"ok\":false,\"error\":") - 1);
-    p += rtbus_json_quote(p, (u_char *) text, len);
-    *p++ = '}';
-
-    return p - dst;
-}
-
-
-char *
-ngx_http_rtbus_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_rtbus_loc_conf_t *rlcf = conf;
-
-    u_char                         *p, *last, *open, *close;
-    ngx_str_t                      *value, s;
-    ngx_int_t                       n;
-    ngx_uint_t                      i;
-    ngx_http_rtbus_command_rule_t  *rule;
-
-    if (rlcf->commands == NGX_CONF_UNSET_PTR) {
-        rlcf->commands = ngx_array_create(cf->pool, 4,
-                                        sizeof(ngx_http_rtbus_command_rule_t));
-        if (rlcf->commands == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    rule = ngx_array_push(rlcf->commands);
-    if (rule == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(rule, sizeof(ngx_http_rtbus_command_rule_t));
-
-    value = cf->args->elts;
-
-    ngx_str_set(&rule->stream, "rtbus:commands");
-    rule->name = value[1];
-
-    if (rule->name.len && rule->name.data[rule->name.len - 1] == '*') {
-        rule->prefix = 1;
-        rule->name.len--;
-    }
-
-    if ((rule->name.len == 0 && !rule->prefix)
-        || rule->name.len > RTBUS_EVENT_NAME_MAX)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid event name \"%V\", it must have 1 to %d "
-                           "bytes", &value[1], RTBUS_EVENT_NAME_MAX);
-        return NGX_CONF_ERROR;
-    }
-
-    last = rule->name.data + rule->name.len;
-
-    for (p = rule->name.data; p < last; p++) {
-        if (*p < ' ' || *p == 0x7f || *p == '*') {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid character in event name \"%V\", a "
-                               "\"*\" may be at its end only", &value[1]);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "stream=", 7) == 0) {
-            rule->stream.data = value[i].data + 7;
-            rule->stream.len = value[i].len - 7;
-
-        } else if (ngx_strncmp(value[i].data, "maxlen=", 7) == 0) {
-            n = ngx_atoi(value[i].data + 7, value[i].len - 7);
-
-            if (n < 1 || n > NGX_HTTP_RTBUS_STREAM_MAXLEN) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid number in \"%V\"", &value[i]);
-                return NGX_CONF_ERROR;
-            }
-
-            rule->maxlen = n;
-
-        } else if (ngx_strncmp(value[i].data, "job=", 4) == 0
-                   && value[i].len > 4)
-        {
-            rule->job.data = value[i].data + 4;
-            rule->job.len = value[i].len - 4;
-
-        } else if (ngx_strncmp(value[i].data, "reply=", 6) == 0) {
-            s.data = value[i].data + 6;
-            s.len = value[i].len - 6;
-
-            rule->reply = ngx_parse_time(&s, 0);
-
-            if (rule->reply == (ngx_msec_t) NGX_ERROR || rule->reply == 0) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid time in \"%V\"", &value[i]);
-                return NGX_CONF_ERROR;
-            }
-
-        } else if (ngx_strcmp(value[i].data, "owner") == 0) {
-            rule->owner = 1;
-
-        } else if (ngx_strcmp(value[i].data, "claim") == 0) {
-            rule->claim = 1;
-
-        } else {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    if (rule->owner && rule->claim) {
-        return "takes either \"owner\" or \"claim\"";
-    }
-
-    if ((rule->owner || rule->claim) && rule->job.len == 0) {
-        return "needs \"job=\" with \"owner\" or \"claim\"";
-    }
-
-    if (rule->name.len && rule->name.data[0] == '@') {
-
-        if (rule->prefix
-            || (ngx_strcmp(value[1].data, "@connect") != 0
-                && ngx_strcmp(value[1].data, "@disconnect") != 0))
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "there is no event \"%V\", only \"@connect\" "
-                               "and \"@disconnect\"", &value[1]);
-            return NGX_CONF_ERROR;
-        }
-
-        if (rule->job.len || rule->reply) {
-            return "takes only \"stream=\" and \"maxlen=\" for events that no "
-                   "client sends";
-        }
-    }
-
-    /* the function puts the ids of commands into the slot of the stream */
-
-    if (rule->stream.len == 0 || rule->stream.len > NGX_HTTP_RTBUS_STREAM_MAX)
-    {
-        goto invalid;
-    }
-
-    last = rule->stream.data + rule->stream.len;
-
-    for (p = rule->stream.data; p < last; p++) {
-        if (*p <= ' ' || *p > '~') {
-            goto invalid;
-        }
-    }
-
-    open = ngx_strlchr(rule->stream.data, last, '{');
-    close = open ? ngx_strlchr(open, last, '}') : NULL;
-
-    if (ngx_strlchr(rule->stream.data, last, '}')
-        && (close == NULL || close == open + 1))
-    {
-        goto invalid;
-    }
-
-    return NGX_CONF_OK;
-
-invalid:
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid stream \"%V\"",
-                       &rule->stream);
-
-    return NGX_CONF_ERROR;
 }

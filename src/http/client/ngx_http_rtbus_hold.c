@@ -1,5 +1,6 @@
 
 #include "ngx_http_rtbus_hold.h"
+#include "ngx_http_rtbus_name.h"
 
 
 /* one channel of one client; malloc'ed */
@@ -74,16 +75,7 @@ ngx_http_rtbus_holds_add(ngx_http_rtbus_holds_t *holds,
     ngx_http_rtbus_hold_t  *h;
     u_char                  buf[RTBUS_CHANNEL_MAX];
 
-    if (channel->type != RTBUS_JSON_STRING
-        || channel->raw.len > RTBUS_CHANNEL_MAX + 2)
-    {
-        return NGX_ERROR;
-    }
-
-    name.data = buf;
-    name.len = rtbus_json_unquote(buf, &channel->raw);
-
-    if (rtbus_channel_check(name.data, name.len) != RTBUS_OK) {
+    if (ngx_http_rtbus_name_json(channel, buf, &name) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -8,6 +8,9 @@
 /* ... and for each message, but for joins: longer is not worth waiting for */
 #define NGX_HTTP_RTBUS_CLIENT_WAIT  50
 
+/* messages per second, at most */
+#define NGX_HTTP_RTBUS_RATE_MAX     1000000
+
 
 static void ngx_http_rtbus_rate_wait(ngx_http_rtbus_client_t *cli,
     ngx_msec_t ms);
@@ -156,4 +159,43 @@ ngx_http_rtbus_rate_take(ngx_uint_t *tokens, ngx_msec_t *at, ngx_uint_t rate,
     *tokens -= 1000;
 
     return NGX_OK;
+}
+
+
+char *
+ngx_http_rtbus_conf_message_rate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_rtbus_loc_conf_t *rlcf = conf;
+
+    ngx_int_t   rate;
+    ngx_str_t  *value;
+
+    if (rlcf->message_rate != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len < 4
+        || ngx_strncmp(value[1].data + value[1].len - 3, "r/s", 3) != 0)
+    {
+        goto invalid;
+    }
+
+    rate = ngx_atoi(value[1].data, value[1].len - 3);
+
+    if (rate == NGX_ERROR || rate == 0 || rate > NGX_HTTP_RTBUS_RATE_MAX) {
+        goto invalid;
+    }
+
+    rlcf->message_rate = rate;
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid rate \"%V\", it must be like \"50r/s\"",
+                       &value[1]);
+    return NGX_CONF_ERROR;
 }

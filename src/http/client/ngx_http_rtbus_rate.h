@@ -30,5 +30,10 @@ ngx_int_t ngx_http_rtbus_rate_message(ngx_http_rtbus_client_t *cli,
 ngx_int_t ngx_http_rtbus_rate_take(ngx_uint_t *tokens, ngx_msec_t *at,
     ngx_uint_t rate, ngx_uint_t room);
 
+/* rtbus_message_rate */
+
+char *ngx_http_rtbus_conf_message_rate(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
 
 #endif /* _NGX_HTTP_RTBUS_RATE_H_INCLUDED_ */

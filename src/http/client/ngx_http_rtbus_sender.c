@@ -1,7 +1,6 @@
 
 #include "ngx_http_rtbus_sender.h"
 #include "ngx_http_rtbus_relay.h"
-#include "rtbus_ws.h"
 
 
 /* commands under way that one client may have */
@@ -11,10 +10,21 @@
 #define NGX_HTTP_RTBUS_SENDER_KEPT  600000
 
 
+/* of a worker; in cycle->pool */
+
+struct ngx_http_rtbus_senders_s {
+    ngx_rbtree_t              tree;        /* by sid */
+    ngx_rbtree_node_t         sentinel;
+    ngx_queue_t               moved;       /* those that other workers have */
+    ngx_uint_t                nmoved;
+    ngx_event_t               forget;      /* timer: of the first of them */
+};
+
+
 /* where the client of a sender is now, which has none itself; malloc'ed */
 
 typedef struct {
-    ngx_queue_t               queue;       /* worker->moved */
+    ngx_queue_t               queue;       /* senders->moved */
     ngx_msec_t                until;
     ngx_http_rtbus_worker_t  *worker;
     ngx_http_rtbus_sender_t  *sender;
@@ -24,7 +34,7 @@ typedef struct {
 
 
 struct ngx_http_rtbus_sender_s {
-    ngx_str_node_t            node;        /* worker->senders; the sid */
+    ngx_str_node_t            node;        /* senders->tree; the sid */
     ngx_http_rtbus_client_t  *cli;
     ngx_queue_t               commands;
     ngx_uint_t                n;
@@ -63,23 +73,34 @@ static void ngx_http_rtbus_sender_free(ngx_http_rtbus_sender_t *sender,
 static void ngx_http_rtbus_sender_expire(ngx_event_t *ev);
 
 
-void
-ngx_http_rtbus_sender_init(ngx_http_rtbus_worker_t *worker)
+ngx_int_t
+ngx_http_rtbus_sender_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
 {
-    ngx_rbtree_init(&worker->senders, &worker->senders_sentinel,
+    ngx_http_rtbus_senders_t  *senders;
+
+    senders = ngx_pcalloc(cycle->pool, sizeof(ngx_http_rtbus_senders_t));
+    if (senders == NULL) {
+        return NGX_ERROR;
+    }
+
+    worker->senders = senders;
+
+    ngx_rbtree_init(&senders->tree, &senders->sentinel,
                     ngx_str_rbtree_insert_value);
 
-    ngx_queue_init(&worker->moved);
+    ngx_queue_init(&senders->moved);
 
-    worker->forget.handler = ngx_http_rtbus_sender_expire;
-    worker->forget.data = worker;
-    worker->forget.log = worker->hub.log;
-    worker->forget.cancelable = 1;
+    senders->forget.handler = ngx_http_rtbus_sender_expire;
+    senders->forget.data = senders;
+    senders->forget.log = worker->hub.log;
+    senders->forget.cancelable = 1;
 
     ngx_rtbus_mailbox_handle(&worker->hub.mailbox, "sid",
                              ngx_http_rtbus_sender_event, worker);
     ngx_rtbus_mailbox_handle(&worker->hub.mailbox, "outcome",
                              ngx_http_rtbus_sender_passed, worker);
+
+    return NGX_OK;
 }
 
 
@@ -120,7 +141,7 @@ ngx_http_rtbus_sender_list(ngx_http_rtbus_sender_t *sender)
         return;
     }
 
-    tree = &sender->cli->carrier->worker->senders;
+    tree = &sender->cli->carrier->worker->senders->tree;
     sid = &sender->cli->sid;
     hash = ngx_crc32_short(sid->data, sid->len);
 
@@ -254,7 +275,7 @@ ngx_http_rtbus_sender_tell(ngx_http_rtbus_client_t *cli, uint64_t number,
 
     } else if (outcome->id.len) {
         json.data = buf;
-        json.len = ngx_http_rtbus_command_json(outcome, buf);
+        json.len = ngx_http_rtbus_outcome_json(outcome, buf);
 
         rc = cli->protocol->ack(cli, *ack, &json);
 
@@ -287,7 +308,7 @@ ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
 
     if (sender && sender->moved) {
 
-        /* as it is, and once: two that do not have it must not go on for ever */
+        /* as it is, and once: two that lack it must not go on for ever */
 
         rtbus_json_members(message, m, 1);
 
@@ -338,7 +359,7 @@ ngx_http_rtbus_sender_find(ngx_http_rtbus_worker_t *worker,
     sid.data = buf;
     sid.len = rtbus_json_unquote(buf, &value->raw);
 
-    node = ngx_str_rbtree_lookup(&worker->senders, &sid,
+    node = ngx_str_rbtree_lookup(&worker->senders->tree, &sid,
                                  ngx_crc32_short(sid.data, sid.len));
 
     return node ? ngx_queue_data(node, ngx_http_rtbus_sender_t, node) : NULL;
@@ -348,10 +369,11 @@ ngx_http_rtbus_sender_find(ngx_http_rtbus_worker_t *worker,
 void
 ngx_http_rtbus_sender_move(ngx_http_rtbus_client_t *cli, ngx_str_t *to)
 {
-    ngx_queue_t              *q;
-    ngx_http_rtbus_moved_t   *moved, *old;
-    ngx_http_rtbus_worker_t  *worker;
-    ngx_http_rtbus_sender_t  *sender;
+    ngx_queue_t               *q;
+    ngx_http_rtbus_moved_t    *moved, *old;
+    ngx_http_rtbus_worker_t   *worker;
+    ngx_http_rtbus_sender_t   *sender;
+    ngx_http_rtbus_senders_t  *senders;
 
     sender = cli->sender;
 
@@ -360,6 +382,7 @@ ngx_http_rtbus_sender_move(ngx_http_rtbus_client_t *cli, ngx_str_t *to)
     }
 
     worker = cli->carrier->worker;
+    senders = worker->senders;
 
     moved = ngx_alloc(sizeof(ngx_http_rtbus_moved_t), worker->hub.log);
 
@@ -383,8 +406,8 @@ ngx_http_rtbus_sender_move(ngx_http_rtbus_client_t *cli, ngx_str_t *to)
 
     cli->sender = NULL;
 
-    if (worker->nmoved == ngx_cycle->connection_n) {
-        q = ngx_queue_head(&worker->moved);
+    if (senders->nmoved == ngx_cycle->connection_n) {
+        q = ngx_queue_head(&senders->moved);
         old = ngx_queue_data(q, ngx_http_rtbus_moved_t, queue);
 
         ngx_http_rtbus_sender_forget(old->sender);
@@ -392,11 +415,11 @@ ngx_http_rtbus_sender_move(ngx_http_rtbus_client_t *cli, ngx_str_t *to)
 
     moved->until = ngx_current_msec + NGX_HTTP_RTBUS_SENDER_KEPT;
 
-    ngx_queue_insert_tail(&worker->moved, &moved->queue);
-    worker->nmoved++;
+    ngx_queue_insert_tail(&senders->moved, &moved->queue);
+    senders->nmoved++;
 
-    if (!worker->forget.timer_set) {
-        ngx_add_timer(&worker->forget, NGX_HTTP_RTBUS_SENDER_KEPT);
+    if (!senders->forget.timer_set) {
+        ngx_add_timer(&senders->forget, NGX_HTTP_RTBUS_SENDER_KEPT);
     }
 }
 
@@ -480,7 +503,7 @@ ngx_http_rtbus_sender_pass(ngx_http_rtbus_sender_t *sender,
     moved->until = ngx_current_msec + NGX_HTTP_RTBUS_SENDER_KEPT;
 
     ngx_queue_remove(&moved->queue);
-    ngx_queue_insert_tail(&worker->moved, &moved->queue);
+    ngx_queue_insert_tail(&worker->senders->moved, &moved->queue);
 }
 
 
@@ -552,7 +575,7 @@ ngx_http_rtbus_sender_forget(ngx_http_rtbus_sender_t *sender)
     ngx_http_rtbus_sender_free(sender, moved->worker);
 
     ngx_queue_remove(&moved->queue);
-    moved->worker->nmoved--;
+    moved->worker->senders->nmoved--;
 
     ngx_free(moved);
 }
@@ -573,7 +596,7 @@ ngx_http_rtbus_sender_free(ngx_http_rtbus_sender_t *sender,
     }
 
     if (sender->listed) {
-        ngx_rbtree_delete(&worker->senders, &sender->node.node);
+        ngx_rbtree_delete(&worker->senders->tree, &sender->node.node);
     }
 
     if (sender->auth.data) {
@@ -587,14 +610,17 @@ ngx_http_rtbus_sender_free(ngx_http_rtbus_sender_t *sender,
 static void
 ngx_http_rtbus_sender_expire(ngx_event_t *ev)
 {
-    ngx_queue_t              *q;
-    ngx_http_rtbus_moved_t   *moved;
-    ngx_http_rtbus_worker_t  *worker;
+    ngx_queue_t               *q;
+    ngx_http_rtbus_moved_t    *moved;
+    ngx_http_rtbus_senders_t  *senders;
 
-    worker = ev->data;
+    senders = ev->data;
 
-    while (!ngx_queue_empty(&worker->moved)) {
-        q = ngx_queue_head(&worker->moved);
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus: forget moved senders, n:%ui", senders->nmoved);
+
+    while (!ngx_queue_empty(&senders->moved)) {
+        q = ngx_queue_head(&senders->moved);
         moved = ngx_queue_data(q, ngx_http_rtbus_moved_t, queue);
 
         if ((ngx_msec_int_t) (moved->until - ngx_current_msec) > 0) {
@@ -610,11 +636,14 @@ ngx_http_rtbus_sender_expire(ngx_event_t *ev)
 void
 ngx_http_rtbus_sender_close(ngx_http_rtbus_worker_t *worker)
 {
-    ngx_queue_t             *q;
-    ngx_http_rtbus_moved_t  *moved;
+    ngx_queue_t               *q;
+    ngx_http_rtbus_moved_t    *moved;
+    ngx_http_rtbus_senders_t  *senders;
 
-    while (!ngx_queue_empty(&worker->moved)) {
-        q = ngx_queue_head(&worker->moved);
+    senders = worker->senders;
+
+    while (!ngx_queue_empty(&senders->moved)) {
+        q = ngx_queue_head(&senders->moved);
         moved = ngx_queue_data(q, ngx_http_rtbus_moved_t, queue);
 
         ngx_http_rtbus_sender_forget(moved->sender);

@@ -14,9 +14,10 @@
 #include "ngx_http_rtbus_command.h"
 
 
-/* the hub and its mailbox are there */
+/* the hub and its mailbox are there; NGX_OK or NGX_ERROR */
 
-void ngx_http_rtbus_sender_init(ngx_http_rtbus_worker_t *worker);
+ngx_int_t ngx_http_rtbus_sender_init(ngx_http_rtbus_worker_t *worker,
+    ngx_cycle_t *cycle);
 
 /* at the worker's exit, before the links to Redis are closed */
 

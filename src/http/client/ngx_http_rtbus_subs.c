@@ -1,6 +1,5 @@
 
 #include "ngx_http_rtbus_subs.h"
-#include "rtbus_ws.h"
 
 
 static ngx_uint_t ngx_http_rtbus_subs_behind(ngx_http_rtbus_sub_t *s,

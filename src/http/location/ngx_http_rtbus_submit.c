@@ -298,7 +298,7 @@ ngx_http_rtbus_submit_answer(ngx_http_request_t *r,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        json.len = ngx_http_rtbus_command_json(outcome, json.data);
+        json.len = ngx_http_rtbus_outcome_json(outcome, json.data);
 
         return ngx_http_rtbus_reply(r, NGX_HTTP_ACCEPTED, &json);
     }

@@ -381,6 +381,24 @@ ngx_http_rtbus_name_fits(ngx_str_t *rule, ngx_uint_t prefix, ngx_str_t *name)
 
 
 ngx_int_t
+ngx_http_rtbus_name_json(rtbus_json_value_t *value, u_char *buf,
+    ngx_str_t *channel)
+{
+    if (value->type != RTBUS_JSON_STRING
+        || rtbus_json_unquote(NULL, &value->raw) > RTBUS_CHANNEL_MAX)
+    {
+        return NGX_DECLINED;
+    }
+
+    channel->data = buf;
+    channel->len = rtbus_json_unquote(buf, &value->raw);
+
+    return (rtbus_channel_check(buf, channel->len) == RTBUS_OK) ? NGX_OK
+                                                                : NGX_DECLINED;
+}
+
+
+ngx_int_t
 ngx_http_rtbus_name_job(rtbus_json_value_t *value, u_char *buf,
     ngx_str_t *channel)
 {

@@ -82,6 +82,14 @@ ngx_uint_t ngx_http_rtbus_name_fits(ngx_str_t *rule, ngx_uint_t prefix,
     ngx_str_t *name);
 
 /*
+ * A channel from the string with its name in checked JSON.  buf has
+ * RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.
+ */
+
+ngx_int_t ngx_http_rtbus_name_json(rtbus_json_value_t *value, u_char *buf,
+    ngx_str_t *channel);
+
+/*
  * The channel of a job, "job:<id>", from the id in checked JSON: a string, or a
  * whole number up to 2^53, beyond which readers of JSON may round it.  buf has
  * RTBUS_CHANNEL_MAX bytes.  NGX_OK or NGX_DECLINED.

@@ -29,8 +29,11 @@ ngx_http_rtbus_worker_init(ngx_http_rtbus_worker_t *worker, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    ngx_http_rtbus_command_init(worker);
-    ngx_http_rtbus_sender_init(worker);
+    if (ngx_http_rtbus_command_init(worker, cycle) != NGX_OK
+        || ngx_http_rtbus_sender_init(worker, cycle) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     if (ngx_http_rtbus_session_init(worker, cycle) != NGX_OK) {
         return NGX_ERROR;
