@@ -198,8 +198,6 @@ ngx_http_rtbus_upgrade_state(ngx_http_rtbus_upgrade_t *u,
 }
 
 
-/* may a WebSocket try to get the session: _OK or _REQUEST */
-
 ngx_http_rtbus_eio_error_e
 ngx_http_rtbus_upgrade_free(ngx_http_rtbus_session_t *s)
 {

@@ -28,7 +28,7 @@ ngx_int_t ngx_http_rtbus_upgrade_request(ngx_http_request_t *r,
     ngx_str_t *sid, const ngx_http_rtbus_eio_handlers_t *handlers);
 
 
-/* may a WebSocket, of this worker or another, try to get our session */
+/* may a WebSocket, of any worker, try to get our session: _OK or _REQUEST */
 
 ngx_http_rtbus_eio_error_e ngx_http_rtbus_upgrade_free(
     ngx_http_rtbus_session_t *s);
