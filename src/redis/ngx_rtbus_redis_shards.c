@@ -49,6 +49,7 @@ ngx_rtbus_redis_shards_init(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_call_init(shards);
 
     ngx_memzero(&shards->one, sizeof(ngx_rtbus_redis_shard_t));
+    shards->one.node.name = conf->name;
 
     if (ngx_rtbus_redis_shard_init(shards, &shards->one) != NGX_OK) {
         return NGX_ERROR;

@@ -146,6 +146,25 @@ ngx_event_get_peer(ngx_peer_connection_t *pc, void *data)
 }
 
 
+/* a place of a connection that is not made */
+
+ngx_connection_t *
+ngx_get_connection(ngx_socket_t s, ngx_log_t *log)
+{
+    link_t  *link;
+
+    link = calloc(1, sizeof(link_t));
+    must(link != NULL);
+
+    link->c.fd = s;
+    link->c.read = &link->read;
+    link->c.write = &link->write;
+    link->c.log = log;
+
+    return &link->c;
+}
+
+
 ngx_int_t
 ngx_event_connect_peer(ngx_peer_connection_t *pc)
 {
@@ -211,6 +230,10 @@ ngx_close_connection(ngx_connection_t *c)
         if (fuzz_links[i] == link) {
             fuzz_links[i] = NULL;
         }
+    }
+
+    if (c->fd != fuzz_socket) {
+        must(close(c->fd) == 0);
     }
 
     free(link);
@@ -903,6 +926,7 @@ begin(void)
 
     if (ngx_cycle == NULL) {
         ngx_cycle = &fuzz_cycle;
+        fuzz_cycle.reusable_connections_n = 1;
         fuzz_cycle.log = &fuzz_log;
         fuzz_log.log_level = NGX_LOG_DEBUG_ALL|NGX_LOG_INFO;
 
@@ -921,6 +945,8 @@ begin(void)
 
         node.addrs = &addr;
         node.naddrs = 1;
+
+        ngx_str_set(&conf.name, "redis");
 
         conf.nodes = &node;
         conf.nnodes = 1;
