@@ -137,7 +137,7 @@ my $before = rss_kb(workers($t));
 my $ws = Test::RTBus::WebSocket->connect(rcvbuf => 4096,
 	path => '/large/?cursor=job:grows@0-0');
 
-ok((wait_for { error_log_count($t, qr/rtbus history of "job:grows"/) > 1 }
+ok((wait_for { error_log_count($t, qr/rtbus: history of "job:grows": entries/) > 1 }
 	'reads'), 'reads');
 
 my $most = 0;

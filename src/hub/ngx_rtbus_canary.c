@@ -135,7 +135,7 @@ ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary)
 
     age = ngx_current_msec - canary->sent;
 
-    /* what is not published yet is the other link's affair */
+    /* a message that is not published yet is a matter of the other link */
 
     if (!canary->published || age < NGX_RTBUS_CANARY_MISSING) {
         return NGX_OK;
@@ -148,7 +148,7 @@ ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary)
         return NGX_OK;
     }
 
-    /* it is behind what comes; and a worker that was busy has read little */
+    /* it is behind other messages, or a busy worker has read little so far */
 
     if (age < NGX_RTBUS_CANARY_BEHIND
         && ngx_current_msec - rc->heard < NGX_RTBUS_STAT_PERIOD)
@@ -203,6 +203,10 @@ ngx_rtbus_canary_send(ngx_rtbus_canary_t *canary)
 
     canary->number++;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, canary->log, 0,
+                   "rtbus: canary is sent, number:%uL named:%d",
+                   canary->number, canary->named);
+
     message.data = buf;
     ngx_rtbus_canary_text(canary, &message);
 
@@ -234,6 +238,10 @@ ngx_rtbus_canary_send(ngx_rtbus_canary_t *canary)
 void
 ngx_rtbus_canary_lost(ngx_rtbus_canary_t *canary)
 {
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, canary->log, 0,
+                   "rtbus: canary is lost, flying:%d proven:%d",
+                   canary->flying, canary->proven);
+
     canary->flying = 0;
 
     if (canary->proven) {
@@ -280,7 +288,7 @@ ngx_rtbus_canary_message(ngx_rtbus_redis_sub_t *rs,
 }
 
 
-/* the answer to PUBLISH, which the canary itself may be ahead of */
+/* the reply to PUBLISH; the canary itself may come back before it */
 
 static void
 ngx_rtbus_canary_sent(void *data, redisReply *reply)
@@ -299,7 +307,7 @@ ngx_rtbus_canary_sent(void *data, redisReply *reply)
         return;
     }
 
-    /* it has not taken off, so its absence says nothing of the other link */
+    /* it was not published, so its absence does not blame the other link */
 
     canary->flying = 0;
 

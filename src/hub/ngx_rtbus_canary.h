@@ -1,15 +1,15 @@
 
 /*
  * The canary of a worker: a message that it sends to itself through Redis,
- * every 5 s.  When it comes back, commands get to Redis and what is published
- * gets to this worker; a socket that looks well proves neither.
+ * every 5 s.  If it comes back, commands reach Redis and published messages
+ * reach this worker.  An open socket proves neither.
  *
  * It goes to the worker's mailbox.  In a cluster each shard has a canary, with
  * a shard channel of its own, "<mailbox>{<n>}", in one of the shard's slots.
  *
- * A canary that is still missing after two periods means that the pub/sub
- * connection is dead: it is given up and made anew.  As long as other messages
- * come it may be behind them, for a minute.
+ * If a canary is still missing after two periods, the pub/sub connection is
+ * dead and reconnects.  As long as other messages arrive, the canary may be
+ * behind them, for a minute.
  */
 
 
@@ -23,7 +23,7 @@
 
 typedef struct ngx_rtbus_canary_s  ngx_rtbus_canary_t;
 
-/* it has come back, or what it had proven does not hold any more */
+/* it has come back, or the links are not proven any more */
 typedef void (*ngx_rtbus_canary_pt)(ngx_rtbus_canary_t *canary);
 
 
@@ -66,7 +66,7 @@ void ngx_rtbus_canary_init(ngx_rtbus_canary_t *canary,
 
 void ngx_rtbus_canary_close(ngx_rtbus_canary_t *canary);
 
-/* in a cluster: the shard's slots are others now */
+/* in a cluster: the slots of the shard have changed */
 
 void ngx_rtbus_canary_name(ngx_rtbus_canary_t *canary);
 
@@ -78,13 +78,13 @@ void ngx_rtbus_canary_name(ngx_rtbus_canary_t *canary);
 ngx_int_t ngx_rtbus_canary_check(ngx_rtbus_canary_t *canary);
 
 /*
- * A connection has come up, or the mailbox has become ready: sends one at once
- * if all is there.
+ * A connection has come up, or the mailbox is ready: sends a canary at once, if
+ * both connections and the mailbox are there.
  */
 
 void ngx_rtbus_canary_send(ngx_rtbus_canary_t *canary);
 
-/* a connection is lost: nothing is proven until the next one comes back */
+/* a connection is lost: nothing is proven until the next canary is back */
 
 void ngx_rtbus_canary_lost(ngx_rtbus_canary_t *canary);
 

@@ -4,8 +4,8 @@
 
 
 /*
- * Some producers publish the same bytes to more than one channel.  The last
- * events that were forwarded are remembered in sets of some, by their hash.
+ * Some producers publish the same bytes to more than one channel.  So the last
+ * forwarded events are remembered, in small sets by their hash.
  */
 
 #define NGX_RTBUS_FORWARD_SETS     128
@@ -251,7 +251,7 @@ ngx_rtbus_forward_parse(ngx_conf_t *cf, ngx_rtbus_forward_rule_t *rule)
 }
 
 
-/* does whatever matches b match a, too */
+/* does a match all that b matches */
 
 static ngx_uint_t
 ngx_rtbus_forward_covers(ngx_rtbus_forward_rule_t *a,
@@ -415,7 +415,7 @@ ngx_rtbus_forward_message(ngx_rtbus_redis_sub_t *rs,
         return;
     }
 
-    /* what came on the channel itself came just before this */
+    /* a message on the channel itself has arrived just before this one */
 
     ch = ngx_rtbus_channel_find(hub, name);
 
@@ -431,7 +431,7 @@ ngx_rtbus_forward_message(ngx_rtbus_redis_sub_t *rs,
 
     if (reason) {
 
-        /* where it was heard, the channel itself complains */
+        /* if the worker listens to the channel, that has logged it */
 
         if (!source.heard) {
             ngx_rtbus_hub_invalid(hub, &channel, reason);
@@ -462,7 +462,7 @@ ngx_rtbus_forward_kept(ngx_rtbus_channel_t *ch, ngx_rtbus_kept_t *kept)
 {
     rtbus_event_t  event;
 
-    /* it was an event before */
+    /* it was an event when it was kept */
 
     if (ngx_rtbus_hub_parse(ch->hub, &event, kept->data, kept->len)
         == RTBUS_REASON_NONE)
@@ -561,6 +561,11 @@ ngx_rtbus_forward_event(ngx_rtbus_hub_t *hub, ngx_rtbus_source_t *source,
         if (n < fwd->nseen) {
             continue;
         }
+
+        ngx_log_debug4(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                       "rtbus: event on \"%V\" is for \"%V\", heard:%ui "
+                       "known:%d", &channel, &ch->name, source->heard,
+                       ngx_rtbus_channel_known(ch));
 
         if (only == ch) {
             ngx_rtbus_forward_deliver(ch, source, event);

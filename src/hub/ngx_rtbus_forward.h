@@ -1,16 +1,17 @@
 
 /*
- * Rules by which events of Redis channels are also handed out on a channel
- * that is made from their data: for producers and clients that do not know of
- * each other's channels.
+ * Rules that hand out events of Redis channels also on another channel, whose
+ * name is made from their data: for producers and clients that do not know each
+ * other's channels.
  *
  *   job:*  user:{userId}     data.userId "7": on channel "user:7", too
  *
- * In the other channel it is a live event, whatever it is in its own: it has
- * no position there, does not move that channel on, and is not in its stream.
+ * In the other channel it is a live event, even if it is durable in its own: it
+ * has no position there, does not advance that channel, and is not in its
+ * stream.
  *
- * A client that gets the event on its own channel, or by an earlier rule, gets
- * it there only.
+ * If a client gets the event on its own channel, or by an earlier rule, it does
+ * not get it a second time.
  */
 
 

@@ -96,6 +96,11 @@ ngx_rtbus_history_channel(ngx_rtbus_channel_t *ch)
 
     ch->fills++;
 
+    ngx_log_debug4(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                   "rtbus: history of \"%V\" is read, placed:%d fills:%ui "
+                   "again:%d", &ch->name, ch->placed, ch->fills,
+                   ch->read != NULL);
+
     if (ch->read) {
         /* what it brings may be from before the connection was lost */
         ngx_rtbus_history_stop(ch);
@@ -966,6 +971,10 @@ ngx_rtbus_history_failed(ngx_rtbus_read_t *read, redisReply *reply)
     }
 
     own = read->own;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: history of \"%V\" cannot be read, own:%ui",
+                   &ch->name, own);
 
     ngx_rtbus_history_free(read);
 

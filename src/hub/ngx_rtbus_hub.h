@@ -176,14 +176,16 @@ typedef enum {
 struct ngx_rtbus_channel_s {
     ngx_rtbus_redis_topic_t          topic;      /* its name has the prefix,
                                                     see _hub_topic() */
-    ngx_str_t                        name;       /* without the prefix */
+    ngx_str_t                        name;       /* without the prefix; may be
+                                                    read by the layer above */
     ngx_rtbus_hub_t                 *hub;
     ngx_queue_t                      subs;       /* joined */
     ngx_queue_t                      waiting;    /* not joined yet */
     ngx_queue_t                      queue;      /* of lingering channels */
     ngx_msec_t                       until;      /* end of the linger */
 
-    rtbus_pos_t                      pos;        /* of the last event */
+    rtbus_pos_t                      pos;        /* of the last event; may be
+                                                    read as well */
     uint64_t                         timestamp;  /* of that one; 0: not known */
     ngx_rtbus_read_t                *read;       /* its own, or NULL */
     ngx_queue_t                      reads;      /* for its subscribers */

@@ -8,7 +8,7 @@
 #define NGX_RTBUS_JOB_RETRY   200   /* ms */
 #define NGX_RTBUS_JOB_KEEP    600000   /* ms, of the 86400 s that keys live */
 
-/* without its owner and without Redis a job waits no longer, ms */
+/* how long a job waits that has neither its owner nor Redis, ms */
 #define NGX_RTBUS_JOB_LEFT    60000
 
 /* arguments of rtbus_job_append before the events, and those of an event */
@@ -70,7 +70,7 @@ ngx_rtbus_job_tell(ngx_rtbus_hub_t *hub, ngx_str_t *owner)
     message.data = buf;
     message.len = p - buf;
 
-    /* what is lost on its way the owner learns with its next call */
+    /* if this message is lost, the owner finds out with its next call */
 
     (void) ngx_rtbus_mailbox_send(&hub->mailbox, &id, &message,
                                   ngx_rtbus_job_told, NULL);
@@ -80,7 +80,7 @@ ngx_rtbus_job_tell(ngx_rtbus_hub_t *hub, ngx_str_t *owner)
 static void
 ngx_rtbus_job_told(void *data, redisReply *reply)
 {
-    /* there may be no such worker any more */
+    /* the worker may be gone */
 }
 
 
@@ -125,6 +125,10 @@ ngx_rtbus_job_create(ngx_rtbus_hub_t *hub, ngx_rtbus_job_claim_t *claim)
     job->timer.handler = ngx_rtbus_job_timer;
     job->timer.data = job;
     job->timer.log = hub->log;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, hub->log, 0,
+                   "rtbus: job of \"%V\" is claimed, epoch:%V",
+                   &job->channel, &job->epoch);
 
     ngx_rtbus_stat_add(hub->stat, captures, 1);
 
@@ -199,7 +203,7 @@ ngx_rtbus_job_add(ngx_rtbus_job_t *job, rtbus_str_t *name, rtbus_str_t *data,
         }
     }
 
-    /* around the data there are its name, twice at most, its id and time */
+    /* besides the data there are the name, at most twice, the id and time */
 
     len = json ? data->len : rtbus_json_quote(NULL, data->data, data->len);
 
@@ -216,7 +220,7 @@ ngx_rtbus_job_add(ngx_rtbus_job_t *job, rtbus_str_t *name, rtbus_str_t *data,
 
     ngx_memzero(arg, NGX_RTBUS_JOB_EVENT * sizeof(ngx_str_t));
 
-    /* a name that nobody else could be told is not lost for replays */
+    /* a name that clients cannot be told is kept for replays */
 
     ngx_str_set(&arg[0], "message");
 
@@ -321,6 +325,10 @@ ngx_rtbus_job_flush(ngx_rtbus_job_t *job, ngx_uint_t status,
     if (batch == NULL) {
         return NGX_ERROR;
     }
+
+    ngx_log_debug4(NGX_LOG_DEBUG_CORE, job->hub->log, 0,
+                   "rtbus: job of \"%V\" is flushed, events:%uL status:%ui "
+                   "size:%uz", &job->channel, job->events, status, batch->size);
 
     *job->last = batch;
     job->last = &batch->next;
@@ -455,7 +463,7 @@ ngx_rtbus_job_batch(ngx_rtbus_job_t *job, ngx_uint_t status,
 }
 
 
-/* all that is not under way, one behind the other */
+/* sends all batches that are not under way, in order */
 
 static void
 ngx_rtbus_job_send(ngx_rtbus_job_t *job)
@@ -501,7 +509,7 @@ ngx_rtbus_job_reply(void *data, redisReply *reply)
 
     if (batch != job->first || job->stalled) {
 
-        /* one before it has failed: it has failed, too, or is repeated */
+        /* an earlier one has failed, so this one has, too, or is repeated */
 
         if (job->nsent == 0) {
             ngx_rtbus_job_stall(job, NULL);
@@ -568,7 +576,7 @@ ngx_rtbus_job_reply(void *data, redisReply *reply)
 }
 
 
-/* it goes on from the first call that was not answered */
+/* later it continues from the first call without a reply */
 
 static void
 ngx_rtbus_job_stall(ngx_rtbus_job_t *job, redisReply *reply)
@@ -685,6 +693,10 @@ ngx_rtbus_job_free(ngx_rtbus_job_t *job)
 void
 ngx_rtbus_job_leave(ngx_rtbus_job_t *job)
 {
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, job->hub->log, 0,
+                   "rtbus: job of \"%V\" is left, over:%d sent:%ui",
+                   &job->channel, job->over, job->nsent);
+
     job->ended_handler = NULL;
     job->lost_handler = NULL;
     job->left = ngx_current_msec;
@@ -693,7 +705,7 @@ ngx_rtbus_job_leave(ngx_rtbus_job_t *job)
         && ngx_rtbus_job_flush(job, RTBUS_JOB_INTERRUPTED, NULL, NULL)
            != NGX_OK)
     {
-        /* the lease will tell */
+        /* once the lease ends, others see that the owner is gone */
         ngx_rtbus_job_drop(job);
     }
 
@@ -840,7 +852,7 @@ ngx_rtbus_job_beat(ngx_rtbus_hub_t *hub)
 }
 
 
-/* if its owner is gone, the answer is preceded by the event that says so */
+/* if its owner is gone, an event says so before the reply arrives */
 
 static void
 ngx_rtbus_job_ask(ngx_rtbus_channel_t *ch)
@@ -865,7 +877,7 @@ ngx_rtbus_job_asked(void *data, redisReply *reply)
 
     if (ngx_rtbus_job_info(ch->hub, reply, NULL, &info) != NGX_OK) {
 
-        /* at the next time, if it is watched, or with the next position */
+        /* asked again with the next beat if watched, or the next position */
 
         if (!ch->watched) {
             ch->job_epoch = 0;
@@ -873,6 +885,10 @@ ngx_rtbus_job_asked(void *data, redisReply *reply)
 
         return;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, ch->hub->log, 0,
+                   "rtbus: channel \"%V\" has a job, running:%d watched:%d",
+                   &ch->name, info.running, ch->watched);
 
     if (info.running && !ch->watched) {
         ngx_queue_insert_tail(&ch->hub->watched, &ch->job_queue);

@@ -1,7 +1,7 @@
 
 /*
- * Jobs as Redis knows them: the answers that workers of nginx capture, and
- * those of producers whose last event is marked.
+ * Jobs: the answers that workers of nginx capture.  The questions to Redis
+ * about them, and about jobs of producers, are in ngx_rtbus_job_question.
  */
 
 
@@ -12,7 +12,7 @@
 #include "ngx_rtbus_job_question.h"
 
 
-/* tells the owner of a job that it is not its any more */
+/* tells the worker that owned a job that it does not any more */
 
 void ngx_rtbus_job_tell(ngx_rtbus_hub_t *hub, ngx_str_t *owner);
 
@@ -78,9 +78,8 @@ ngx_int_t ngx_rtbus_job_begin(ngx_rtbus_job_t *job, ngx_str_t *type,
     ngx_uint_t format);
 
 /*
- * Adds an event, and text that the output grows by, to what is sent with the
- * next flush.  NGX_OK; NGX_DECLINED: it is larger than an event may be;
- * NGX_ERROR: no memory.
+ * Adds an event, or text to be appended to the output, to the next flush.
+ * NGX_OK; NGX_DECLINED: larger than an event may be; NGX_ERROR: no memory.
  */
 
 ngx_int_t ngx_rtbus_job_add(ngx_rtbus_job_t *job, rtbus_str_t *name,
@@ -88,8 +87,9 @@ ngx_int_t ngx_rtbus_job_add(ngx_rtbus_job_t *job, rtbus_str_t *name,
 ngx_int_t ngx_rtbus_job_text(ngx_rtbus_job_t *job, rtbus_str_t *text);
 
 /*
- * Sends what there is, in one call.  With a status the job ends, and takes no
- * events any more; usage and error may be empty.  NGX_OK or NGX_ERROR.
+ * Sends all that was added, in one call.  Any status but running ends the job,
+ * which takes no more events; usage and error may be NULL.  NGX_OK or
+ * NGX_ERROR.
  */
 
 ngx_int_t ngx_rtbus_job_flush(ngx_rtbus_job_t *job, ngx_uint_t status,
@@ -101,9 +101,9 @@ void ngx_rtbus_job_leave(ngx_rtbus_job_t *job);
 
 
 /*
- * For the hub, all but the first two only where there are captures: a channel
- * of another epoch is asked for its job, and one whose job runs at each beat,
- * as long as somebody listens to it.
+ * For ngx_rtbus_listen and ngx_rtbus_link.  If there are captures, Redis is
+ * asked for the job of a channel when its epoch changes, and at each beat while
+ * the job runs and the channel has subscribers.
  */
 
 void ngx_rtbus_job_init(ngx_rtbus_hub_t *hub);

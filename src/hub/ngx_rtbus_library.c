@@ -153,7 +153,7 @@ ngx_rtbus_library_loaded(void *data, redisReply *reply)
     if (reply->type == REDIS_REPLY_ERROR) {
 
         if (ngx_strstr(reply->str, "already exists") == NULL) {
-            /* whether that matters is seen by the version */
+            /* the check of the version tells whether it matters */
             ngx_log_error(NGX_LOG_INFO, library->all->log, 0,
                           "rtbus: Redis refused the function library: %s",
                           reply->str);

@@ -1,8 +1,8 @@
 
 /*
- * The function library in Redis (conf/rtbus.lua, a part of the module): what
- * the server has is looked at after each connect, and what it lacks or has in
- * an older version is loaded.
+ * The function library in Redis (conf/rtbus.lua, a part of the module).  After
+ * each connect the version in the server is checked; if the library is missing
+ * or older, it is loaded.
  */
 
 
@@ -40,7 +40,7 @@ typedef struct {
     ngx_queue_t               queue;        /* all->servers */
     ngx_rtbus_libraries_t    *all;
     ngx_rtbus_redis_cmd_t    *cmd;
-    unsigned                  asked:1;      /* loaded already, now it counts */
+    unsigned                  asked:1;      /* loaded, and checked once more */
     unsigned                  complained:1; /* once per outage */
     unsigned                  seen:1;       /* it was there once */
     unsigned                  lost:1;       /* ... and is not now; may be read
@@ -66,13 +66,13 @@ void ngx_rtbus_library_close(ngx_rtbus_library_t *library);
 
 void ngx_rtbus_library_check(ngx_rtbus_library_t *library);
 
-/* whether what was there is there yet, to be called now and then */
+/* checks that the library is still there; to be called periodically */
 
 void ngx_rtbus_library_look(ngx_rtbus_library_t *library);
 
 /*
- * A server has answered that it does not have a function: all that are there
- * are looked at, and loaded if they may be, at most once a second.
+ * A server has answered that it does not have a function: at most once a
+ * second, the library is checked in all servers, and loaded if that is allowed.
  */
 
 void ngx_rtbus_library_lost(ngx_rtbus_libraries_t *all);

@@ -290,6 +290,10 @@ ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 
     mb = ngx_rtbus_mailbox_topic(topic);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, mb->log, 0,
+                   "rtbus: mailbox is up, topic:%d plain:%d",
+                   mb->topic.ready, mb->plain.ready);
+
     if (!mb->topic.ready || (mb->shards->cluster && !mb->plain.ready)) {
         return;
     }
@@ -304,7 +308,7 @@ ngx_rtbus_mailbox_up(ngx_rtbus_redis_sub_t *rs, ngx_rtbus_redis_topic_t *topic)
 }
 
 
-/* refused by Redis, or the connection is lost: in time there is another try */
+/* refused by Redis, or the connection is lost; it is tried again later */
 
 static void
 ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
@@ -314,6 +318,10 @@ ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
 
     mb = ngx_rtbus_mailbox_topic(topic);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, mb->log, 0,
+                   "rtbus: mailbox is down, ready:%d losses:%ui",
+                   mb->ready, mb->losses);
+
     mb->ready = 0;
     mb->losses++;
 
@@ -321,7 +329,7 @@ ngx_rtbus_mailbox_down(ngx_rtbus_redis_sub_t *rs,
 }
 
 
-/* those who send to the shard channel insist on a receiver for a while */
+/* senders to the shard channel insist on a receiver for a while */
 
 static void
 ngx_rtbus_mailbox_handed_over(ngx_rtbus_redis_sub_t *rs,

@@ -1,18 +1,18 @@
 
 /*
- * The mailbox of a worker: a pub/sub channel of its own in Redis, by which
- * producers answer commands and workers of all nodes talk to each other.
+ * The mailbox of a worker: a pub/sub channel of its own in Redis.  Producers
+ * answer commands with it, and workers of all nodes talk to each other.
  *
  *   <prefix>rtbus:worker:<id>     one JSON object per message
  *
- * What a message is for is seen by its members: each user of the mailbox owns
+ * The members of a message say what it is for: each user of the mailbox owns
  * one member name, such as "ack" or "sid", and gets the messages that have it.
  *
- * Delivery is at most once.  Whoever waits for a message needs a timeout.
+ * Delivery is at most once.  A caller that waits for a message needs a timeout.
  *
- * In a cluster producers answer with PUBLISH, as everywhere, which all nodes
- * pass on.  Workers use SPUBLISH, so that the number of receivers is known, and
- * only one node has the message.  A mailbox is subscribed to in both ways.
+ * In a cluster, producers still answer with PUBLISH, which all nodes pass on.
+ * Workers use SPUBLISH: it returns the number of receivers, and only one node
+ * gets the message.  A worker subscribes to its mailbox in both ways.
  */
 
 
@@ -75,7 +75,7 @@ struct ngx_rtbus_mailbox_s {
     ngx_str_t                  id;
     ngx_str_t                  name;      /* with the prefix: for "reply" */
     unsigned                   ready:1;   /* messages reach us */
-    ngx_uint_t                 losses;    /* so often that came to an end */
+    ngx_uint_t                 losses;    /* times it stopped being ready */
 
     /* private */
 
@@ -95,9 +95,9 @@ struct ngx_rtbus_mailbox_s {
 
 
 /*
- * Subscribes to a new mailbox, under an id that no worker had before.  mb is
- * zeroed memory that lives as long as the worker, prefix too.  NGX_OK or
- * NGX_ERROR.
+ * Subscribes to a new mailbox, with an id that no worker had before.  mb is
+ * zeroed memory that lives as long as the worker, and so does the prefix.
+ * NGX_OK or NGX_ERROR.
  */
 
 ngx_int_t ngx_rtbus_mailbox_init(ngx_rtbus_mailbox_t *mb,
@@ -114,9 +114,9 @@ void ngx_rtbus_mailbox_handle(ngx_rtbus_mailbox_t *mb, const char *member,
     ngx_rtbus_mailbox_pt handler, void *data);
 
 /*
- * NGX_OK: messages get through, both ways; NGX_DECLINED: Redis is away or does
- * not want us; NGX_AGAIN: it will be one of these soon, as the worker has just
- * started or has just found Redis again
+ * NGX_OK: messages get through, both ways; NGX_DECLINED: Redis is away or
+ * refuses; NGX_AGAIN: one of these soon, since the worker has just started or
+ * has just reconnected.
  */
 
 ngx_int_t ngx_rtbus_mailbox_state(ngx_rtbus_mailbox_t *mb);
@@ -143,8 +143,8 @@ ngx_uint_t ngx_rtbus_mailbox_channel(ngx_str_t *channel);
 
 /*
  * Sends a message, one JSON object, to the mailbox of that id.  The reply is
- * the number of its receivers: with 0 there is no such worker (any more).
- * Answers as ngx_rtbus_redis_call(); NULL as well if the id is none.
+ * the number of receivers: 0 if that worker does not exist, or not any more.
+ * Returns as ngx_rtbus_redis_call() does; NULL also if the id is invalid.
  */
 
 ngx_rtbus_redis_call_t *ngx_rtbus_mailbox_send(ngx_rtbus_mailbox_t *mb,

@@ -1,7 +1,7 @@
 
 /*
- * Whose a channel is: the user that its state names in "userId".  A state
- * without one, or no state, is nobody's.
+ * The owner of a channel: the user that its state names in "userId".  Without
+ * a state, or without "userId" in it, the channel has no owner.
  */
 
 
@@ -13,25 +13,27 @@
 
 
 /*
- * NGX_OK: the user's; NGX_DECLINED: another's or nobody's; NGX_ERROR: Redis is
- * away or has refused to say.  The question is no more when this is called.
+ * NGX_OK: the user is the owner; NGX_DECLINED: another user, or no owner;
+ * NGX_ERROR: Redis is away or has refused to answer.  The question is freed
+ * already.
  */
 typedef void (*ngx_rtbus_owner_pt)(void *data, ngx_int_t rc);
 
 
 /*
- * Asks whether a channel (checked name, without prefix) is the user's; claim:
- * one that is nobody's becomes the user's first, in the same step.  Answers the
- * question, to be cancelled if its data dies before the handler was called;
- * NULL: Redis is away or there is no memory, and the handler will not be
- * called.  It is never called from within.  The strings need not stay.
+ * Asks whether the user owns a channel (checked name, without prefix).  claim:
+ * a channel without an owner becomes the user's first, in the same step.
+ * Returns the question, which must be cancelled if its data dies before the
+ * handler is called; NULL: Redis is away or there is no memory, and the handler
+ * will not be called.  It is never called from within.  The strings need not
+ * stay.
  */
 
 ngx_rtbus_owner_t *ngx_rtbus_owner_ask(ngx_rtbus_hub_t *hub,
     ngx_str_t *channel, ngx_str_t *user, ngx_uint_t claim,
     ngx_rtbus_owner_pt handler, void *data);
 
-/* the handler will not be called; a claim may still be made */
+/* the handler will not be called; a claim may still succeed */
 
 void ngx_rtbus_owner_cancel(ngx_rtbus_owner_t *owner);
 

@@ -14,8 +14,8 @@
 
 
 /*
- * As ngx_rtbus_redis_cmd_call(), to the shard of the key, which is the first
- * argument, of XINFO the second and of FCALL the third one.
+ * As ngx_rtbus_redis_cmd_call(), to the shard of the key: the first argument,
+ * but the second one of XINFO, and the third one of FCALL.
  */
 
 ngx_rtbus_redis_call_t *ngx_rtbus_redis_call(ngx_rtbus_redis_shards_t *shards,
@@ -23,8 +23,8 @@ ngx_rtbus_redis_call_t *ngx_rtbus_redis_call(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_call_pt handler, void *data);
 
 /*
- * In a cluster: a message that nobody has received is sent again for a second,
- * since its receiver may be on its way from one shard to another one.
+ * In a cluster: for a second, a message without a receiver is sent again, since
+ * the receiver may be moving from one shard to another.
  */
 
 void ngx_rtbus_redis_call_insist(ngx_rtbus_redis_call_t *call);
@@ -34,7 +34,7 @@ void ngx_rtbus_redis_call_insist(ngx_rtbus_redis_call_t *call);
 
 void ngx_rtbus_redis_call_init(ngx_rtbus_redis_shards_t *shards);
 
-/* all that wait fail; shards->closed is set */
+/* waiting calls fail; shards->closed is set */
 
 void ngx_rtbus_redis_call_close(ngx_rtbus_redis_shards_t *shards);
 
@@ -43,11 +43,11 @@ void ngx_rtbus_redis_call_close(ngx_rtbus_redis_shards_t *shards);
 void ngx_rtbus_redis_call_wait(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_call_t *call);
 
-/* sends what has waited for long enough, if it can be sent by now */
+/* sends the calls that have waited long enough and can be sent */
 
 void ngx_rtbus_redis_call_go(ngx_rtbus_redis_shards_t *shards);
 
-/* is there a call that waits for this shard */
+/* does a call wait for this shard */
 
 ngx_uint_t ngx_rtbus_redis_call_awaited(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_shard_t *shard);

@@ -2,14 +2,14 @@
 /*
  * The command connection: pipelined calls, each with a handler of its reply.
  *
- * A call fails when the connection is lost, or when Redis has been silent for
- * command_timeout while the reply is due; then the connection is given up as a
- * whole, since replies come in order.  As long as bytes arrive, a reply that is
- * behind others is waited for.  Until then a call keeps a leaving worker alive,
- * since a client may wait for the answer.
+ * A call fails if the connection is lost, or if Redis is silent for
+ * command_timeout while the reply is due.  Then the whole connection fails,
+ * since replies come in order.  As long as bytes arrive, the call keeps
+ * waiting.  A call keeps a leaving worker alive, since a client may wait for
+ * the reply.
  *
- * A failed command may or may not have been carried out: whoever repeats one
- * must know that it can be repeated.
+ * A failed command may or may not have been executed: the caller must know
+ * whether it is safe to repeat.
  */
 
 
@@ -32,8 +32,8 @@ typedef struct ngx_rtbus_redis_call_s  ngx_rtbus_redis_call_t;
 typedef void (*ngx_rtbus_redis_call_pt)(void *data, redisReply *reply);
 
 /*
- * The connection has come up, is lost or, at first, cannot be made: conn.up and
- * conn.failing say which.
+ * The connection has come up, is lost or, the first time, cannot be made: see
+ * conn.up and conn.failing.
  */
 typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 
@@ -41,15 +41,15 @@ typedef void (*ngx_rtbus_redis_cmd_changed_pt)(ngx_rtbus_redis_cmd_t *rm);
 typedef void (*ngx_rtbus_redis_cmd_demoted_pt)(ngx_rtbus_redis_cmd_t *rm);
 
 /*
- * An error reply to a kept call, or 0 where it insists on more.  NGX_OK: the
- * call is the handler's from now on; NGX_DECLINED: it is for who has called;
- * NGX_ABORT: the call has failed.
+ * An error reply to a kept call, or 0 if the call insists on a receiver.
+ * NGX_OK: the handler owns the call from now on; NGX_DECLINED: the caller gets
+ * the reply; NGX_ABORT: the call has failed.
  */
 typedef ngx_int_t (*ngx_rtbus_redis_cmd_error_pt)(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_t *call, redisReply *reply);
 
 
-/* a copy of a command that another server may have to be sent */
+/* a copy of a command that may have to be sent to another server */
 
 typedef struct {
     int                             argc;
@@ -107,8 +107,8 @@ ngx_int_t ngx_rtbus_redis_cmd_init(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_conf_t *conf, ngx_log_t *log);
 
 /*
- * Queues one command.  Answers the call, to be cancelled if its data dies
- * before the reply is there; NULL: the connection is down or there is no
+ * Queues one command.  Returns the call, which must be cancelled if its data
+ * dies before the reply arrives; NULL: the connection is down or there is no
  * memory, and the handler will not be called.
  */
 
@@ -117,7 +117,7 @@ ngx_rtbus_redis_call_t *ngx_rtbus_redis_cmd_call(ngx_rtbus_redis_cmd_t *rm,
     ngx_rtbus_redis_call_pt handler, void *data);
 
 /*
- * The handler will not be called; the command itself may still be carried out.
+ * The handler will not be called; the command itself may still be executed.
  * Only for a call whose handler has not returned yet.
  */
 

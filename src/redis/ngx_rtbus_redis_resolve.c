@@ -205,6 +205,10 @@ ngx_rtbus_redis_resolve_ask(ngx_rtbus_redis_resolve_t *rr)
         return;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, rr->log, 0,
+                   "rtbus: redis resolves \"%V\", failing:%d",
+                   &rr->host, rr->failing);
+
     ctx->name = rr->host;
     ctx->handler = ngx_rtbus_redis_resolve_handler;
     ctx->data = rr;
@@ -233,7 +237,7 @@ ngx_rtbus_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
     rr = ctx->data;
 
     ngx_log_debug3(NGX_LOG_DEBUG_EVENT, rr->log, 0,
-                   "rtbus: redis resolved \"%V\", state:%i, addresses:%ui",
+                   "rtbus: redis resolved \"%V\", state:%i addresses:%ui",
                    &rr->host, ctx->state, ctx->naddrs);
 
     n = ngx_min(ctx->naddrs, NGX_RTBUS_REDIS_RESOLVE_MAX);

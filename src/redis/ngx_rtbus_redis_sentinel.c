@@ -5,7 +5,7 @@
 
 #define NGX_RTBUS_REDIS_SENTINEL_CHANNEL  "+switch-master"
 
-/* ms between questions that nothing but time has brought about */
+/* ms between periodic questions */
 #define NGX_RTBUS_REDIS_SENTINEL_PERIOD   10000
 
 /* so many attempts at the master that it names are made before a sentinel is
@@ -159,7 +159,7 @@ ngx_rtbus_redis_sentinel_locate(ngx_rtbus_redis_conn_t *rc)
 
     if (rn->conn.failing && !rc->failing) {
 
-        /* it has to tell that Redis is away */
+        /* this connection must find out and report that Redis is away */
 
         ngx_rtbus_redis_conn_located(rc, NULL, "no sentinel");
         return;
@@ -210,7 +210,7 @@ ngx_rtbus_redis_sentinel_role(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 }
 
 
-/* of our own connection */
+/* locates our own connection, to the next sentinel */
 
 static void
 ngx_rtbus_redis_sentinel_next(ngx_rtbus_redis_conn_t *rc)
@@ -256,7 +256,7 @@ ngx_rtbus_redis_sentinel_up(ngx_rtbus_redis_conn_t *rc)
 
     rn = rc->data;
 
-    /* what fails now is found out with the next question */
+    /* a failure is noticed with the next question */
 
     (void) ngx_rtbus_redis_sentinel_subscribe(rn, "SUBSCRIBE");
 
@@ -349,7 +349,7 @@ ngx_rtbus_redis_sentinel_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
 }
 
 
-/* who asks from now on waits until there is one */
+/* connections that ask from now on wait until a sentinel is there */
 
 static void
 ngx_rtbus_redis_sentinel_failed(ngx_rtbus_redis_conn_t *rc)
@@ -380,6 +380,9 @@ ngx_rtbus_redis_sentinel_ask(ngx_rtbus_redis_sentinel_t *rn)
         ngx_rtbus_redis_conn_break(&rn->conn, "cannot send");
         return;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, &rn->conn.log, 0,
+                   "rtbus: redis sentinel is asked, useless:%ui", rn->useless);
 
     rn->asking = 1;
 

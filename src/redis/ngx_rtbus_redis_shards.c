@@ -274,8 +274,8 @@ ngx_rtbus_redis_shards_timer(ngx_event_t *ev)
 
 
 /*
- * MOVED <slot> <host>:<port>, and ASK likewise; the host may be empty.  Or a
- * message was received by nobody.
+ * MOVED <slot> <host>:<port>, or ASK in the same form; the host may be empty.
+ * Or nobody has received a message.
  */
 
 static ngx_int_t
@@ -304,7 +304,7 @@ ngx_rtbus_redis_shards_error(ngx_rtbus_redis_cmd_t *rm,
 
     if (reply->type == REDIS_REPLY_INTEGER) {
 
-        /* it may have been between two subscriptions */
+        /* the receiver may have been between two subscriptions */
 
         if ((ngx_msec_int_t) (kept->insist - ngx_current_msec) <= 0) {
             return NGX_DECLINED;
@@ -321,7 +321,7 @@ ngx_rtbus_redis_shards_error(ngx_rtbus_redis_cmd_t *rm,
 
     if (ngx_rtbus_redis_is(reply, "CLUSTERDOWN")) {
 
-        /* it does not know, others may */
+        /* this node does not know, others may */
 
         ngx_rtbus_redis_slots_refresh(shards, NULL);
         return NGX_ABORT;
@@ -388,7 +388,7 @@ ngx_rtbus_redis_shards_error(ngx_rtbus_redis_cmd_t *rm,
 }
 
 
-/* closes what has no slots any more, or nothing to do */
+/* closes shards that have no slots any more, or that are idle */
 
 static void
 ngx_rtbus_redis_shards_sweep(ngx_event_t *ev)
@@ -425,7 +425,7 @@ ngx_rtbus_redis_shards_sweep(ngx_event_t *ev)
 
         if (shard->open) {
 
-            /* its answers may still come */
+            /* its replies may still arrive */
 
             if (shard->cmd.first
                 || shard->sub.topics.n > shard->sub.nfixed

@@ -8,13 +8,13 @@
 #define NGX_RTBUS_REDIS_SLOTS_MIN     250
 #define NGX_RTBUS_REDIS_SLOTS_MAX     1000
 
-/* ... when there is no reason but time */
+/* ... without any other reason */
 #define NGX_RTBUS_REDIS_SLOTS_LOOK    10000
 
-/* nodes with links that are out of their cluster, before others are asked */
+/* linked nodes that may be cut off before a node of the URL is asked */
 #define NGX_RTBUS_REDIS_SLOTS_VAIN    2
 
-/* times that one node is believed while no shard can be reached */
+/* times that a seed is asked while no shard can be reached */
 #define NGX_RTBUS_REDIS_SLOTS_SEED    4
 
 #define NGX_RTBUS_REDIS_SLOTS_LOG     60    /* s between refusals in the log */
@@ -137,10 +137,14 @@ ngx_rtbus_redis_slots_refresh(ngx_rtbus_redis_shards_t *shards,
         return;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, shards->log, 0,
+                   "rtbus: redis slots may have changed, told:%d delay:%M",
+                   shard != NULL, shards->delay);
+
     elapsed = ngx_current_msec - shards->last;
     delay = (elapsed < shards->delay) ? shards->delay - elapsed : 0;
 
-    /* it may be set for a look that has time */
+    /* it may be set for a later, periodic look */
 
     if (shards->refresh.timer_set
         && (ngx_msec_int_t) (shards->refresh.timer.key - ngx_current_msec)
@@ -219,7 +223,7 @@ ngx_rtbus_redis_slots_whom(ngx_rtbus_redis_shards_t *shards)
     if (shards->vain >= NGX_RTBUS_REDIS_SLOTS_VAIN
         && (!shards->seeding || shards->seed.conn.up))
     {
-        /* those that there are links to do not know, a node of the URL may */
+        /* the linked nodes do not know, a node of the URL may */
 
         return shards->seeding ? &shards->seed : NULL;
     }
@@ -254,8 +258,8 @@ ngx_rtbus_redis_slots_whom(ngx_rtbus_redis_shards_t *shards)
 
 
 /*
- * A node that is cut off from the others has the map of that time.  Who may not
- * be asked is believed.
+ * A node that is cut off from the others has an old map.  If the user may not
+ * call CLUSTER INFO, the node is believed.
  */
 
 static void
@@ -339,7 +343,7 @@ ngx_rtbus_redis_slots_told(void *data, redisReply *reply)
         ngx_rtbus_redis_slots_seed_close(shards);
     }
 
-    /* a node may be wrong without a sign of it */
+    /* a node may be wrong without any sign of it */
 
     ngx_rtbus_redis_slots_visit(shards);
 
@@ -349,7 +353,7 @@ ngx_rtbus_redis_slots_told(void *data, redisReply *reply)
 }
 
 
-/* what it says proves nothing: another node is asked */
+/* its map may be old: another node is asked */
 
 static void
 ngx_rtbus_redis_slots_doubt(ngx_rtbus_redis_shards_t *shards,
@@ -367,7 +371,7 @@ ngx_rtbus_redis_slots_doubt(ngx_rtbus_redis_shards_t *shards,
 }
 
 
-/* has links to one more master, so that all of them are asked in turn */
+/* opens one more master, so that all of them are asked in turn */
 
 static void
 ngx_rtbus_redis_slots_visit(ngx_rtbus_redis_shards_t *shards)
@@ -410,7 +414,7 @@ ngx_rtbus_redis_slots_complain(ngx_rtbus_redis_shards_t *shards,
 }
 
 
-/* what is known cannot be all of it */
+/* is the map incomplete, or a master away */
 
 static ngx_uint_t
 ngx_rtbus_redis_slots_trouble(ngx_rtbus_redis_shards_t *shards)
@@ -525,7 +529,7 @@ ngx_rtbus_redis_slots_range(ngx_rtbus_redis_shards_t *shards,
         host.data = (u_char *) node->element[0]->str;
 
         if (host.len == 1 && host.data[0] == '?') {
-            /* it should have a name and has none */
+            /* the node prefers a name and does not have one */
             host.len = 0;
         }
     }
@@ -607,7 +611,7 @@ ngx_rtbus_redis_slots_assign(ngx_rtbus_redis_shards_t *shards,
         shard = ngx_queue_data(q, ngx_rtbus_redis_shard_t, queue);
     }
 
-    /* each master is to have the library, whoever needs it first */
+    /* each master gets the library before the first call to it */
 
     for (q = ngx_queue_head(&shards->all);
          q != ngx_queue_sentinel(&shards->all);
@@ -631,7 +635,7 @@ ngx_rtbus_redis_slots_assign(ngx_rtbus_redis_shards_t *shards,
         shards->handlers->failed(&shards->one);
     }
 
-    /* those without slots are closed; not from within their own handlers */
+    /* shards without slots are closed, but not within their handlers */
 
     ngx_add_timer(&shards->sweep, 0);
 }
@@ -661,7 +665,7 @@ ngx_rtbus_redis_slots_hand_over(ngx_rtbus_redis_shards_t *shards,
 
         if (topic->plain && listed) {
 
-            /* it is for all nodes, and nothing comes while it moves */
+            /* any node will do, and messages would be lost in a move */
 
             continue;
         }
@@ -679,7 +683,7 @@ ngx_rtbus_redis_slots_hand_over(ngx_rtbus_redis_shards_t *shards,
 }
 
 
-/* the link to some node of the URL */
+/* the link to a node of the URL */
 
 static void
 ngx_rtbus_redis_slots_seed_locate(ngx_rtbus_redis_conn_t *rc)
@@ -702,6 +706,10 @@ ngx_rtbus_redis_slots_seed_changed(ngx_rtbus_redis_cmd_t *rm)
     ngx_rtbus_redis_shards_t  *shards;
 
     shards = ngx_queue_data(rm, ngx_rtbus_redis_shards_t, seed);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, shards->log, 0,
+                   "rtbus: redis seed, up:%d node:%ui",
+                   rm->conn.up, shards->node);
 
     if (rm->conn.up) {
         shards->seeded = 0;

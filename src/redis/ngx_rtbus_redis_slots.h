@@ -1,8 +1,8 @@
 
 /*
- * Who has which slots of a cluster: CLUSTER SLOTS is asked of a shard, or of a
- * node of the URL (the seed) when there is no other link, and topics are handed
- * over to those who have their slots by then.
+ * Which shard has which slots of a cluster.  CLUSTER SLOTS is sent to a shard,
+ * or to a node of the URL (the seed) if there is no other link; topics are
+ * handed over to the shards that have their slots now.
  */
 
 
@@ -16,12 +16,12 @@
 void ngx_rtbus_redis_slots_init(ngx_rtbus_redis_shards_t *shards);
 void ngx_rtbus_redis_slots_close(ngx_rtbus_redis_shards_t *shards);
 
-/* asks, soon; shard: it knows something, or NULL */
+/* asks soon; shard: one that has reported a change, or NULL */
 
 void ngx_rtbus_redis_slots_refresh(ngx_rtbus_redis_shards_t *shards,
     ngx_rtbus_redis_shard_t *shard);
 
-/* a shard can be asked: the link to the node of the URL is not needed */
+/* a shard can be asked: the seed is not needed any more */
 
 void ngx_rtbus_redis_slots_seeded(ngx_rtbus_redis_shards_t *shards);
 

@@ -202,6 +202,10 @@ void
 ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic)
 {
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, &rs->conn.log, 0,
+                   "rtbus: redis topic \"%V\" is removed, ready:%d number:%uL",
+                   &topic->name, topic->ready, topic->number);
+
     ngx_rtbus_redis_topics_remove(topic->plain ? &rs->plains : &rs->topics,
                                   topic);
 
@@ -274,8 +278,8 @@ ngx_rtbus_redis_sub_retry(ngx_rtbus_redis_sub_t *rs)
 
 
 /*
- * Takes the place of a topic in the row of those to be confirmed, so that it
- * can be told whose an error is.
+ * Replaces a removed topic in the queue of those to be confirmed, so that an
+ * error reply can be assigned to its topic.
  */
 
 static void
@@ -368,6 +372,10 @@ ngx_rtbus_redis_sub_up(ngx_rtbus_redis_conn_t *rc)
 
     rs->started = 1;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis sub up, topics:%ui patterns:%ui",
+                   rs->topics.n, rs->patterns.n);
+
     ngx_post_event(&rs->batch, &ngx_posted_events);
 
     if (rs->changed_handler) {
@@ -384,6 +392,11 @@ ngx_rtbus_redis_sub_down(ngx_rtbus_redis_conn_t *rc, const char *reason)
     ngx_rtbus_redis_topic_t  *topic;
 
     rs = rc->data;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, &rc->log, 0,
+                   "rtbus: redis sub down, topics:%ui requested:%uL "
+                   "confirmed:%uL", rs->topics.n, rs->requested,
+                   rs->confirmed);
 
     if (rs->batch.posted) {
         ngx_delete_posted_event(&rs->batch);
@@ -525,7 +538,7 @@ ngx_rtbus_redis_sub_reply(ngx_rtbus_redis_conn_t *rc, redisReply *reply)
 }
 
 
-/* what follows the kind, all of it strings */
+/* the strings that follow the kind */
 
 static ngx_int_t
 ngx_rtbus_redis_sub_strings(redisReply *reply, ngx_str_t *str)
@@ -583,7 +596,7 @@ ngx_rtbus_redis_sub_raw(ngx_rtbus_redis_conn_t *rc, u_char *buf, size_t len)
 }
 
 
-/* in a cluster what is not of a shard is for the plain topics */
+/* in a cluster, messages without a shard are for the plain topics */
 
 static void
 ngx_rtbus_redis_sub_message(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name,
@@ -624,8 +637,8 @@ ngx_rtbus_redis_sub_pmessage(ngx_rtbus_redis_sub_t *rs, ngx_str_t *pattern,
 
 
 /*
- * The slot of a shard channel has moved.  Where the topic is not ready it is
- * the answer to an earlier SUNSUBSCRIBE of the same name.
+ * The slot of a shard channel has moved.  If the topic is not ready, this is
+ * the reply to an earlier SUNSUBSCRIBE of the same name.
  */
 
 static void
@@ -655,7 +668,7 @@ ngx_rtbus_redis_sub_ended(ngx_rtbus_redis_sub_t *rs, ngx_str_t *name)
 }
 
 
-/* is it that the shard channel is with another server, now or soon */
+/* does the error say that another server has the shard channel, or will */
 
 static ngx_uint_t
 ngx_rtbus_redis_sub_redirect(redisReply *error)
@@ -667,7 +680,7 @@ ngx_rtbus_redis_sub_redirect(redisReply *error)
 
 
 /*
- * The answer to one SUBSCRIBE, PSUBSCRIBE or UNSUBSCRIBE, in the order of the
+ * The reply to one SUBSCRIBE, PSUBSCRIBE or UNSUBSCRIBE, in the order of the
  * commands.
  */
 
@@ -737,6 +750,10 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
     if (rs->cluster && ngx_rtbus_redis_sub_redirect(error)
         && topic->moves < NGX_RTBUS_REDIS_SUB_MOVES)
     {
+        ngx_log_debug3(NGX_LOG_DEBUG_EVENT, &rs->conn.log, 0,
+                       "rtbus: redis topic \"%V\" is elsewhere, moves:%d: %s",
+                       &topic->name, topic->moves, error->str);
+
         topic->moves++;
         ngx_queue_insert_tail(&rs->elsewhere, q);
 
@@ -784,7 +801,7 @@ ngx_rtbus_redis_sub_confirm(ngx_rtbus_redis_sub_t *rs, redisReply *error)
         && ngx_strncmp(error->str, "ERR unknown command", 19) == 0)
     {
         ngx_log_error(NGX_LOG_ERR, &rs->conn.log, 0,
-                      "rtbus: a cluster needs Redis 7.0 or newer, with "
+                      "rtbus: it takes Redis 7.0 or newer for a cluster, with "
                       "shard channels and functions");
     }
 
@@ -879,7 +896,7 @@ ngx_rtbus_redis_sub_write(ngx_rtbus_redis_sub_t *rs, ngx_str_t *command,
     rv = ngx_rtbus_redis_conn_send(&rs->conn, 2, argv, len);
 
     if (rv == NGX_ERROR) {
-        /* Redis would go on with what it was not told of */
+        /* Redis and the worker would disagree on what is subscribed */
         ngx_rtbus_redis_conn_break(&rs->conn, "cannot send");
     }
 

@@ -20,8 +20,8 @@
  * not have, or that it has given away, waits for ngx_rtbus_redis_sub_retry() or
  * ngx_rtbus_redis_sub_move().
  *
- * The connection is lost when a confirmation is due and Redis has been silent
- * for command_timeout.
+ * If a confirmation is due and Redis is silent for command_timeout, the
+ * connection fails.
  */
 
 
@@ -50,8 +50,8 @@ struct ngx_rtbus_redis_pattern_s {
 
 
 /*
- * The connection has come up, is lost or, at first, cannot be made: conn.up and
- * conn.failing say which.
+ * The connection has come up, is lost or, the first time, cannot be made: see
+ * conn.up and conn.failing.
  */
 typedef void (*ngx_rtbus_redis_sub_changed_pt)(ngx_rtbus_redis_sub_t *rs);
 
@@ -113,9 +113,9 @@ ngx_rtbus_redis_topic_t *ngx_rtbus_redis_sub_lookup(ngx_rtbus_redis_sub_t *rs,
     ngx_str_t *name, uint32_t hash);
 
 /*
- * Adds a zeroed topic whose name and handlers are set (the caller has looked
- * up that the name is new); it stays where it is until removed.  Whether Redis
- * is up does not matter.  ready or refused follows, never from within the call.
+ * Adds a zeroed topic whose name and handlers are set; the caller has checked
+ * that the name is new.  Its memory must stay until it is removed.  Redis may
+ * be away.  ready or refused follows, never from within the call.
  */
 
 void ngx_rtbus_redis_sub_add(ngx_rtbus_redis_sub_t *rs,
@@ -139,7 +139,7 @@ void ngx_rtbus_redis_sub_add_pattern(ngx_rtbus_redis_sub_t *rs,
 void ngx_rtbus_redis_sub_remove(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic);
 
-/* hands a topic, none of a pattern, over to another one */
+/* hands a topic that is not a pattern over to another connection */
 
 void ngx_rtbus_redis_sub_move(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_redis_topic_t *topic, ngx_rtbus_redis_sub_t *to);
