@@ -16,13 +16,15 @@ use Test::Nginx;
 use Test::RTBus::Answer;
 use Test::RTBus::Redis;
 
+use HTTP::Tiny;
+
 ###############################################################################
 
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http rewrite /)
-	->has_daemon('redis-server')->plan(78);
+	->has_daemon('redis-server')->plan(80);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -197,6 +199,21 @@ for my $case (
 	my @events = ask($path)->finish() =~ /\n\n/g;
 	is(@events, $n, $path);
 }
+
+# one after the other, on one connection
+
+my $http = HTTP::Tiny->new(keep_alive => 1);
+my @same;
+
+for (1 .. 3) {
+	my $got = $http->get('http://127.0.0.1:' . port(8080) . '/seq?job=1');
+
+	push @same, [ $got->{content}, $http->{handle}
+		&& $http->{handle}{fh}->sockport() ];
+}
+
+ok($same[0][1], 'a connection is open behind a replay');
+is_deeply([ @same[1, 2] ], [ @same[0, 0] ], 'a connection is kept');
 
 for my $case (
 	[ "/after?job=1&after=$epoch-3", 204 ],
