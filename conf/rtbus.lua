@@ -1789,7 +1789,16 @@ local function job_append(keys, args)
         return { 'over', 'replaced' }
     end
 
+    -- calls are sent one behind the other: if their answers were lost, all of
+    -- them come again, from the first one on
+
+    local again = (tonumber(s[4]) or 0) >= before + count
+
     if s[2] ~= 'running' or s[3] ~= owner then
+
+        if status == '' and s[2] == 'completed' and again then
+            return { 'ok', total }
+        end
 
         if status ~= '' and s[2] == status and s[4] == total then
             return { 'ok', total }
@@ -1806,7 +1815,7 @@ local function job_append(keys, args)
 
     if s[4] ~= before then
 
-        if s[4] ~= total then
+        if not again then
             return { 'over', 'lost' }
         end
 

@@ -25,7 +25,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/ http proxy rewrite /)
-	->has_daemon('redis-server')->plan(196);
+	->has_daemon('redis-server')->plan(204);
 
 my $redis = Test::RTBus::Redis->new(dir => $t->testdir());
 my $url = $redis->url();
@@ -733,6 +733,33 @@ is($a->finish(), $whole, 'Redis away for a while');
 ok((wait_for { state('50')->{status} eq 'completed' } 'end', 20), 'completed');
 is(ask('/bare?id=50')->finish(), $lf, 'all events');
 
+# the answers to several calls are lost at a time: all of them come again
+
+$a = post('/chat', '{"id":"again"}', wait => 0);
+$c->read_request();
+$c->head('text/event-stream');
+
+for my $n (1 .. 3) {
+	$c->send($chunks[0]);
+	wait_for { (state('again')->{events} || 0) == $n } "event $n";
+}
+
+$state = state('again');
+
+for my $n (0 .. 2) {
+	is_deeply(append($n, ''), [ 'ok', $n + 1 ], "call $n again");
+}
+
+is_deeply(append(4, ''), [ 'over', 'lost' ], 'one that others are missing for');
+is(scalar(entries('again')), 3, 'nothing is there twice');
+
+$c->send($_) for @chunks[1 .. $#chunks];
+$c->end();
+$a->head();
+is($a->finish(), $chunks[0] x 2 . $whole, 'to the end');
+is_deeply(append(0, ''), [ 'ok', 1 ], 'completed, and the first call again');
+is_deeply(append(0, 'interrupted'), [ 'over', 'completed' ], 'no other end');
+
 # a reload
 
 $a = post('/chat', '{"id":"51"}', wait => 0);
@@ -804,6 +831,16 @@ sub entries {
 
 	return map { { @{$_->[1]} } }
 		@{$redis->cmd('XRANGE', "{chat:$id}:events", '-', '+')};
+}
+
+# a call of the worker once more
+
+sub append {
+	my ($before, $status) = @_;
+
+	return $redis->cmd('FCALL', 'rtbus_job_append', 1, '{chat:again}',
+		$state->{epoch}, $before, $state->{owner}, 0, '', '', '',
+		$status, '', '', 'message', '{}', '', '');
 }
 
 # a line of that location with that word in it
