@@ -152,6 +152,7 @@ $(BUILD)/check/check: $(patsubst check/%.c,$(BUILD)/check/%.o, \
 	@mkdir -p $(BUILD)/check
 	$(CC) -g -o $@.$$$$ $(filter %.o,$^) -lhiredis && mv $@.$$$$ $@
 
+$(BUILD)/bench/load: $(wildcard bench/load_*.c)
 $(BUILD)/bench/floor: BENCH_LIBS = -lcrypto
 
 

@@ -5,8 +5,8 @@
  * What a client gets, block by block, has to be what the upstream's log has
  * there.  A clean end is one only when the client has all of the log and the
  * upstream had ended it.  An error at the end is for answers whose worker was
- * killed; it has to come in time.  A client goes at any moment, and whoever
- * replays goes on with what it had.  In the end each answer that was captured
+ * killed; it has to come in time.  A client may go at any moment, and resumes
+ * with what it had.  In the end each answer that was captured
  * is replayed once more, from its beginning to its end.
  */
 
@@ -46,7 +46,7 @@ typedef struct {
     unsigned             events;
     int                  tail;          /* an error was told */
     int64_t              since;
-    int64_t              goes;          /* 0: not by itself */
+    int64_t              goes;          /* 0: it stays to the end */
 } reader_t;
 
 
@@ -304,6 +304,7 @@ reader_events(reader_t *r)
 static int
 reader_head(reader_t *r)
 {
+    int        away;
     str_t      s;
     answer_t  *a;
 
@@ -320,7 +321,15 @@ reader_head(reader_t *r)
         return 1;
     }
 
-    if (r->first && r->head.status == 503) {
+    if (r->head.status >= 500 && fault_asked("full")) {
+        /* for want of a connection, be it to the upstream */
+        away = 1;
+
+    } else {
+        away = (r->head.status == 503);
+    }
+
+    if (r->first && away) {
         /* Redis was away, or a call to it was not answered */
         a->refused = (a->state == ANSWER_ASKED);
         a->unsure = 1;
@@ -348,7 +357,7 @@ reader_head(reader_t *r)
             found(r, "there is none to replay");
         }
 
-    } else if (r->head.status != 503 && r->head.status != 502) {
+    } else if (!away) {
         found(r, "was refused");
     }
 
@@ -438,6 +447,11 @@ reader_handler(io_t *io, uint32_t events)
 
     if (got == -1) {
         told.aborts++;
+
+        if (r->first && r->headed && r->answer->kills == workers_killed()) {
+            found(r, "broken off, and no worker was killed");
+        }
+
         reader_gone(r, 1);
     }
 }

@@ -295,14 +295,14 @@ client_gap(client_t *c, str_t data)
 
     if (life_of(place) != life_of(last) || place == 0) {
 
-        /* made anew, or gone; what it has now is all to come */
+        /* remade, or gone: all that it has now is still to come */
 
         if (ch->remade == 0 || (place && place < last)
             || (seq_of(place) != 0 && place > ch->trimmed)
             || !same(v[1], "null"))
         {
             violation(c, chan, "sync:gap from %s to %s says that %.*s are "
-                      "lost, the channel was made anew %d times",
+                      "lost, the channel was remade %d times",
                       spell(chan, t->last), spell(chan, place),
                       (int) v[1].len, v[1].data, ch->remade);
         }

@@ -1,7 +1,7 @@
 
 /*
- * Clients who say nothing take all connections of the workers: whoever comes
- * now is turned away, and those who are connected lose nothing.
+ * Clients who say nothing take all connections of the workers.  New clients
+ * are turned away; those who are connected lose nothing.
  */
 
 

@@ -81,7 +81,7 @@ upgrade_tick(void)
             return;
         }
 
-        /* counters begin anew with a new binary */
+        /* a new binary starts its counters at 0 */
 
         looks.metrics.n = 0;
 

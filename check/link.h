@@ -1,7 +1,7 @@
 
 /*
- * A connection to Redis, which comes back by itself.  When it is lost the
- * handlers of all calls under way get NULL: nobody knows what became of them.
+ * A connection to Redis, which is made again if it is lost.  The handlers of
+ * all calls under way get NULL then: nobody knows what became of these calls.
  */
 
 

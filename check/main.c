@@ -4,8 +4,8 @@
  *
  * Starts a Redis and an nginx of its own, writes numbered events to channels
  * in all the ways that producers have, follows them with clients that come, go
- * and resume at random, and breaks things meanwhile.  check/check starts it,
- * see there for how it is used.
+ * and resume at random, and breaks things while they do so.  check/check has
+ * started it, see there for how it is used.
  *
  * What is checked, for each client and channel, from the position where the
  * client started, across all its reconnects:
@@ -14,7 +14,7 @@
  *     the stream has for it in the end: the truth is the stream
  *   - the cursor of every message says for all channels of the client what it
  *     has been given, no more and no less
- *   - a sync:gap accounts for what is missing; there is none at all unless the
+ *   - a sync:gap accounts for what is missing; no gap comes at all unless the
  *     stream was trimmed or deleted
  *   - live events come at most once per connection, in each producer's order
  *   - a snapshot's output and fields are those of its position

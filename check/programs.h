@@ -36,7 +36,7 @@ void programs_init(void);
 void redis_start(void);
 void nginx_start(void);
 
-/* who has ended; it may be an error */
+/* handles the end of our children, which may be an error */
 
 void reap(void);
 

@@ -136,8 +136,6 @@ find_place(struct client_s *c, int chan, str_t pos, uint64_t *place)
 }
 
 
-/* an event at its place, from whoever has it; c: NULL: it is a producer */
-
 void
 seen(struct client_s *c, int chan, uint64_t place, uint64_t h)
 {

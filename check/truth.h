@@ -64,11 +64,11 @@ extern chan_t  chans[MAX_CHANNELS];
 
 struct client_s;
 
-/* the number of a channel; -1: there is none of that name */
+/* the number of a channel; -1: no channel has that name */
 
 int chan_find(str_t name);
 
-/* <epoch>-<seq>; 0: it is none */
+/* <epoch>-<seq>; 0: s is not a position */
 
 int position(str_t s, uint64_t *epoch, uint64_t *seq);
 
@@ -83,7 +83,7 @@ const char *spell(int chan, uint64_t place);
 uint64_t hash(uint64_t h, const char *p, size_t len);
 uint64_t hash_event(str_t name, str_t data);
 
-/* an event at its place, from whoever has it; c: NULL: it is a producer */
+/* somebody has seen an event at its place; c: NULL: a producer has */
 
 void seen(struct client_s *c, int chan, uint64_t place, uint64_t h);
 

@@ -80,7 +80,7 @@ typedef struct {
 void metrics_read(metrics_t *m, str_t text,
     void (*back)(const char *name, double from, double to));
 
-/* -1: there is none of that name */
+/* -1: no metric has that name */
 
 double metrics_value(metrics_t *m, const char *name);
 

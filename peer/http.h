@@ -31,7 +31,7 @@ struct http_s {
     uint64_t             bytes;         /* that have come, in all */
     unsigned             waiting:1;     /* for an answer */
     unsigned             answered:1;    /* it has had one */
-    unsigned             deaf:1;        /* reads nothing by itself */
+    unsigned             deaf:1;        /* reads only when it is told to */
     http_handler_t       handler;
 };
 

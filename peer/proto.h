@@ -25,12 +25,12 @@ int number(str_t s, uint64_t *n, int end, str_t *rest);
 
 /*
  * The members of a JSON object, as they are written; strings without their
- * quotes.  0: it is none.
+ * quotes.  0: s is not an object.
  */
 
 int json(str_t s, const char *const *names, str_t *values, int n);
 
-/* the elements of an array; how many there are, at most n; -1: it is none */
+/* the elements of an array; how many there are, at most n; -1: no array */
 
 int json_array(str_t s, str_t *values, int n);
 
