@@ -472,15 +472,16 @@ ngx_http_rtbus_replay_catch_up(ngx_http_rtbus_replay_t *rp,
         return;
     }
 
-    if (rp->pos.seq > info->last.seq) {
+    if (info->over) {
 
-        if (!info->over) {
-            return;
+        /* the end itself may have the number of what the client has */
+
+        if (rp->pos.seq >= info->last.seq) {
+            rp->pos.seq = info->last.seq - 1;
         }
 
-        /* the end is all that is left */
-
-        rp->pos.seq = info->last.seq - 1;
+    } else if (rp->pos.seq > info->last.seq) {
+        return;
     }
 
     rp->ahead = 0;
