@@ -464,7 +464,9 @@ client_synced(client_t *c, str_t data)
                   " came", n, t->replayed);
     }
 
-    if (!same(v[3], "true") && !chans[chan].trimmed && !opt.lossy) {
+    if (!same(v[3], "true") && !chans[chan].trimmed
+        && !chans[chan].remade && !opt.lossy)
+    {
         violation(c, chan, "sync:complete is not complete");
     }
 

@@ -16,8 +16,8 @@
 #define PENDING     256                 /* unanswered commands of a producer */
 #define MAXLEN      "1000000000"
 
-#define CALM_RATE   300                 /* events per second, at most */
-#define CALM_BURST  20
+#define CALM_RATE   150                 /* events per second, at most */
+#define CALM_BURST  10
 
 
 producers_t  producers;

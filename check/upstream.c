@@ -78,8 +78,10 @@ stream_request(stream_t *s)
     a->state = ANSWER_RUNNING;
 
     s->answer = a;
-    s->left = 1 + below(&rng, 200);
-    s->pace = chance(&rng, 20) ? 1 : 5 + below(&rng, 60);
+    /* no longer than an old worker may take to leave */
+
+    s->left = 1 + below(&rng, 120);
+    s->pace = chance(&rng, 20) ? 1 : 5 + below(&rng, 40);
     s->next = run.now + below(&rng, 300);
 
     put(&s->out, lit("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
