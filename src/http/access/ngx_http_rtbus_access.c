@@ -118,6 +118,10 @@ ngx_http_rtbus_access_check(ngx_array_t *rules, ngx_str_t *user,
 
 forbidden:
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, log, 0,
+                   "rtbus access to \"%V\" by none of rules:%ui",
+                   channel, rules->nelts);
+
     ngx_log_error(NGX_LOG_INFO, log, 0,
                   "rtbus: client asked for channel \"%V\" that no rtbus_allow "
                   "rule allows", channel);

@@ -38,7 +38,7 @@ static ngx_int_t ngx_http_rtbus_crypto_failed(const char *what,
     ngx_log_t *log);
 
 
-/* of this process; random bytes are the last ones of the block */
+/* of this process; the random bytes that are left are at the block's end */
 
 static EVP_MD_CTX                   *ngx_http_rtbus_crypto_md;
 static ngx_http_rtbus_crypto_mac_t  *ngx_http_rtbus_crypto_hmac;
@@ -122,7 +122,7 @@ ngx_http_rtbus_crypto_sha1(u_char *dst, ngx_str_t *a, ngx_str_t *b,
 
     md = ngx_http_rtbus_crypto_md;
 
-    /* with no type it is the one that it was before */
+    /* without a type the last one is used */
 
     if (EVP_DigestInit_ex(md, NULL, NULL) != 1
         || EVP_DigestUpdate(md, a->data, a->len) != 1
@@ -174,7 +174,7 @@ ngx_http_rtbus_crypto_mac(u_char *dst, ngx_str_t *text, ngx_log_t *log)
     size_t        len;
     EVP_MAC_CTX  *ctx;
 
-    /* a copy, as the first releases of 3.0 do not start anew without a key */
+    /* a copy: the first releases of 3.0 cannot start again without a key */
 
     ctx = EVP_MAC_CTX_dup(ngx_http_rtbus_crypto_hmac);
 
@@ -214,7 +214,7 @@ ngx_http_rtbus_crypto_mac(u_char *dst, ngx_str_t *text, ngx_log_t *log)
 
     ctx = ngx_http_rtbus_crypto_hmac;
 
-    /* with no key it is the one that it was before */
+    /* without a key the last one is used */
 
     if (HMAC_Init_ex(ctx, NULL, 0, NULL, NULL) != 1
         || HMAC_Update(ctx, text->data, text->len) != 1
@@ -235,6 +235,9 @@ ngx_http_rtbus_crypto_random(u_char *dst, size_t len, ngx_log_t *log)
     u_char  *p;
 
     if (len > ngx_http_rtbus_crypto_left) {
+
+        ngx_log_debug0(NGX_LOG_DEBUG_HTTP, log, 0,
+                       "rtbus crypto draws random bytes");
 
         ngx_http_rtbus_crypto_left = 0;
 
@@ -263,7 +266,7 @@ ngx_http_rtbus_crypto_random(u_char *dst, size_t len, ngx_log_t *log)
 static ngx_int_t
 ngx_http_rtbus_crypto_failed(const char *what, ngx_log_t *log)
 {
-    /* its own word of it must not be found by whoever asks it next */
+    /* nginx would take errors left in the queue for its own */
 
     ERR_clear_error();
 

@@ -1,10 +1,11 @@
 
 /*
- * What a worker needs of OpenSSL for each client: a hash, a MAC, random bytes.
+ * The parts of OpenSSL that a worker needs for each client: a hash, a MAC,
+ * random bytes.
  *
- * To look up an algorithm, set up a key or draw a few random bytes costs more
- * than the work itself: contexts are made once per process, random bytes are
- * drawn in blocks.  A failure is logged.
+ * Looking up an algorithm, setting up a key or drawing a few random bytes costs
+ * more than the work itself.  So contexts are made once per process, and random
+ * bytes are drawn in blocks.  A failure is logged.
  */
 
 
@@ -21,8 +22,8 @@
 
 
 /*
- * The bits of a public key in PEM, RSA's or, with ec set, of an elliptic curve;
- * 0: it is none.  For the configuration: nothing is logged.
+ * The bits of a public key in PEM, of RSA or, with ec set, of an elliptic
+ * curve; 0: not such a key.  For the configuration; nothing is logged.
  */
 
 ngx_uint_t ngx_http_rtbus_crypto_key(ngx_str_t *pem, ngx_uint_t ec);

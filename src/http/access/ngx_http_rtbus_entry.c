@@ -72,6 +72,9 @@ ngx_http_rtbus_entry_cursor(ngx_http_request_t *r, ngx_str_t *cursor)
         }
     }
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus entry cursor \"%V\"", cursor);
+
     return NGX_OK;
 }
 
@@ -105,13 +108,14 @@ ngx_http_rtbus_entry_merge(ngx_http_request_t *r, ngx_str_t *cursor,
     ngx_array_t            entries, others;
     rtbus_cursor_entry_t  *entry, *to;
 
-    if (cursor->len == 0
-        || (cursor->len == other->len
-            && ngx_memcmp(cursor->data, other->data, other->len) == 0))
-    {
+    if (cursor->len == 0 || ngx_http_rtbus_str_eq(cursor, other)) {
         *cursor = *other;
         return NGX_OK;
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus entry cursors size:%uz and size:%uz are merged",
+                   cursor->len, other->len);
 
     rc = ngx_http_rtbus_entry_parse(r->pool, &entries, cursor);
 
@@ -227,10 +231,7 @@ ngx_http_rtbus_entry_find(ngx_array_t *entries, rtbus_str_t *channel)
     entry = entries->elts;
 
     for (i = 0; i < entries->nelts; i++) {
-        if (entry[i].channel.len == channel->len
-            && ngx_memcmp(entry[i].channel.data, channel->data, channel->len)
-               == 0)
-        {
+        if (ngx_http_rtbus_str_eq(&entry[i].channel, channel)) {
             return &entry[i];
         }
     }
@@ -365,6 +366,9 @@ static void
 ngx_http_rtbus_enter_cleanup(void *data)
 {
     ngx_http_rtbus_entry_t  *entry = data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, entry->request->connection->log, 0,
+                   "rtbus entry cleanup, asked:%d", entry->owners != NULL);
 
     if (entry->owners) {
         ngx_http_rtbus_owners_cancel(entry->owners);

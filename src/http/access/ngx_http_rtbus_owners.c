@@ -16,6 +16,7 @@ struct ngx_http_rtbus_owners_s {
     ngx_http_rtbus_wanted_t   *wanted;
     ngx_http_rtbus_owners_pt   handler;
     void                      *data;
+    ngx_log_t                 *log;        /* the hub's */
     ngx_uint_t                 waiting;    /* for so many answers */
     ngx_uint_t                 n;
     ngx_http_rtbus_question_t  questions[1];
@@ -69,6 +70,7 @@ ngx_http_rtbus_owners_ask(ngx_rtbus_hub_t *hub, ngx_str_t *user,
     o->wanted = wanted;
     o->handler = handler;
     o->data = data;
+    o->log = hub->log;
     o->waiting = 0;
     o->n = n;
 
@@ -132,6 +134,12 @@ ngx_http_rtbus_owners_answer(void *data, ngx_int_t rc)
     ngx_http_rtbus_owners_t   *owners;
     ngx_http_rtbus_owners_pt   handler;
 
+    owners = question->owners;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, owners->log, 0,
+                   "rtbus owner of \"%V\" rc:%i waiting:%ui",
+                   &question->channel->name, rc, owners->waiting - 1);
+
     question->owner = NULL;
 
     if (rc == NGX_OK) {
@@ -140,8 +148,6 @@ ngx_http_rtbus_owners_answer(void *data, ngx_int_t rc)
     } else if (rc == NGX_DECLINED) {
         question->channel->foreign = 1;
     }
-
-    owners = question->owners;
 
     if (--owners->waiting) {
         return;

@@ -225,6 +225,9 @@ ngx_http_rtbus_jwt_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus variable jwt user \"%V\"", &id.user);
+
     ngx_http_rtbus_user_set(v, &id.user);
 
     return NGX_OK;
@@ -243,6 +246,9 @@ ngx_http_rtbus_user_variable(ngx_http_request_t *r,
     if (ngx_http_complex_value(r, rlcf->user, &user) != NGX_OK) {
         return NGX_ERROR;
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus variable user \"%V\"", &user);
 
     ngx_http_rtbus_user_set(v, &user);
 
@@ -302,6 +308,9 @@ ngx_http_rtbus_jwt_verify(ngx_http_request_t *r, ngx_str_t *token,
     char       *text;
     jwt_t      *jwt;
     ngx_int_t   rc;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus token size:%uz", token->len);
 
     if (token->len == 0) {
         return NGX_DECLINED;
@@ -549,6 +558,9 @@ ngx_http_rtbus_jwt_claim(ngx_http_request_t *r, jwt_t *jwt, ngx_str_t *user)
 
     free(json);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus token claim \"%s\" size:%uz", name, user->len);
+
     return p ? NGX_OK : NGX_ERROR;
 }
 
@@ -615,11 +627,7 @@ ngx_http_rtbus_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     for (i = 0; ngx_http_rtbus_jwt_algs[i].name.len; i++) {
-        if (alg.len == ngx_http_rtbus_jwt_algs[i].name.len
-            && ngx_strncmp(alg.data, ngx_http_rtbus_jwt_algs[i].name.data,
-                           alg.len)
-               == 0)
-        {
+        if (ngx_http_rtbus_str_eq(&alg, &ngx_http_rtbus_jwt_algs[i].name)) {
             break;
         }
     }

@@ -16,6 +16,7 @@ typedef struct {
 } ngx_http_rtbus_stop_t;
 
 
+static ngx_int_t ngx_http_rtbus_stop_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_rtbus_stop_checked(ngx_http_request_t *r,
     void *data, redisReply *reply);
 static ngx_int_t ngx_http_rtbus_stop_done(ngx_http_request_t *r, void *data,
@@ -26,7 +27,7 @@ static ngx_int_t ngx_http_rtbus_stop_none(ngx_http_request_t *r,
     ngx_http_rtbus_stop_t *stop);
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_rtbus_stop_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;

@@ -11,11 +11,9 @@
 #include "ngx_http_rtbus_module.h"
 
 
-/* the directive, and the content handler */
+/* the directive */
 
 char *ngx_http_rtbus_conf_stop(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-
-ngx_int_t ngx_http_rtbus_stop_handler(ngx_http_request_t *r);
 
 
 #endif /* _NGX_HTTP_RTBUS_STOP_H_INCLUDED_ */

@@ -82,6 +82,11 @@ ngx_http_rtbus_snapshot_read(ngx_pool_t *pool, redisReply *reply,
         snapshot->output.len = output->len;
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pool->log, 0,
+                   "rtbus snapshot position:%uL-%uL output:%uz",
+                   snapshot->pos.epoch, snapshot->pos.seq,
+                   snapshot->output.len);
+
     return ngx_http_rtbus_snapshot_pairs(pool, fields, snapshot);
 }
 
@@ -324,6 +329,11 @@ ngx_http_rtbus_snapshot_json(ngx_pool_t *pool, rtbus_json_t *json,
         member->quote = 1;
         member++;
     }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pool->log, 0,
+                   "rtbus snapshot fields:%ui declared:%ui members:%i",
+                   snapshot->nfields, declared->nelts,
+                   (ngx_int_t) (member - members));
 
     return ngx_http_rtbus_snapshot_write(pool, members, member - members, text);
 }

@@ -38,6 +38,7 @@ typedef struct {
 } ngx_http_rtbus_args_t;
 
 
+static ngx_int_t ngx_http_rtbus_publish_handler(ngx_http_request_t *r);
 static void ngx_http_rtbus_publish_body(ngx_http_request_t *r,
     ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_publish(ngx_http_request_t *r,
@@ -69,7 +70,7 @@ static ngx_int_t ngx_http_rtbus_publish_bad(ngx_http_request_t *r,
     ngx_http_rtbus_publish_arg(args, (const u_char *) word, sizeof(word) - 1)
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_rtbus_publish_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;
@@ -278,6 +279,10 @@ ngx_http_rtbus_publish_durable(ngx_http_request_t *r,
     {
         return NGX_ERROR;
     }
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus publish to \"%V\" args:%ui", channel,
+                   args->argv.nelts);
 
     return ngx_http_rtbus_publish_options(r, args, body, text);
 }
@@ -527,6 +532,10 @@ ngx_http_rtbus_publish_reply(ngx_http_request_t *r, void *data,
     size_t                      len;
     ngx_str_t                   json;
     ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus publish to \"%V\" done, reply:%d", channel,
+                   reply ? reply->type : 0);
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 

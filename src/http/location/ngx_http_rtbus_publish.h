@@ -11,12 +11,10 @@
 #include "ngx_http_rtbus_module.h"
 
 
-/* the directive, and the content handler */
+/* the directive */
 
 char *ngx_http_rtbus_conf_publish(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-
-ngx_int_t ngx_http_rtbus_publish_handler(ngx_http_request_t *r);
 
 
 #endif /* _NGX_HTTP_RTBUS_PUBLISH_H_INCLUDED_ */

@@ -373,6 +373,9 @@ ngx_http_rtbus_state_judge(ngx_http_request_t *r,
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus state of \"%V\", lease is over", &ctx->channel);
+
     ctx->judged = 1;
 
     ngx_rtbus_job_check(&rlcf->bus->worker->hub, &ctx->channel, &q);
@@ -403,6 +406,10 @@ static ngx_int_t
 ngx_http_rtbus_state_hash(ngx_http_request_t *r, void *data, redisReply *reply)
 {
     ngx_http_rtbus_state_ctx_t  *ctx = data;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus state hash \"%V\" reply:%d answered:%d", &ctx->key,
+                   reply ? reply->type : 0, (int) ctx->answered);
 
     if (ctx->answered) {
         return NGX_DONE;
@@ -448,6 +455,10 @@ ngx_http_rtbus_state_string(ngx_http_request_t *r, void *data,
     ngx_int_t                   rc;
     ngx_uint_t                  level;
     ngx_http_rtbus_loc_conf_t  *rlcf;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus state string \"%V\" reply:%d", &ctx->key,
+                   reply ? reply->type : 0);
 
     if (reply == NULL
         || (reply->type == REDIS_REPLY_ERROR

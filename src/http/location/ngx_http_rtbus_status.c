@@ -714,9 +714,7 @@ ngx_http_rtbus_health_bus(ngx_http_rtbus_main_conf_t *rmcf, ngx_str_t *name)
     bus = rmcf->buses.elts;
 
     for (i = 0; i < rmcf->buses.nelts; i++) {
-        if (bus[i]->used && bus[i]->name.len == name->len
-            && ngx_strncmp(bus[i]->name.data, name->data, name->len) == 0)
-        {
+        if (bus[i]->used && ngx_http_rtbus_str_eq(&bus[i]->name, name)) {
             return bus[i];
         }
     }

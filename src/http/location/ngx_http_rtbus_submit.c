@@ -29,6 +29,7 @@ typedef struct {
 } ngx_http_rtbus_submit_error_t;
 
 
+static ngx_int_t ngx_http_rtbus_submit_handler(ngx_http_request_t *r);
 static void ngx_http_rtbus_submit_body(ngx_http_request_t *r,
     ngx_str_t *body);
 static ngx_int_t ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body);
@@ -55,7 +56,7 @@ static ngx_http_rtbus_submit_error_t  ngx_http_rtbus_submit_errors[] = {
 };
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_rtbus_submit_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;
@@ -95,6 +96,7 @@ static ngx_int_t
 ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
 {
     ngx_int_t                    rc;
+    const char                  *text;
     rtbus_reason_e               reason;
     rtbus_json_value_t           value;
     ngx_http_cleanup_t          *cln;
@@ -175,10 +177,14 @@ ngx_http_rtbus_submit(ngx_http_request_t *r, ngx_str_t *body)
                                              ngx_http_rtbus_submit_outcome,
                                              submit, &refused);
     if (submit->cmd == NULL) {
-        return refused.error
-               ? ngx_http_rtbus_submit_refuse(r, refused.error,
-                                      ngx_http_rtbus_outcome_text(&refused))
-               : NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+        if (refused.error == 0) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        text = ngx_http_rtbus_outcome_text(&refused);
+
+        return ngx_http_rtbus_submit_refuse(r, refused.error, text);
     }
 
     cln->handler = ngx_http_rtbus_submit_cleanup;
@@ -284,12 +290,14 @@ ngx_http_rtbus_submit_answer(ngx_http_request_t *r,
 {
     ngx_str_t            json;
     rtbus_str_t          raw;
+    const char          *text;
     const uint8_t       *pos;
     rtbus_json_value_t   first, other;
 
     if (outcome->error) {
-        return ngx_http_rtbus_submit_refuse(r, outcome->error,
-                                        ngx_http_rtbus_outcome_text(outcome));
+        text = ngx_http_rtbus_outcome_text(outcome);
+
+        return ngx_http_rtbus_submit_refuse(r, outcome->error, text);
     }
 
     if (outcome->id.len) {
@@ -340,6 +348,9 @@ static void
 ngx_http_rtbus_submit_cleanup(void *data)
 {
     ngx_http_rtbus_submit_t  *submit = data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, submit->request->connection->log, 0,
+                   "rtbus submit cleanup, command:%d", submit->cmd != NULL);
 
     if (submit->cmd) {
         ngx_http_rtbus_command_leave(submit->cmd);

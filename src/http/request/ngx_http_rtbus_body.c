@@ -69,6 +69,10 @@ ngx_http_rtbus_read_body(ngx_http_request_t *r, size_t max,
     ngx_int_t               rc;
     ngx_http_rtbus_body_t  *ctx;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus body length:%O max:%uz",
+                   r->headers_in.content_length_n, max);
+
     if (r->headers_in.content_length_n > (off_t) max) {
 
         /* no "100 Continue": the body would be discarded */
@@ -159,6 +163,9 @@ ngx_http_rtbus_body_read(ngx_http_request_t *r)
             return;
         }
     }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus body done, size:%uz", ctx->body.len);
 
     r->read_event_handler = ngx_http_block_reading;
 

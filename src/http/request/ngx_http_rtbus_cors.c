@@ -28,6 +28,9 @@ ngx_http_rtbus_admit(ngx_http_request_t *r, ngx_uint_t mask,
 {
     ngx_int_t  rc;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus admit \"%V\" to \"%V\"", &r->method_name, &r->uri);
+
     if (r->method == NGX_HTTP_OPTIONS) {
         return ngx_http_rtbus_preflight(r, methods);
     }

@@ -44,7 +44,6 @@ static ngx_int_t ngx_http_rtbus_origin_authority(ngx_str_t *text,
 static ngx_uint_t ngx_http_rtbus_origin_port(ngx_str_t *scheme);
 static ngx_uint_t ngx_http_rtbus_origin_matches(ngx_http_rtbus_origin_t *origin,
     ngx_http_rtbus_origin_parts_t *parts, ngx_str_t *text);
-static ngx_uint_t ngx_http_rtbus_origin_same(ngx_str_t *a, ngx_str_t *b);
 static ngx_int_t ngx_http_rtbus_origin_self(ngx_http_request_t *r,
     ngx_http_rtbus_origin_parts_t *parts);
 static void ngx_http_rtbus_origin_warn(ngx_http_request_t *r,
@@ -89,6 +88,9 @@ ngx_http_rtbus_check_origin(ngx_http_request_t *r)
     ngx_strlow(text.data, h->value.data, text.len);
 
     rc = ngx_http_rtbus_origin_parse(&parts, &text);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus check origin \"%V\" parsed:%i", &text, rc);
 
     if (rlcf->origins == NULL) {
 
@@ -307,7 +309,7 @@ ngx_http_rtbus_origin_matches(ngx_http_rtbus_origin_t *origin,
 
     if (parts == NULL
         || parts->port != origin->parts.port
-        || !ngx_http_rtbus_origin_same(&parts->scheme, &origin->parts.scheme))
+        || !ngx_http_rtbus_str_eq(&parts->scheme, &origin->parts.scheme))
     {
         return 0;
     }
@@ -338,15 +340,8 @@ ngx_http_rtbus_origin_matches(ngx_http_rtbus_origin_t *origin,
                && ngx_strncmp(host->data, fixed->data, fixed->len) == 0;
 
     default: /* NGX_HTTP_RTBUS_ORIGIN_EXACT */
-        return ngx_http_rtbus_origin_same(host, fixed);
+        return ngx_http_rtbus_str_eq(host, fixed);
     }
-}
-
-
-static ngx_uint_t
-ngx_http_rtbus_origin_same(ngx_str_t *a, ngx_str_t *b)
-{
-    return a->len == b->len && ngx_memcmp(a->data, b->data, a->len) == 0;
 }
 
 
@@ -396,7 +391,7 @@ ngx_http_rtbus_origin_self(ngx_http_request_t *r,
     }
 
     return (self.port == parts->port
-            && ngx_http_rtbus_origin_same(&self.host, &parts->host))
+            && ngx_http_rtbus_str_eq(&self.host, &parts->host))
            ? NGX_OK : NGX_DECLINED;
 }
 

@@ -448,6 +448,9 @@ ngx_http_rtbus_wait(ngx_http_request_t *r)
         r->read_event_handler = ngx_http_test_reading;
     }
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "rtbus wait, discards body:%d", (int) r->discard_body);
+
     c->log->action = "waiting for redis";
 
     r->main->count++;

@@ -51,9 +51,7 @@ ngx_http_rtbus_variables_renew(ngx_http_request_t *r, ngx_int_t index,
     vv = r->variables;
 
     if (!vv[index].valid
-        || (vv[index].len == value->len
-            && (value->len == 0
-                || ngx_memcmp(vv[index].data, value->data, value->len) == 0)))
+        || ngx_http_rtbus_str_eq(&vv[index], value))
     {
         return NGX_OK;
     }
@@ -131,7 +129,5 @@ ngx_http_rtbus_variable_pure(ngx_http_request_t *r, ngx_http_variable_t *v,
     return value.valid == vv->valid
            && value.not_found == vv->not_found
            && (!vv->valid
-               || (value.len == vv->len
-                   && (vv->len == 0
-                       || ngx_memcmp(value.data, vv->data, vv->len) == 0)));
+               || ngx_http_rtbus_str_eq(&value, vv));
 }
