@@ -49,7 +49,7 @@ $text{$_} //= page($_) for @all;
 
 my @contents = grep { !/README|directives/ && $text{$_} =~ /^- \[/m } @pages;
 
-$t->plan(3 + 3 * keys(%section) + @blocks + 4 * @all + @contents + 5);
+$t->plan(3 + 3 * keys(%section) + @blocks + 4 * @all + @contents + 7);
 
 ###############################################################################
 
@@ -137,6 +137,21 @@ for my $name (@all) {
 		$text =~ /(?:^    |`)make (?:-B )?([a-z]\w*[\w-]*)\b(?!=)/mg ],
 		[], "$name: targets of make");
 }
+
+# CONTRIBUTING.md names functions, types and files of the code
+
+my $code = join '', $all, map { read_all($_) }
+	glob "$top/src/*/*.[ch] $top/src/http/*/*.h $top/src/http/*.h";
+
+is_deeply([ grep { $code !~ /\b\Q$_\E\b/ }
+	$text{'CONTRIBUTING.md'} =~ /\b(ngx_(?:http_)?rtbus_\w*[a-z])\b/g ], [],
+	'CONTRIBUTING.md: names of the code');
+
+is_deeply([ grep { my ($dir, $file) = split m!/!;
+		!grep { -e } glob "$top/src/{http/$dir,$dir}/"
+			. "ngx_{http_,}rtbus_{redis_,}$file" }
+	$text{'CONTRIBUTING.md'} =~ m!`([a-z]+/[a-z_]+\.c)`!g ], [],
+	'CONTRIBUTING.md: files of the code');
 
 # comments elsewhere name pages, and no heading of a page that was moved
 

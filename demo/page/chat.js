@@ -22,7 +22,7 @@ const WORDS = {
     cancelled: "Stopped",
     interrupted: "Interrupted",
     failed: "Failed",
-    refused: "Refused: this is not an answer of yours, or there is none"
+    refused: "Refused: you have no such answer"
 };
 
 const $ = id => document.getElementById(id);

@@ -298,7 +298,7 @@ function answered(c, answer) {
         tried("outbox");
     }
 
-    /* the command is in Redis, and whoever comes will do it */
+    /* the command is in Redis, and the next producer will take it */
 
     if (answer.error == "timeout") {
         notice("No producer has answered yet. Is it running?");
@@ -678,7 +678,7 @@ function renderServer(now) {
             lag: ages.sum
         };
 
-        /* nginx may have been started anew */
+        /* nginx may have been restarted */
 
         if (last && counters.events >= last.events) {
             rate = (counters.events - last.events) * 1000
@@ -795,7 +795,7 @@ function renderConnection() {
     setText("connects", connects == 1 ? "once"
                                       : connects ? `${connects} times` : "–");
     setText("recovered", !live || connects < 2 ? "–"
-                         : socket.recovered ? "yes" : "no, began anew");
+                         : socket.recovered ? "yes" : "no, started over");
     setText("cursor", cursor.replaceAll(",", "\n") || "–");
 
     $("cut").disabled = !live && !cut;
