@@ -166,6 +166,17 @@ rtbus_pos_next(rtbus_pos_t a, rtbus_pos_t b)
 }
 
 
+size_t
+rtbus_cursor_write(uint8_t *dst, const uint8_t *channel, size_t len,
+    rtbus_pos_t pos)
+{
+    memcpy(dst, channel, len);
+    dst[len++] = '@';
+
+    return len + rtbus_pos_write(dst + len, pos);
+}
+
+
 int
 rtbus_cursor_next(rtbus_cursor_entry_t *entry, const uint8_t **pos,
     const uint8_t *last)

@@ -19,6 +19,9 @@
 #define RTBUS_CHANNEL_MAX   200
 #define RTBUS_POSITION_MAX  41      /* two numbers of 20 digits and "-" */
 
+/* bytes of one entry of a cursor */
+#define RTBUS_CURSOR_ENTRY_MAX  (RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX)
+
 
 typedef struct {
     uint64_t    epoch;
@@ -66,6 +69,14 @@ int rtbus_pos_cmp(rtbus_pos_t a, rtbus_pos_t b);
  */
 
 int rtbus_pos_next(rtbus_pos_t a, rtbus_pos_t b);
+
+/*
+ * Writes one entry, "<channel>@<position>", at most RTBUS_CURSOR_ENTRY_MAX
+ * bytes; answers the length.
+ */
+
+size_t rtbus_cursor_write(uint8_t *dst, const uint8_t *channel, size_t len,
+    rtbus_pos_t pos);
 
 /*
  * Takes the next entry off the cursor's text.  *pos starts at the first byte.

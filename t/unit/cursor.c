@@ -465,12 +465,48 @@ test_malformed(void)
 }
 
 
+static void
+test_write(void)
+{
+    size_t                 n;
+    uint8_t                buf[RTBUS_CURSOR_ENTRY_MAX + 1];
+    rtbus_pos_t            pos = { MAX, MAX };
+    const uint8_t         *p, *last;
+    rtbus_cursor_entry_t   entry;
+    uint8_t                name[RTBUS_CHANNEL_MAX];
+
+    memset(name, 'n', sizeof(name));
+    memset(buf, '#', sizeof(buf));
+
+    n = rtbus_cursor_write(buf, name, sizeof(name), pos);
+
+    ok(n == RTBUS_CURSOR_ENTRY_MAX && buf[n] == '#', "longest entry: written");
+
+    p = buf;
+    last = buf + n;
+
+    ok(rtbus_cursor_next(&entry, &p, last) == RTBUS_OK
+       && entry.channel.len == sizeof(name)
+       && memcmp(entry.channel.data, name, sizeof(name)) == 0
+       && rtbus_pos_cmp(entry.pos, pos) == 0 && p == last,
+       "longest entry: read again");
+
+    pos.epoch = 1;
+    pos.seq = 7;
+
+    n = rtbus_cursor_write(buf, (const uint8_t *) "job:1", 5, pos);
+
+    ok(n == 9 && memcmp(buf, "job:1@1-7", 9) == 0, "entry: written");
+}
+
+
 int
 main(void)
 {
     test_channel();
     test_encode();
     test_position();
+    test_write();
     test_round_trip();
     test_order();
     test_cursor();

@@ -196,6 +196,10 @@ ngx_http_rtbus_ask_reply(void *data, redisReply *reply)
         return;
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus: snapshot of \"%V\" reply:%d text:%d",
+                   &ask->channel, reply != NULL, ask->text);
+
     ngx_queue_remove(&ask->queue);
     cli->nasks--;
 

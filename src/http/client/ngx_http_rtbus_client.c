@@ -7,6 +7,18 @@ static size_t ngx_http_rtbus_client_own_cursor(ngx_http_rtbus_client_t *cli,
     u_char *dst, ngx_str_t *channel);
 
 
+void
+ngx_http_rtbus_client_set_state(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_client_state_e state)
+{
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus: client %V state:%d to:%d channels:%ui",
+                   &cli->sid, cli->state, state, cli->nsubs);
+
+    cli->state = state;
+}
+
+
 ngx_http_rtbus_sub_t *
 ngx_http_rtbus_client_find(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
 {
@@ -99,7 +111,7 @@ ngx_http_rtbus_client_send(ngx_http_rtbus_client_t *cli, rtbus_event_t *event,
 {
     ngx_str_t           cursor;
     ngx_rtbus_frame_t  *frame;
-    u_char              own[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
+    u_char              own[RTBUS_CURSOR_ENTRY_MAX];
 
     if (ngx_http_rtbus_carrier_closing(cli->carrier)) {
         return;
@@ -176,11 +188,7 @@ ngx_http_rtbus_client_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
             dst[len++] = ',';
         }
 
-        ngx_memcpy(dst + len, name->data, name->len);
-        len += name->len;
-
-        dst[len++] = '@';
-        len += rtbus_pos_write(dst + len, pos);
+        len += rtbus_cursor_write(dst + len, name->data, name->len, pos);
     }
 
     return len;
@@ -193,7 +201,6 @@ static size_t
 ngx_http_rtbus_client_own_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
     ngx_str_t *channel)
 {
-    u_char                *p;
     rtbus_pos_t            pos;
     ngx_http_rtbus_sub_t  *s;
 
@@ -203,10 +210,7 @@ ngx_http_rtbus_client_own_cursor(ngx_http_rtbus_client_t *cli, u_char *dst,
         return 0;
     }
 
-    p = ngx_cpymem(dst, channel->data, channel->len);
-    *p++ = '@';
-
-    return p + rtbus_pos_write(p, pos) - dst;
+    return rtbus_cursor_write(dst, channel->data, channel->len, pos);
 }
 
 

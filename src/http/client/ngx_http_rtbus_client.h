@@ -37,6 +37,15 @@ typedef void (*ngx_http_rtbus_joined_pt)(ngx_http_rtbus_sub_t *s,
     ngx_int_t rc);
 
 
+typedef enum {
+    NGX_HTTP_RTBUS_CLIENT_NEW = 0,
+    NGX_HTTP_RTBUS_CLIENT_STARTING,   /* Redis is asked where its channels
+                                         stand */
+    NGX_HTTP_RTBUS_CLIENT_CONNECTED,
+    NGX_HTTP_RTBUS_CLIENT_MOVED       /* goes on at another worker */
+} ngx_http_rtbus_client_state_e;
+
+
 /* how the client is talked to */
 
 typedef struct {
@@ -85,6 +94,7 @@ struct ngx_http_rtbus_client_s {
     const ngx_rtbus_format_t          *format;    /* the protocol's, unless it
                                                      is set before init */
     ngx_rtbus_hub_t                   *hub;
+    ngx_http_rtbus_client_state_e      state;     /* set by _client_set_state */
 
     /* Redis has said where its first channels stand */
     void                             (*start_handler)(
@@ -116,8 +126,6 @@ struct ngx_http_rtbus_client_s {
                                                      malloc'ed, or NULL */
 
     unsigned                           bare:1;    /* wants no "connected" */
-    unsigned                           starting:1;  /* not connected yet */
-    unsigned                           connected:1;
     unsigned                           keeps:1;   /* takes the cursor from the
                                                      events, and from nothing
                                                      else */
@@ -151,6 +159,9 @@ struct ngx_http_rtbus_sub_s {
 #define ngx_http_rtbus_client_is_partial(cli)                                 \
     ((cli)->merges && (cli)->names > NGX_HTTP_RTBUS_CURSOR_MAX)
 
+
+void ngx_http_rtbus_client_set_state(ngx_http_rtbus_client_t *cli,
+    ngx_http_rtbus_client_state_e state);
 
 /* the joined or joining subscription to this channel, or NULL */
 

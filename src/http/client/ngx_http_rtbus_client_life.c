@@ -7,6 +7,10 @@
 #include "rtbus_ws.h"
 
 
+/* seconds after which the time of a token is looked at again, at the latest */
+#define NGX_HTTP_RTBUS_CLIENT_EXPIRY  86400
+
+
 static ngx_int_t ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli,
     time_t expires);
 static void ngx_http_rtbus_client_expired(ngx_event_t *ev);
@@ -78,7 +82,7 @@ ngx_http_rtbus_client_expires(ngx_http_rtbus_client_t *cli, time_t expires)
     /* timers do not reach further than some weeks: it is looked at again */
 
     s = ngx_max(expires - ngx_time(), 0);
-    s = ngx_min(s, 86400);
+    s = ngx_min(s, NGX_HTTP_RTBUS_CLIENT_EXPIRY);
 
     cli->expires = expires;
     ngx_add_timer(cli->expiry, (ngx_msec_t) s * 1000 + 1);
@@ -97,8 +101,11 @@ ngx_http_rtbus_client_expired(ngx_event_t *ev)
 
     s = cli->expires - ngx_time();
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus: token expires in:%T", s);
+
     if (s > 0) {
-        s = ngx_min(s, 86400);
+        s = ngx_min(s, NGX_HTTP_RTBUS_CLIENT_EXPIRY);
         ngx_add_timer(ev, (ngx_msec_t) s * 1000);
         return;
     }
@@ -138,7 +145,7 @@ ngx_http_rtbus_client_start(ngx_http_rtbus_client_t *cli,
     ngx_http_rtbus_sub_t      *s;
     ngx_http_rtbus_channel_t  *channel;
 
-    cli->starting = 1;
+    ngx_http_rtbus_client_set_state(cli, NGX_HTTP_RTBUS_CLIENT_STARTING);
     cli->start_handler = ngx_http_rtbus_client_connected;
     cli->refused = refused->elts;
     cli->nrefused = refused->nelts;
@@ -193,8 +200,7 @@ ngx_http_rtbus_client_connected(ngx_http_rtbus_client_t *cli)
     ngx_queue_t           *q;
     ngx_http_rtbus_sub_t  *s;
 
-    cli->starting = 0;
-    cli->connected = 1;
+    ngx_http_rtbus_client_set_state(cli, NGX_HTTP_RTBUS_CLIENT_CONNECTED);
     ngx_http_rtbus_carrier_release(cli->carrier, NGX_HTTP_RTBUS_HELD_START);
 
     if (!cli->bare) {
@@ -288,6 +294,10 @@ void
 ngx_http_rtbus_client_done(ngx_http_rtbus_client_t *cli, const char *reason)
 {
     ngx_queue_t  *q;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus: client ends, state:%d channels:%ui, %s",
+                   cli->state, cli->nsubs, reason);
 
     if (cli->expiry) {
         if (cli->expiry->timer_set) {

@@ -63,7 +63,7 @@ ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
 
     flags = 0;
 
-    if (cli->connected) {
+    if (cli->state == NGX_HTTP_RTBUS_CLIENT_CONNECTED) {
         flags |= NGX_HTTP_RTBUS_MOVE_CONNECTED;
     }
 
@@ -109,7 +109,7 @@ ngx_http_rtbus_client_export(ngx_http_rtbus_client_t *cli, ngx_str_t *to,
 
     /* it has not ended, and what is still to come for it goes after it */
 
-    cli->connected = 0;
+    ngx_http_rtbus_client_set_state(cli, NGX_HTTP_RTBUS_CLIENT_MOVED);
     ngx_http_rtbus_sender_move(cli, to);
 }
 
@@ -210,7 +210,11 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
         return NGX_ERROR;
     }
 
-    cli->connected = (flags & NGX_HTTP_RTBUS_MOVE_CONNECTED) ? 1 : 0;
+
+    if (flags & NGX_HTTP_RTBUS_MOVE_CONNECTED) {
+        ngx_http_rtbus_client_set_state(cli, NGX_HTTP_RTBUS_CLIENT_CONNECTED);
+    }
+
     cli->stale_cursor = (flags & NGX_HTTP_RTBUS_MOVE_STALE) ? 1 : 0;
 
     if ((flags & NGX_HTTP_RTBUS_MOVE_SENDER)

@@ -291,7 +291,7 @@ ngx_http_rtbus_command_check(ngx_http_rtbus_asker_t *asker,
     if ((rule->owner || rule->claim) && asker->user.len == 0) {
 
         ngx_log_error(NGX_LOG_INFO, asker->log, 0,
-                      "client without a user sent command %V",
+                      "rtbus: client without a user sent command %V",
                       ngx_http_rtbus_text_shown(&in->name));
         return NGX_RTBUS_REASON_FORBIDDEN;
     }
@@ -717,7 +717,7 @@ ngx_http_rtbus_command_timeout(ngx_event_t *ev)
     cmd = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
-                   "rtbus command timed out, ack:%ui", cmd->node.key);
+                   "rtbus: command timed out, ack:%ui", cmd->node.key);
 
     ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
 
@@ -776,7 +776,7 @@ ngx_http_rtbus_command_answered(void *data, rtbus_json_value_t *value,
         || !ngx_http_rtbus_command_finish(worker, number, &outcome))
     {
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "rtbus answer to no command, ack:%*s",
+                       "rtbus: answer to no command, ack:%*s",
                        (size_t) raw.len, raw.data);
     }
 }

@@ -63,7 +63,7 @@ ngx_http_rtbus_inbox(ngx_http_rtbus_client_t *cli, ngx_http_rtbus_input_t *in,
     ngx_http_rtbus_inbox_event_t  *event;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
-                   "rtbus client event \"%V\" ack:%d", &in->name, ack != NULL);
+                   "rtbus: client event \"%V\" ack:%d", &in->name, ack != NULL);
 
     for (event = ngx_http_rtbus_inbox_events; event->name.len; event++) {
 

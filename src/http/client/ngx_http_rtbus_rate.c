@@ -65,7 +65,7 @@ ngx_http_rtbus_rate_message(ngx_http_rtbus_client_t *cli, ngx_uint_t join,
         bucket->since = ngx_current_msec;
 
         ngx_log_error(NGX_LOG_INFO, cli->carrier->log, 0,
-                      "client sent messages too fast");
+                      "rtbus: client sent messages too fast");
     }
 
     max = ngx_min(NGX_HTTP_RTBUS_CLIENT_SLOW, conf->ping_timeout / 2);
@@ -126,7 +126,7 @@ ngx_http_rtbus_rate_waited(ngx_event_t *ev)
     cli = ev->data;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
-                   "rtbus client goes on, tokens:%i", cli->bucket.tokens);
+                   "rtbus: client goes on, tokens:%i", cli->bucket.tokens);
 
     cli->slow = NULL;
     ngx_free(ev);

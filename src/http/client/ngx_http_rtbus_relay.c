@@ -348,7 +348,7 @@ ngx_http_rtbus_relay_message(void *data, rtbus_json_value_t *value,
     kind.len = value->raw.len - 2;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, relay->log, 0,
-                   "rtbus relay message \"%V\"", &kind);
+                   "rtbus: relay message \"%V\"", &kind);
 
     rtbus_json_members(message, m, 2);
 
@@ -441,7 +441,7 @@ found:
     }
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, relay->log, 0,
-                   "rtbus relay doubts, known:%d losses:%uL",
+                   "rtbus: relay doubts, known:%d losses:%uL",
                    peer->known, from->ref);
 
     peer->known = 1;

@@ -220,6 +220,10 @@ ngx_http_rtbus_sender_command(ngx_http_rtbus_client_t *cli,
         return refused->error ? NGX_DECLINED : NGX_ERROR;
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus: command \"%V\" under way, commands:%ui",
+                   &in->name, sender->n + 1);
+
     cmd->ack = ack ? *ack : NGX_HTTP_RTBUS_NO_ACK;
 
     ngx_queue_insert_tail(&sender->commands, &cmd->queue);
@@ -243,6 +247,12 @@ ngx_http_rtbus_sender_outcome(void *data, ngx_http_rtbus_command_t *cmd,
 
     ngx_queue_remove(&cmd->queue);
     sender->n--;
+
+    if (cli) {
+        ngx_log_debug3(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                       "rtbus: command ends, error:%ui id:\"%V\" commands:%ui",
+                       outcome->error, &outcome->id, sender->n);
+    }
 
     if (sender->moved) {
         ngx_http_rtbus_sender_pass_outcome(sender, cmd->ack, outcome);
@@ -325,7 +335,7 @@ ngx_http_rtbus_sender_event(void *data, rtbus_json_value_t *value,
 
     if (sender == NULL) {
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
-                       "rtbus event for no client, sid:%*s",
+                       "rtbus: event for no client, sid:%*s",
                        value->raw.len, value->raw.data);
         return;
     }
@@ -814,7 +824,7 @@ ngx_http_rtbus_sender_done(ngx_http_rtbus_client_t *cli, const char *reason)
         cli->sender = NULL;
     }
 
-    if (!cli->connected
+    if (cli->state != NGX_HTTP_RTBUS_CLIENT_CONNECTED
         || !ngx_http_rtbus_command_wanted(cli->carrier->conf->commands,
                                           "@disconnect"))
     {

@@ -72,6 +72,11 @@ ngx_http_rtbus_subs_join(ngx_http_rtbus_client_t *cli,
     ngx_uint_t             again;
     ngx_http_rtbus_sub_t  *s;
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus: join \"%V\" placed:%d owned:%d channels:%ui",
+                   &channel->name, channel->placed, channel->owned,
+                   cli->nsubs);
+
     again = 0;
     s = ngx_http_rtbus_client_find(cli, &channel->name);
 
@@ -157,6 +162,9 @@ ngx_http_rtbus_subs_leave(ngx_http_rtbus_client_t *cli, ngx_str_t *channel)
     ngx_http_rtbus_joined_pt   handler;
 
     s = ngx_http_rtbus_client_find(cli, channel);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus: leave \"%V\" found:%d", channel, s != NULL);
 
     if (s == NULL) {
         return NGX_DECLINED;
@@ -285,6 +293,10 @@ ngx_http_rtbus_subs_gap(ngx_rtbus_sub_t *sub, uint64_t lost, rtbus_pos_t pos)
     ngx_str_t   data;
     u_char      buf[RTBUS_CHANNEL_MAX + RTBUS_POSITION_MAX + 128];
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, s->cli->carrier->log, 0,
+                   "rtbus: gap in \"%V\" lost:%uL before:%uL-%uL",
+                   &sub->ch->name, lost, pos.epoch, pos.seq);
+
     p = ngx_snprintf(buf, sizeof(buf), "{\"channel\":\"%V\",\"lost\":",
                      &sub->ch->name);
 
@@ -348,6 +360,10 @@ ngx_http_rtbus_subs_room(ngx_rtbus_sub_t *sub, size_t size)
     }
 
     if (!ngx_http_rtbus_subs_fits(sub, size, limit)) {
+        ngx_log_debug3(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                       "rtbus: replay of \"%V\" waits for room, unsent:%uz "
+                       "limit:%uz", &sub->ch->name, car->unsent, limit);
+
         cli->paused = 1;
         car->wanted = 1;
         return 0;
@@ -398,6 +414,9 @@ ngx_http_rtbus_subs_resume(ngx_http_rtbus_client_t *cli)
         return;
     }
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus: replays go on, unsent:%uz", car->unsent);
+
     cli->paused = 0;
 
     for (q = ngx_queue_head(&cli->subs);
@@ -436,7 +455,7 @@ ngx_http_rtbus_subs_ready(ngx_rtbus_sub_t *sub)
         }
     }
 
-    if (cli->starting) {
+    if (cli->state == NGX_HTTP_RTBUS_CLIENT_STARTING) {
         cli->start_handler(cli);
     }
 }
@@ -456,6 +475,11 @@ ngx_http_rtbus_subs_joined(ngx_rtbus_sub_t *sub)
         s->from.epoch = sub->pos.epoch;
     }
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, s->cli->carrier->log, 0,
+                   "rtbus: joined \"%V\" at:%uL-%uL replayed:%ui",
+                   &sub->ch->name, sub->pos.epoch, sub->pos.seq,
+                   (ngx_uint_t) sub->replayed);
+
     handler = s->handler;
     s->handler = NULL;
 
@@ -472,6 +496,10 @@ static void
 ngx_http_rtbus_subs_failed(ngx_rtbus_sub_t *sub)
 {
     ngx_http_rtbus_sub_t  *s = sub->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, s->cli->carrier->log, 0,
+                   "rtbus: join of \"%V\" failed, waited for:%d",
+                   &sub->ch->name, s->handler != NULL);
 
     if (s->handler) {
         s->handler(s, NGX_DECLINED);

@@ -130,7 +130,7 @@ ngx_http_rtbus_plain_start(ngx_http_request_t *r,
     {
         ngx_http_rtbus_carrier_nomem(car);
 
-    } else if (plain->client.starting) {
+    } else if (plain->client.state == NGX_HTTP_RTBUS_CLIENT_STARTING) {
         /* the 101 does not wait for Redis */
         ngx_http_rtbus_carrier_mark(car);
     }
@@ -165,7 +165,7 @@ ngx_http_rtbus_plain_settled(ngx_http_rtbus_carrier_t *car)
 {
     ngx_http_rtbus_client_t *cli = car->data;
 
-    return cli->connected;
+    return cli->state == NGX_HTTP_RTBUS_CLIENT_CONNECTED;
 }
 
 
@@ -276,16 +276,12 @@ static ngx_rtbus_frame_t *
 ngx_http_rtbus_plain_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
-    u_char     *p;
     ngx_str_t   cursor;
-    u_char      buf[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
-
-    p = ngx_cpymem(buf, msg->channel.data, msg->channel.len);
-    *p++ = '@';
-    p += rtbus_pos_write(p, msg->pos);
+    u_char      buf[RTBUS_CURSOR_ENTRY_MAX];
 
     cursor.data = buf;
-    cursor.len = p - buf;
+    cursor.len = rtbus_cursor_write(buf, msg->channel.data, msg->channel.len,
+                                    msg->pos);
 
     return ngx_http_rtbus_plain_frame(msg->event, &msg->channel, &cursor);
 }

@@ -329,7 +329,7 @@ ngx_http_rtbus_sse_write_handler(ngx_http_request_t *r)
     sse = ngx_http_get_module_ctx(r, ngx_http_rtbus_module);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "rtbus sse write handler unsent:%uz", sse->carrier.unsent);
+                   "rtbus: sse write handler unsent:%uz", sse->carrier.unsent);
 
     if (ngx_http_rtbus_sse_flush(&sse->carrier) != NGX_OK) {
         ngx_http_rtbus_sse_finalize(sse, NGX_ERROR);
@@ -354,7 +354,7 @@ ngx_http_rtbus_sse_heartbeat(ngx_event_t *ev)
     car = &sse->carrier;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, car->log, 0,
-                   "rtbus sse heartbeat unsent:%uz", car->unsent);
+                   "rtbus: sse heartbeat unsent:%uz", car->unsent);
 
     if (ngx_http_rtbus_carrier_closed(car)) {
         /* the last bytes were not taken in time */
@@ -483,7 +483,7 @@ ngx_http_rtbus_sse_finalize(ngx_http_rtbus_sse_t *sse, ngx_int_t rc)
     r = sse->carrier.request;
     c = r->connection;
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus sse finalize: %i",
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "rtbus: sse finalize: %i",
                    rc);
 
     ngx_http_rtbus_carrier_state(&sse->carrier, NGX_HTTP_RTBUS_CARRIER_CLOSED);
@@ -513,16 +513,12 @@ static ngx_rtbus_frame_t *
 ngx_http_rtbus_sse_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
-    u_char     *p;
     ngx_str_t   id;
-    u_char      cursor[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
-
-    p = ngx_cpymem(cursor, msg->channel.data, msg->channel.len);
-    *p++ = '@';
-    p += rtbus_pos_write(p, msg->pos);
+    u_char      cursor[RTBUS_CURSOR_ENTRY_MAX];
 
     id.data = cursor;
-    id.len = p - cursor;
+    id.len = rtbus_cursor_write(cursor, msg->channel.data, msg->channel.len,
+                                msg->pos);
 
     return ngx_http_rtbus_sse_frame(msg->event, &id);
 }

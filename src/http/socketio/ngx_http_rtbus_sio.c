@@ -169,7 +169,9 @@ ngx_http_rtbus_sio_settled(ngx_http_rtbus_carrier_t *car)
     {
         socket = ngx_queue_data(q, ngx_http_rtbus_socket_t, queue);
 
-        if (socket->connect || socket->client.starting) {
+        if (socket->connect
+            || socket->client.state == NGX_HTTP_RTBUS_CLIENT_STARTING)
+        {
             return 0;
         }
     }

@@ -58,16 +58,12 @@ ngx_rtbus_frame_t *
 ngx_http_rtbus_sio_encode(const ngx_rtbus_format_t *format,
     ngx_rtbus_msg_t *msg)
 {
-    u_char     *p;
-    u_char      buf[RTBUS_CHANNEL_MAX + 1 + RTBUS_POSITION_MAX];
+    u_char      buf[RTBUS_CURSOR_ENTRY_MAX];
     ngx_str_t   cursor;
 
-    p = ngx_cpymem(buf, msg->channel.data, msg->channel.len);
-    *p++ = '@';
-    p += rtbus_pos_write(p, msg->pos);
-
     cursor.data = buf;
-    cursor.len = p - buf;
+    cursor.len = rtbus_cursor_write(buf, msg->channel.data, msg->channel.len,
+                                    msg->pos);
 
     return ngx_http_rtbus_sio_emit((const ngx_http_rtbus_nsp_t *) format,
                                    msg->event, &cursor);
