@@ -121,6 +121,11 @@ ngx_http_rtbus_stop_checked(ngx_http_request_t *r, void *data,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus stop of \"%V\" owned:%ui captured:%d running:%d",
+                   &stop->channel, stop->owned, (int) info->captured,
+                   (int) info->running);
+
     if (stop->owned
         && (stop->user.len == 0
             || !ngx_http_rtbus_str_eq(&info->user, &stop->user)))
@@ -165,6 +170,10 @@ ngx_http_rtbus_stop_done(ngx_http_request_t *r, void *data, redisReply *reply)
 
     owner.data = (u_char *) reply->element[0]->str;
     owner.len = reply->element[0]->len;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus stop of \"%V\" done, owner:\"%V\"",
+                   &stop->channel, &owner);
 
     if (owner.len) {
         rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
