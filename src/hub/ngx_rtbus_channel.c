@@ -595,6 +595,12 @@ ngx_rtbus_hub_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     u_char     reason[sizeof("\"\": ") + RTBUS_EVENT_NAME_MAX
                       + RTBUS_SCHEMA_ERROR];
 
+    /* the end of a capture is the module's own: without it no replay would end */
+
+    if (channel && event->capture.data) {
+        return NGX_OK;
+    }
+
     if (rtbus_schema_event(hub->schema, event, err) == RTBUS_OK) {
         return NGX_OK;
     }
