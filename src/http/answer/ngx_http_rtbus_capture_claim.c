@@ -129,8 +129,8 @@ ngx_http_rtbus_capture_start(ngx_http_request_t *r)
         || ngx_rtbus_mailbox_channel(&value))
     {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client sent request for no channel, %V, which is not "
-                      "captured", ngx_http_rtbus_text_shown(&value));
+                      "rtbus: client sent request for no channel, %V, which "
+                      "is not captured", ngx_http_rtbus_text_shown(&value));
 
         return ngx_http_rtbus_capture_pass(r);
     }

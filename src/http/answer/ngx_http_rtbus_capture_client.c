@@ -139,7 +139,7 @@ ngx_http_rtbus_capture_gone(ngx_http_rtbus_capture_t *ctx, const char *reason)
     ctx->gone = 1;
 
     ngx_log_error(NGX_LOG_INFO, c->log, 0,
-                  "%s, the answer is read on: channel \"%V\"", reason,
+                  "rtbus: %s, the answer is read on: channel \"%V\"", reason,
                   &ctx->claim.channel);
 
     if (c->write->timer_set) {

@@ -42,7 +42,7 @@ ngx_http_rtbus_replay_handler(ngx_http_request_t *r)
 
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "rtbus client in a subrequest \"%V\"", &r->uri);
+                      "rtbus: client in a subrequest \"%V\"", &r->uri);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -252,7 +252,7 @@ ngx_http_rtbus_replay_value(ngx_http_request_t *r, ngx_http_rtbus_replay_t *rp,
     }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client sent bad position %V",
+                  "rtbus: client sent bad position %V",
                   ngx_http_rtbus_text_shown(value));
 
     return ngx_http_rtbus_error(r, NGX_HTTP_BAD_REQUEST,
