@@ -47,17 +47,20 @@ answer(rtbus_json_t *json, const uint8_t *p, size_t len)
 {
     size_t               n;
     uint8_t              header[RTBUS_SIO_MAX_HEADER];
-    const char          *reason;
+    const char          *text;
+    rtbus_reason_e       reason;
     rtbus_json_value_t   value;
     rtbus_sio_packet_t   packet;
 
-    if (rtbus_sio_parse(&packet, p, len, &reason) != RTBUS_OK
+    reason = RTBUS_REASON_NONE;
+
+    if (rtbus_sio_parse(&packet, p, len, &text) != RTBUS_OK
         || (packet.json.len
             && rtbus_json_value(json, packet.json.data, packet.json.len,
                                 &value, &reason)
                != RTBUS_OK))
     {
-        printf("- %s\n", reason);
+        printf("- %s\n", reason ? rtbus_reason_text(reason) : text);
         return;
     }
 
