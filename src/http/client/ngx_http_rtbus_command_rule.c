@@ -6,6 +6,9 @@
 #define NGX_HTTP_RTBUS_STREAM_MAXLEN  1000000000
 
 
+static ngx_uint_t ngx_http_rtbus_command_stream(ngx_str_t *name);
+
+
 const ngx_http_rtbus_command_rule_t *
 ngx_http_rtbus_command_rule(ngx_array_t *rules, ngx_str_t *name,
     ngx_uint_t exact)
@@ -53,7 +56,7 @@ ngx_http_rtbus_conf_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_rtbus_loc_conf_t *rlcf = conf;
 
-    u_char                         *p, *last, *open, *close;
+    u_char                         *p, *last;
     ngx_str_t                      *value, s;
     ngx_int_t                       n;
     ngx_uint_t                      i;
@@ -178,36 +181,41 @@ ngx_http_rtbus_conf_command(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    /* the function puts the ids of commands into the slot of the stream */
-
-    if (rule->stream.len == 0 || rule->stream.len > NGX_HTTP_RTBUS_STREAM_MAX)
-    {
-        goto invalid;
-    }
-
-    last = rule->stream.data + rule->stream.len;
-
-    for (p = rule->stream.data; p < last; p++) {
-        if (*p <= ' ' || *p > '~') {
-            goto invalid;
-        }
-    }
-
-    open = ngx_strlchr(rule->stream.data, last, '{');
-    close = open ? ngx_strlchr(open, last, '}') : NULL;
-
-    if (ngx_strlchr(rule->stream.data, last, '}')
-        && (close == NULL || close == open + 1))
-    {
-        goto invalid;
+    if (!ngx_http_rtbus_command_stream(&rule->stream)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid stream \"%V\"",
+                           &rule->stream);
+        return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
 
-invalid:
 
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid stream \"%V\"",
-                       &rule->stream);
+/*
+ * Is it the name of a stream: 1 or 0.  The function puts the ids of commands
+ * into the stream's slot, so braces have to make a hash tag.
+ */
 
-    return NGX_CONF_ERROR;
+static ngx_uint_t
+ngx_http_rtbus_command_stream(ngx_str_t *name)
+{
+    u_char  *p, *last, *open, *close;
+
+    if (name->len == 0 || name->len > NGX_HTTP_RTBUS_STREAM_MAX) {
+        return 0;
+    }
+
+    last = name->data + name->len;
+
+    for (p = name->data; p < last; p++) {
+        if (*p <= ' ' || *p > '~') {
+            return 0;
+        }
+    }
+
+    open = ngx_strlchr(name->data, last, '{');
+    close = open ? ngx_strlchr(open, last, '}') : NULL;
+
+    return ngx_strlchr(name->data, last, '}') == NULL
+           || (close && close != open + 1);
 }
