@@ -248,6 +248,11 @@ ngx_http_rtbus_capture_over(ngx_http_rtbus_capture_t *ctx, ngx_uint_t status,
         return;
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ctx->request->connection->log, 0,
+                   "rtbus capture on \"%V\" is over, status:%s events:%uL",
+                   &ctx->claim.channel, rtbus_job_statuses[status],
+                   ctx->events);
+
     ctx->status = status;
     ctx->early = !ctx->last;
 

@@ -83,6 +83,9 @@ ngx_http_rtbus_capture_header_filter(ngx_http_request_t *r)
         return ngx_http_rtbus_capture_begin(r, ctx, lines);
     }
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus capture forgoes it: %s", reason);
+
     ngx_http_rtbus_capture_forgo(r, ctx, reason);
 
     return ngx_http_next_header_filter(r);
@@ -312,6 +315,10 @@ ngx_http_rtbus_capture_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     {
         ctx->broken = 1;
     }
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus capture body filter, events:%uL last:%ui broken:%d "
+                   "gone:%d", ctx->events, last, ctx->broken, ctx->gone);
 
     if ((last || ctx->broken) && !ctx->last) {
         ctx->last = 1;
@@ -627,6 +634,10 @@ ngx_http_rtbus_capture_ping(ngx_event_t *ev)
     ctx = ev->data;
     r = ctx->request;
     c = r->connection;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "rtbus capture heartbeat, unsent:%uz gone:%d", ctx->unsent,
+                   ctx->gone);
 
     if (ctx->gone || ctx->last || ctx->lost) {
         return;

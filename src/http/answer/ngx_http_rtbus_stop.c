@@ -107,6 +107,9 @@ ngx_http_rtbus_stop_checked(ngx_http_request_t *r, void *data,
 
     info = &stop->info;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus stop of \"%V\" is answered", &stop->channel);
+
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
     switch (ngx_rtbus_job_info(&rlcf->bus->worker->hub, reply, r->pool, info)) {
