@@ -383,6 +383,9 @@ ngx_rtbus_forward_subscribe(ngx_rtbus_hub_t *hub,
 void
 ngx_rtbus_forward_close(ngx_rtbus_hub_t *hub)
 {
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, hub->log, 0,
+                   "rtbus forward close");
+
     if (hub->forward) {
         ngx_destroy_pool(hub->forward->pool);
         hub->forward = NULL;
@@ -403,6 +406,10 @@ ngx_rtbus_forward_message(ngx_rtbus_redis_sub_t *rs,
     ngx_rtbus_channel_t  *ch;
 
     hub = rs->data;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, hub->log, 0,
+                   "rtbus forward message of channel:\"%V\" len:%uz",
+                   name, len);
 
     if (name->len <= hub->prefix.len) {
         return;
@@ -781,6 +788,9 @@ ngx_rtbus_forward_copied(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
     ngx_rtbus_forward_t       *fwd;
     ngx_rtbus_forward_copy_t  *set, *copy, *oldest;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ch->hub->log, 0,
+                   "rtbus forward copy came back to channel:\"%V\"", &ch->name);
+
     fwd = ch->hub->forward;
 
     if (event->timestamp == 0 || fwd->durable) {
@@ -852,6 +862,9 @@ ngx_rtbus_forward_deliver(ngx_rtbus_channel_t *ch, ngx_rtbus_source_t *source,
     ngx_rtbus_sub_t      *sub;
     ngx_rtbus_frame_t    *frame;
     ngx_rtbus_forward_t  *fwd;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ch->hub->log, 0,
+                   "rtbus forward delivers on channel:\"%V\"", &ch->name);
 
     fwd = ch->hub->forward;
 

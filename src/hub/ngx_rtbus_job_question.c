@@ -35,6 +35,9 @@ void
 ngx_rtbus_job_check(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     ngx_rtbus_job_question_t *q)
 {
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, hub->log, 0,
+                   "rtbus job check channel:\"%V\"", channel);
+
     ngx_rtbus_job_arg(q, 0, "FCALL");
     ngx_rtbus_job_arg(q, 1, "rtbus_job_check");
     ngx_rtbus_job_arg(q, 2, "1");
@@ -173,6 +176,9 @@ void
 ngx_rtbus_job_stop(ngx_rtbus_hub_t *hub, ngx_str_t *channel,
     ngx_rtbus_job_info_t *info, ngx_rtbus_job_question_t *q)
 {
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, hub->log, 0,
+                   "rtbus job stop channel:\"%V\"", channel);
+
     ngx_rtbus_job_arg(q, 0, "FCALL");
     ngx_rtbus_job_arg(q, 1, "rtbus_job_stop");
     ngx_rtbus_job_arg(q, 2, "1");
@@ -192,6 +198,9 @@ ngx_rtbus_job_claim(ngx_rtbus_hub_t *hub, ngx_rtbus_job_claim_t *claim,
     ngx_rtbus_job_question_t *q)
 {
     static uint64_t  number;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, hub->log, 0,
+                   "rtbus job claim channel:\"%V\"", &claim->channel);
 
     claim->owner_len = ngx_sprintf(claim->owner, "%V:%uL", &hub->mailbox.id,
                                    ++number)

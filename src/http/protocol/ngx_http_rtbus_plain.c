@@ -63,6 +63,9 @@ ngx_http_rtbus_plain_handler(ngx_http_request_t *r)
     ngx_str_t               cursor;
     ngx_http_rtbus_entry_t  entry;
 
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "rtbus websocket handler");
+
     ngx_memzero(&entry, sizeof(ngx_http_rtbus_entry_t));
 
     rc = ngx_http_rtbus_ws_handshake(r, &entry.key);
@@ -156,6 +159,9 @@ ngx_http_rtbus_plain_leave(ngx_http_rtbus_carrier_t *car)
 static void
 ngx_http_rtbus_plain_ended(ngx_http_rtbus_carrier_t *car)
 {
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, car->log, 0,
+                   "rtbus websocket client ended");
+
     ngx_http_rtbus_client_done(car->data, ngx_http_rtbus_carrier_reason(car));
 }
 
@@ -183,6 +189,9 @@ ngx_http_rtbus_plain_message(ngx_http_rtbus_ws_t *ws, u_char *p, size_t len)
     rtbus_json_member_t       m[] = { rtbus_json_member("event"),
                                       rtbus_json_member("data"),
                                       rtbus_json_member("ack") };
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ws->carrier.log, 0,
+                   "rtbus websocket message len:%uz", len);
 
     cli = ws->carrier.data;
 
@@ -393,6 +402,9 @@ ngx_http_rtbus_plain_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
     size_t      len;
     ngx_int_t   rc;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus websocket ack id:%uL", id);
+
     len = sizeof("{\"ack\":,\"data\":}") - 1 + NGX_INT64_LEN + data->len;
 
     buf = ngx_alloc(len, cli->carrier->log);
@@ -422,6 +434,9 @@ ngx_http_rtbus_plain_answer(ngx_http_rtbus_client_t *cli, uint64_t id,
     rtbus_str_t          args;
     const uint8_t       *pos;
     rtbus_json_value_t   first, other;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus websocket answer id:%uL", id);
 
     args.len = 0;
     first = *data;

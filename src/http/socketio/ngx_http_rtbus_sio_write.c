@@ -289,6 +289,9 @@ ngx_http_rtbus_sio_send_ack(ngx_http_rtbus_client_t *cli, uint64_t id,
     rtbus_sio_packet_t        packet;
     ngx_http_rtbus_socket_t  *socket;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, cli->carrier->log, 0,
+                   "rtbus socketio ack id:%uL", id);
+
     socket = (ngx_http_rtbus_socket_t *) cli;
 
     ngx_memzero(&packet, sizeof(rtbus_sio_packet_t));
