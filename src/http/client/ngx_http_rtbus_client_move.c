@@ -21,6 +21,29 @@
 #define NGX_HTTP_RTBUS_MOVE_OWNED      0x08
 
 
+/* members of a client, in the order of their table; of a subscription */
+
+enum {
+    CLIENT_TOKENS = 0,
+    CLIENT_FLAGS,
+    CLIENT_GRANT,
+    CLIENT_SUBS,
+    CLIENT_ASKS,
+    CLIENT_N
+};
+
+enum {
+    SUB_CHANNEL = 0,
+    SUB_POS,
+    SUB_FROM,
+    SUB_FLAGS,
+    SUB_REPLAYED,
+    SUB_WAITS,
+    SUB_ACK,
+    SUB_N
+};
+
+
 static void ngx_http_rtbus_client_export_sub(ngx_http_rtbus_sub_t *s,
     ngx_http_rtbus_text_t *text);
 static ngx_int_t ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
@@ -186,11 +209,12 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
                                      rtbus_json_member("asks") };
     ngx_http_rtbus_grant_t   grant;
 
-    rtbus_json_members(json, m, 5);
+    rtbus_json_members(json, m, CLIENT_N);
 
     ngx_memzero(&grant, sizeof(ngx_http_rtbus_grant_t));
 
-    rc = ngx_http_rtbus_access_read(car->pool, &m[2].value.raw, &grant);
+    rc = ngx_http_rtbus_access_read(car->pool, &m[CLIENT_GRANT].value.raw,
+                                    &grant);
 
     /* even then: whoever ends it expects it to have been set up */
 
@@ -200,12 +224,12 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
         return NGX_ERROR;
     }
 
-    if (rtbus_json_uint(&m[0].value.raw, &tokens) == RTBUS_OK) {
+    if (rtbus_json_uint(&m[CLIENT_TOKENS].value.raw, &tokens) == RTBUS_OK) {
         cli->bucket.tokens = ngx_min(tokens, (uint64_t) cli->bucket.tokens);
     }
 
-    if (m[3].value.type != RTBUS_JSON_ARRAY
-        || rtbus_json_uint(&m[1].value.raw, &flags) != RTBUS_OK)
+    if (m[CLIENT_SUBS].value.type != RTBUS_JSON_ARRAY
+        || rtbus_json_uint(&m[CLIENT_FLAGS].value.raw, &flags) != RTBUS_OK)
     {
         return NGX_ERROR;
     }
@@ -225,7 +249,9 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
 
     pos = NULL;
 
-    while (rtbus_json_next(&value, &pos, &m[3].value.raw) == RTBUS_OK) {
+    while (rtbus_json_next(&value, &pos, &m[CLIENT_SUBS].value.raw)
+           == RTBUS_OK)
+    {
         if (ngx_http_rtbus_client_import_sub(cli, &value) != NGX_OK) {
             return NGX_ERROR;
         }
@@ -244,7 +270,7 @@ ngx_http_rtbus_client_import(ngx_http_rtbus_client_t *cli,
         (void) ngx_rtbus_hub_release(&s->sub);
     }
 
-    return ngx_http_rtbus_ask_import(cli, &m[4].value);
+    return ngx_http_rtbus_ask_import(cli, &m[CLIENT_ASKS].value);
 }
 
 
@@ -271,18 +297,18 @@ ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
         return NGX_ERROR;
     }
 
-    rtbus_json_members(&value->raw, m, 7);
+    rtbus_json_members(&value->raw, m, SUB_N);
 
-    raw = &m[0].value.raw;
+    raw = &m[SUB_CHANNEL].value.raw;
 
-    if (m[0].value.type != RTBUS_JSON_STRING
+    if (m[SUB_CHANNEL].value.type != RTBUS_JSON_STRING
         || raw->len > RTBUS_CHANNEL_MAX + 2
-        || m[1].value.type != RTBUS_JSON_STRING
-        || m[2].value.type != RTBUS_JSON_STRING
-        || rtbus_json_uint(&m[3].value.raw, &flags) != RTBUS_OK
-        || rtbus_json_uint(&m[4].value.raw, &replayed) != RTBUS_OK
-        || rtbus_json_uint(&m[5].value.raw, &waits) != RTBUS_OK
-        || rtbus_json_uint(&m[6].value.raw, &ack) != RTBUS_OK)
+        || m[SUB_POS].value.type != RTBUS_JSON_STRING
+        || m[SUB_FROM].value.type != RTBUS_JSON_STRING
+        || rtbus_json_uint(&m[SUB_FLAGS].value.raw, &flags) != RTBUS_OK
+        || rtbus_json_uint(&m[SUB_REPLAYED].value.raw, &replayed) != RTBUS_OK
+        || rtbus_json_uint(&m[SUB_WAITS].value.raw, &waits) != RTBUS_OK
+        || rtbus_json_uint(&m[SUB_ACK].value.raw, &ack) != RTBUS_OK)
     {
         return NGX_ERROR;
     }
@@ -296,11 +322,11 @@ ngx_http_rtbus_client_import_sub(ngx_http_rtbus_client_t *cli,
     channel.owned = (flags & NGX_HTTP_RTBUS_MOVE_OWNED) ? 1 : 0;
 
     if (rtbus_channel_check(name, channel.name.len) != RTBUS_OK
-        || rtbus_pos_parse(&channel.pos, m[1].value.raw.data + 1,
-                           m[1].value.raw.len - 2)
+        || rtbus_pos_parse(&channel.pos, m[SUB_POS].value.raw.data + 1,
+                           m[SUB_POS].value.raw.len - 2)
            != RTBUS_OK
-        || rtbus_pos_parse(&from, m[2].value.raw.data + 1,
-                           m[2].value.raw.len - 2)
+        || rtbus_pos_parse(&from, m[SUB_FROM].value.raw.data + 1,
+                           m[SUB_FROM].value.raw.len - 2)
            != RTBUS_OK)
     {
         return NGX_ERROR;

@@ -44,6 +44,19 @@ struct ngx_http_rtbus_sender_s {
 };
 
 
+/* members of an outcome that is passed on, in the order of the table */
+
+enum {
+    PASSED_NUMBER = 0,
+    PASSED_DUPLICATE,
+    PASSED_ERROR,
+    PASSED_ID,
+    PASSED_DATA,
+    PASSED_ATTACHMENTS,
+    PASSED_N
+};
+
+
 static ngx_http_rtbus_sender_t *ngx_http_rtbus_sender_create(
     ngx_http_rtbus_client_t *cli);
 static void ngx_http_rtbus_sender_list(ngx_http_rtbus_sender_t *sender);
@@ -541,11 +554,13 @@ ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
         return;
     }
 
-    rtbus_json_members(message, m, 6);
+    rtbus_json_members(message, m, PASSED_N);
 
-    if (rtbus_json_uint(&m[0].value.raw, &ack) != RTBUS_OK
-        || rtbus_json_uint(&m[1].value.raw, &duplicate) != RTBUS_OK
-        || m[2].value.raw.len > sizeof(buf) || m[3].value.raw.len > sizeof(buf)
+    if (rtbus_json_uint(&m[PASSED_NUMBER].value.raw, &ack) != RTBUS_OK
+        || rtbus_json_uint(&m[PASSED_DUPLICATE].value.raw, &duplicate)
+           != RTBUS_OK
+        || m[PASSED_ERROR].value.raw.len > sizeof(buf)
+        || m[PASSED_ID].value.raw.len > sizeof(buf)
         || ngx_http_rtbus_carrier_closing(sender->cli->carrier))
     {
         return;
@@ -554,19 +569,19 @@ ngx_http_rtbus_sender_passed(void *data, rtbus_json_value_t *value,
     ngx_memzero(&outcome, sizeof(ngx_http_rtbus_outcome_t));
 
     outcome.duplicate = (duplicate != 0);
-    outcome.data = m[4].value;
-    outcome.attachments = m[5].value.raw;
+    outcome.data = m[PASSED_DATA].value;
+    outcome.attachments = m[PASSED_ATTACHMENTS].value.raw;
 
-    if (m[2].value.type == RTBUS_JSON_STRING) {
-        len = rtbus_json_unquote(buf, &m[2].value.raw);
+    if (m[PASSED_ERROR].value.type == RTBUS_JSON_STRING) {
+        len = rtbus_json_unquote(buf, &m[PASSED_ERROR].value.raw);
         buf[len] = '\0';
 
         outcome.error = ngx_rtbus_reason_find(buf, len);
         outcome.text = (char *) buf;
 
-    } else if (m[3].value.type == RTBUS_JSON_STRING) {
+    } else if (m[PASSED_ID].value.type == RTBUS_JSON_STRING) {
         outcome.id.data = buf;
-        outcome.id.len = rtbus_json_unquote(buf, &m[3].value.raw);
+        outcome.id.len = rtbus_json_unquote(buf, &m[PASSED_ID].value.raw);
     }
 
     ngx_http_rtbus_sender_tell(sender->cli, ack, &outcome);
