@@ -530,7 +530,8 @@ $c->send(join '', map { "data: $_\n\n" } 1 .. 10000);
 $c->end();
 $a->head();
 is(length $a->finish(), 10000 * length("data: \n\n") + 38894, 'many events');
-is(state('18')->{events}, 10000, 'many events, all of them');
+is((wait_for { (state('18')->{events} || 0) == 10000 } 'many events', 60), 1,
+	'many events, all of them');
 is(length ask('/bare?id=18')->finish(20), 10000 * length("data: \n\n") + 38894,
 	'many events again');
 

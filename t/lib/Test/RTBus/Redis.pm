@@ -17,7 +17,8 @@ package Test::RTBus::Redis;
 #	start		again, same port and directory; returns when it answers
 #	stop		TERM, waits; kill: KILL, waits
 #	pause, resume	SIGSTOP, SIGCONT: a server that is there but mute
-#	cmd(@args)	-> the reply; dies of an error reply
+#	cmd(@args)	-> the reply; dies of an error reply, but waits for nginx
+#			to load its functions
 #	try_cmd(@args)	-> the reply, errors as Test::RTBus::Redis::Error
 #	pipeline([@args], ...)	-> list of replies, errors as such objects
 #			($r->error is the text, and so is "$r")
@@ -297,6 +298,16 @@ sub cmd {
 	my ($self, @args) = @_;
 
 	my $reply = $self->try_cmd(@args);
+
+	# nginx loads its functions a moment after it has its links
+
+	for (1 .. 100) {
+		last if ref $reply ne 'Test::RTBus::Redis::Error'
+			|| $reply->error() !~ /Function not found/;
+
+		select undef, undef, undef, 0.1;
+		$reply = $self->try_cmd(@args);
+	}
 
 	die "Redis: " . $reply->error() . "\n"
 		if ref $reply eq 'Test::RTBus::Redis::Error';
