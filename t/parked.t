@@ -127,7 +127,7 @@ http {
         set \$id \$request_id;
 
         location ~ ^/ws/(\\w+)/(\\w+)\$ {
-            set              \$both "\$1 and \$2 \$mapped";
+            set              \$both "\$mapped \$1 and \$2";
             rtbus            websocket;
             rtbus_subscribe  job:\$1 user:\$rtbus_user;
             add_header       X-Added "yes, \$2" always;
