@@ -161,7 +161,7 @@ ok((wait_for { error_log_count($t, qr/code:1011, ping timeout/) }
 
 $ws->drop();
 
-is(error_log_count($t, qr/code:1011/), 1, 'no one else was closed');
+is(error_log_count($t, qr/closes client, code:1011/), 1, 'no one else was closed');
 
 ###############################################################################
 
