@@ -48,6 +48,10 @@ static int rtbus_json_check(rtbus_json_t *json, const uint8_t *p, size_t len,
     rtbus_reason_e *reason);
 static int rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
     rtbus_json_parts_t *parts, rtbus_reason_e *reason);
+static inline int rtbus_json_quoted(const uint8_t **pos, const uint8_t *last,
+    int *escaped);
+static inline int rtbus_json_colon(const uint8_t **pos, const uint8_t *last);
+static inline int rtbus_json_scalar(const uint8_t **pos, const uint8_t *last);
 static inline const uint8_t *rtbus_json_string(const uint8_t *p,
     const uint8_t *last, int *escaped);
 static inline const uint8_t *rtbus_json_plain(const uint8_t *p,
@@ -536,43 +540,22 @@ rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
         p = rtbus_json_skip_space(p);
 
         if (closing == '}') {
-
-            if (*p != '"') {
-                goto failed;
-            }
-
             start = p;
 
-            p = rtbus_json_string(p + 1, last, level == 1 ? &escaped
-                                                          : &ignored);
-            if (p == last || *p != '"') {
+            if (rtbus_json_quoted(&p, last, level == 1 ? &escaped : &ignored)
+                != RTBUS_OK)
+            {
                 goto failed;
             }
-
-            p++;
 
             if (level == 1) {
                 key.data = (uint8_t *) start;
                 key.len = p - start;
             }
 
-            if (p == last) {
+            if (rtbus_json_colon(&p, last) != RTBUS_OK) {
                 goto failed;
             }
-
-            p = rtbus_json_skip_space(p);
-
-            if (*p != ':') {
-                goto failed;
-            }
-
-            p++;
-
-            if (p == last) {
-                goto failed;
-            }
-
-            p = rtbus_json_skip_space(p);
         }
 
         if (level == 1) {
@@ -582,13 +565,10 @@ rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
         switch (*p) {
 
         case '"':
-            p = rtbus_json_string(p + 1, last, &ignored);
-
-            if (p == last || *p != '"') {
+            if (rtbus_json_quoted(&p, last, &ignored) != RTBUS_OK) {
                 goto failed;
             }
 
-            p++;
             break;
 
         case '{':
@@ -617,38 +597,8 @@ rtbus_json_scan(rtbus_json_t *json, const rtbus_str_t *text,
             closing = json->closing[--level];
             break;
 
-        case 'n':
-            if (last - p < 4 || memcmp(p, "null", 4) != 0) {
-                goto failed;
-            }
-
-            p += 4;
-            break;
-
-        case 't':
-            if (last - p < 4 || memcmp(p, "true", 4) != 0) {
-                goto failed;
-            }
-
-            p += 4;
-            break;
-
-        case 'f':
-            if (last - p < 5 || memcmp(p, "false", 5) != 0) {
-                goto failed;
-            }
-
-            p += 5;
-            break;
-
         default:
-            if (*p != '-' && !rtbus_json_is_digit(*p)) {
-                goto failed;
-            }
-
-            p = rtbus_json_number(p, last);
-
-            if (!rtbus_json_is_digit(p[-1])) {
+            if (rtbus_json_scalar(&p, last) != RTBUS_OK) {
                 goto failed;
             }
         }
@@ -705,6 +655,105 @@ failed:
     *reason = refused;
 
     return RTBUS_ERROR;
+}
+
+
+/*
+ * The three below move *pos behind what they read: a string in its quotes, or
+ * what the comments say.  RTBUS_OK, or RTBUS_ERROR:
+ * *pos is the byte that is wrong, or last.
+ */
+
+static inline int
+rtbus_json_quoted(const uint8_t **pos, const uint8_t *last, int *escaped)
+{
+    if (**pos != '"') {
+        return RTBUS_ERROR;
+    }
+
+    *pos = rtbus_json_string(*pos + 1, last, escaped);
+
+    if (*pos == last || **pos != '"') {
+        return RTBUS_ERROR;
+    }
+
+    (*pos)++;
+
+    return RTBUS_OK;
+}
+
+
+/* from behind a key to the first byte of its value */
+
+static inline int
+rtbus_json_colon(const uint8_t **pos, const uint8_t *last)
+{
+    if (*pos == last) {
+        return RTBUS_ERROR;
+    }
+
+    *pos = rtbus_json_skip_space(*pos);
+
+    if (**pos != ':') {
+        return RTBUS_ERROR;
+    }
+
+    (*pos)++;
+
+    if (*pos == last) {
+        return RTBUS_ERROR;
+    }
+
+    *pos = rtbus_json_skip_space(*pos);
+
+    return RTBUS_OK;
+}
+
+
+/* a number, or one of the three literals */
+
+static inline int
+rtbus_json_scalar(const uint8_t **pos, const uint8_t *last)
+{
+    const uint8_t  *p;
+
+    p = *pos;
+
+    switch (*p) {
+
+    case 'n':
+        if (last - p < 4 || memcmp(p, "null", 4) != 0) {
+            return RTBUS_ERROR;
+        }
+
+        *pos = p + 4;
+        return RTBUS_OK;
+
+    case 't':
+        if (last - p < 4 || memcmp(p, "true", 4) != 0) {
+            return RTBUS_ERROR;
+        }
+
+        *pos = p + 4;
+        return RTBUS_OK;
+
+    case 'f':
+        if (last - p < 5 || memcmp(p, "false", 5) != 0) {
+            return RTBUS_ERROR;
+        }
+
+        *pos = p + 5;
+        return RTBUS_OK;
+
+    default:
+        if (*p != '-' && !rtbus_json_is_digit(*p)) {
+            return RTBUS_ERROR;
+        }
+
+        *pos = rtbus_json_number(p, last);
+
+        return rtbus_json_is_digit((*pos)[-1]) ? RTBUS_OK : RTBUS_ERROR;
+    }
 }
 
 
