@@ -1,5 +1,6 @@
 
 #include "ngx_http_rtbus_user.h"
+#include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_crypto.h"
 #include "ngx_http_rtbus_file.h"
 #include "ngx_http_rtbus_reply.h"
@@ -143,6 +144,26 @@ ngx_http_rtbus_admit_user(ngx_http_request_t *r,
     default: /* NGX_ERROR */
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+}
+
+
+ngx_int_t
+ngx_http_rtbus_admit_bare(ngx_http_request_t *r, ngx_uint_t mask,
+    const char *methods, ngx_http_rtbus_identity_t *id)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_rtbus_admit(r, mask, methods);
+    if (rc != NGX_OK || r->header_sent) {
+        return rc;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_rtbus_admit_user(r, id);
 }
 
 

@@ -42,6 +42,14 @@ ngx_int_t ngx_http_rtbus_admit_user(ngx_http_request_t *r,
     ngx_http_rtbus_identity_t *id);
 
 /*
+ * The same for a request whose body says nothing and is discarded, after
+ * ngx_http_rtbus_admit().
+ */
+
+ngx_int_t ngx_http_rtbus_admit_bare(ngx_http_request_t *r, ngx_uint_t mask,
+    const char *methods, ngx_http_rtbus_identity_t *id);
+
+/*
  * Answers 401 with WWW-Authenticate; reason: of an invalid token, or NULL.
  * Returns what the content handler has to return.
  */

@@ -129,7 +129,6 @@ ngx_http_rtbus_replay_start(ngx_http_request_t *r, ngx_http_rtbus_replay_t *rp)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rp->started = 1;
     rp->sub.handlers = &ngx_http_rtbus_replay_handlers;
     rp->sub.data = rp;
 
@@ -257,65 +256,24 @@ ngx_http_rtbus_replay_format(ngx_http_rtbus_replay_t *rp)
 static ngx_int_t
 ngx_http_rtbus_replay_begin(ngx_http_rtbus_replay_t *rp)
 {
-    ngx_int_t                  rc;
-    ngx_str_t                  value;
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_int_t            rc;
+    ngx_str_t            type;
+    ngx_http_request_t  *r;
 
     r = rp->carrier.request;
-    c = r->connection;
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     /*
      * The connection is kept: with "Connection: close" the fetch() of Node 20
      * takes a transfer without its last chunk for whole.
      */
 
-    r->disable_not_modified = 1;
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = -1;
+    type = rp->info.type;
 
-    if (rp->info.type.len) {
-        r->headers_out.content_type = rp->info.type;
-
-    } else {
-        ngx_str_set(&r->headers_out.content_type, "text/event-stream");
+    if (type.len == 0) {
+        ngx_str_set(&type, "text/event-stream");
     }
 
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
-
-    ngx_str_set(&value, "no-store");
-
-    if (ngx_http_rtbus_header(r, "Cache-Control", &value) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_str_set(&value, "no");
-
-    if (ngx_http_rtbus_header(r, "X-Accel-Buffering", &value) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-#if (NGX_HTTP_GZIP)
-    /* "gzip on" with a matching type would hold events back */
-
-    r->gzip_tested = 1;
-    r->gzip_ok = 0;
-#endif
-
-    if (
-#if (NGX_HTTP_V2)
-        r->stream == NULL &&
-#endif
-        clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rc = ngx_http_send_header(r);
+    rc = ngx_http_rtbus_stream_header(r, &type);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;

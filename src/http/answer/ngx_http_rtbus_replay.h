@@ -49,8 +49,6 @@ typedef struct {
 
     ngx_str_t                      channel;
     ngx_str_t                      user;
-    ngx_str_t                      type;       /* of the answer; empty: there is
-                                                  none yet */
     rtbus_pos_t                    pos;        /* the client has got so far */
     uint64_t                       number;     /* with count=responses: what has
                                                   a greater one is wanted */
@@ -67,7 +65,6 @@ typedef struct {
     unsigned                       placed:1;   /* pos.seq is set */
     unsigned                       exact:1;    /* ... and its epoch, too */
     unsigned                       skipping:1; /* up to number */
-    unsigned                       started:1;  /* has a carrier */
     unsigned                       ahead:1;    /* Redis has less than the client */
     unsigned                       joined:1;   /* has been live */
     unsigned                       behind:1;   /* is to read on from pos */

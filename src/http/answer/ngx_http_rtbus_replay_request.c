@@ -1,7 +1,6 @@
 
 #include "ngx_http_rtbus_replay_request.h"
 #include "ngx_http_rtbus_access.h"
-#include "ngx_http_rtbus_cors.h"
 #include "ngx_http_rtbus_name.h"
 #include "ngx_http_rtbus_replay.h"
 #include "ngx_http_rtbus_reply.h"
@@ -48,17 +47,8 @@ ngx_http_rtbus_replay_handler(ngx_http_request_t *r)
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_rtbus_module);
 
-    rc = ngx_http_rtbus_admit(r, NGX_HTTP_GET|NGX_HTTP_HEAD, "GET, HEAD");
-    if (rc != NGX_OK || r->header_sent) {
-        return rc;
-    }
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    rc = ngx_http_rtbus_admit_user(r, &id);
+    rc = ngx_http_rtbus_admit_bare(r, NGX_HTTP_GET|NGX_HTTP_HEAD, "GET, HEAD",
+                                   &id);
     if (rc != NGX_OK || r->header_sent) {
         return rc;
     }

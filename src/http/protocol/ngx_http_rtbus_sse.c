@@ -25,7 +25,6 @@ typedef struct {
 
 static ngx_int_t ngx_http_rtbus_sse_start(ngx_http_request_t *r,
     ngx_http_rtbus_entry_t *entry);
-static ngx_int_t ngx_http_rtbus_sse_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_rtbus_sse_comment(ngx_http_rtbus_carrier_t *car);
 static void ngx_http_rtbus_sse_cleanup(void *data);
 static void ngx_http_rtbus_sse_connection_handler(ngx_event_t *rev);
@@ -108,7 +107,7 @@ static ngx_int_t
 ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
 {
     ngx_int_t              rc;
-    ngx_str_t             *other;
+    ngx_str_t              type, *other;
     ngx_connection_t      *c;
     ngx_pool_cleanup_t    *cln;
     ngx_http_rtbus_sse_t  *sse;
@@ -135,7 +134,9 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
     sse = cln->data;
     ngx_memzero(sse, sizeof(ngx_http_rtbus_sse_t));
 
-    rc = ngx_http_rtbus_sse_header(r);
+    ngx_str_set(&type, "text/event-stream");
+
+    rc = ngx_http_rtbus_stream_header(r, &type);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
@@ -199,63 +200,6 @@ ngx_http_rtbus_sse_start(ngx_http_request_t *r, ngx_http_rtbus_entry_t *entry)
     }
 
     return NGX_DONE;
-}
-
-
-/* answers what ngx_http_send_header() does */
-
-static ngx_int_t
-ngx_http_rtbus_sse_header(ngx_http_request_t *r)
-{
-    ngx_str_t                  value;
-    ngx_connection_t          *c;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    c = r->connection;
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = -1;
-
-    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
-
-    ngx_str_set(&value, "no-store");
-
-    if (ngx_http_rtbus_header(r, "Cache-Control", &value) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    /* an nginx that proxies us shall pass each event on as it comes */
-
-    ngx_str_set(&value, "no");
-
-    if (ngx_http_rtbus_header(r, "X-Accel-Buffering", &value) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-#if (NGX_HTTP_GZIP)
-    /* "gzip on" with a matching type would hold events back */
-
-    r->gzip_tested = 1;
-    r->gzip_ok = 0;
-#endif
-
-    if (
-#if (NGX_HTTP_V2)
-        r->stream == NULL &&
-#endif
-        clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    /* a stream is no document that the client might have */
-
-    r->disable_not_modified = 1;
-
-    return ngx_http_send_header(r);
 }
 
 

@@ -73,6 +73,61 @@ ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
 
 
 ngx_int_t
+ngx_http_rtbus_stream_header(ngx_http_request_t *r, ngx_str_t *type)
+{
+    ngx_str_t                  value;
+    ngx_connection_t          *c;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = r->connection;
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = -1;
+
+    r->headers_out.content_type = *type;
+    r->headers_out.content_type_len = type->len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    if (ngx_http_rtbus_header(r, "Cache-Control", &ngx_http_rtbus_no_store)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* an nginx that proxies us shall pass each event on as it comes */
+
+    ngx_str_set(&value, "no");
+
+    if (ngx_http_rtbus_header(r, "X-Accel-Buffering", &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+#if (NGX_HTTP_GZIP)
+    /* "gzip on" with a matching type would hold events back */
+
+    r->gzip_tested = 1;
+    r->gzip_ok = 0;
+#endif
+
+    if (
+#if (NGX_HTTP_V2)
+        r->stream == NULL &&
+#endif
+        clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* a stream is no document that the client might have */
+
+    r->disable_not_modified = 1;
+
+    return ngx_http_send_header(r);
+}
+
+
+ngx_int_t
 ngx_http_rtbus_error(ngx_http_request_t *r, ngx_uint_t status,
     ngx_uint_t error, const char *name, ngx_str_t *value)
 {

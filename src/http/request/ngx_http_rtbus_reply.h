@@ -42,6 +42,14 @@ ngx_int_t ngx_http_rtbus_reply_etag(ngx_http_request_t *r, ngx_str_t *json,
     ngx_str_t *etag);
 
 /*
+ * Sends the header of a stream of that type, 200, which nobody keeps or holds
+ * back; type stays the caller's memory.  Returns what ngx_http_send_header()
+ * does, or NGX_HTTP_INTERNAL_SERVER_ERROR.
+ */
+
+ngx_int_t ngx_http_rtbus_stream_header(ngx_http_request_t *r, ngx_str_t *type);
+
+/*
  * {"error":"<error>"} and, with name not NULL, ,"<name>":"<value>".  Adds what
  * the status asks for: Retry-After for 503.
  */
